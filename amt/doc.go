@@ -1,0 +1,2 @@
+// Package amt carries multicast reception: native SSM now, AMT tunnels as they come.
+package amt

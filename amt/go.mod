@@ -1,0 +1,3 @@
+module github.com/treedn/treedn/amt
+
+go 1.26

@@ -1,0 +1,2 @@
+// Package cache keeps the objects of a delivery node.
+package cache

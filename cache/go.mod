@@ -1,0 +1,3 @@
+module github.com/treedn/treedn/cache
+
+go 1.26

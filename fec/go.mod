@@ -1,0 +1,3 @@
+module github.com/treedn/treedn/fec
+
+go 1.26

@@ -1,0 +1,2 @@
+// Package flute holds the codecs that FLUTE and ROUTE share.
+package flute

@@ -1,0 +1,3 @@
+module github.com/treedn/treedn/flute
+
+go 1.26

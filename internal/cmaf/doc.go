@@ -1,0 +1,2 @@
+// Package cmaf finds the boundaries in a CMAF byte stream.
+package cmaf

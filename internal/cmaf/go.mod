@@ -1,0 +1,3 @@
+module github.com/treedn/treedn/internal/cmaf
+
+go 1.26

@@ -1,0 +1,2 @@
+// Package route sends and receives objects by ROUTE (RFC 9223).
+package route
