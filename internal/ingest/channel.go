@@ -34,7 +34,7 @@ type channel struct {
 	session   *session
 	epoch     uint64      // counts starts of the encoder, as far as they are noticed
 	activity  [2]activity // of the current epoch and the one before
-	ended     bool        // a manifest of this epoch says that nothing will follow
+	ended     time.Time   // when a manifest said that nothing will follow; zero: none
 	transfers map[*transfer]struct{}
 	tracks    map[family]*track
 	inits     map[string]*initSegment
@@ -70,7 +70,7 @@ type session struct {
 // activity is what media was pushed in one epoch.
 type activity struct {
 	epoch    uint64
-	opened   time.Time // the newest beginning of an object
+	heard    time.Time // the newest octet, beginning or end of an object
 	ended    time.Time // the newest end of an object
 	broken   bool      // that end was none: the connection broke
 	streamed bool      // objects are sent while they are made, one after the other without a pause
@@ -87,6 +87,7 @@ type initSegment struct {
 type manifestState struct {
 	summary    manifest.Summary
 	generation uint64
+	order      time.Time
 	epoch      uint64
 }
 
@@ -239,7 +240,7 @@ func (c *channel) enter(who publisher, now time.Time) error {
 		return limitError("concurrent requests")
 	}
 	s := c.session
-	if s != nil && s.who != who && now.Sub(s.last) < c.hold() && (!c.ended || len(c.transfers) > 0) {
+	if s != nil && s.who != who && now.Sub(s.last) < c.hold() && (c.ended.IsZero() || len(c.transfers) > 0) {
 		return c.refused(who, now, "another publisher is live: "+s.who.String())
 	}
 	// A session of the same publisher goes on while any of its requests does,
@@ -270,7 +271,7 @@ func (c *channel) nextEpoch() {
 	c.epoch++
 	c.activity[1] = c.activity[0]
 	c.activity[0] = activity{epoch: c.epoch}
-	c.ended = false
+	c.ended = time.Time{}
 	c.signal()
 }
 

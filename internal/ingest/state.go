@@ -109,7 +109,7 @@ func (c *channel) state() State {
 		if c.status.refusal != "" {
 			s.Reason += "; refused " + c.status.refusal
 		}
-	case c.ended && len(c.transfers) == 0:
+	case !c.ended.IsZero() && len(c.transfers) == 0:
 		s.Since, s.Reason = p.last, "the publisher ended the presentation"
 	case now.Sub(p.last) >= c.hold() && len(c.transfers) == 0:
 		s.Since = p.last
