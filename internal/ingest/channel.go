@@ -19,7 +19,9 @@ type channel struct {
 	sink   Sink
 	index  manifest.Index
 	seq    sequence
-	store  *store // nil: nothing is kept
+	store  *store          // nil: nothing is kept
+	ctx    context.Context // ends when the channel is closed
+	stop   context.CancelCauseFunc
 
 	// manifests is held over the sink's calls for one manifest, so that the
 	// newest one is also the last one the sink sees.
@@ -105,6 +107,7 @@ func newChannel(name string, s *Server, cfg Channel) (*channel, error) {
 		inits:     make(map[string]*initSegment),
 		manifest:  make(map[string]manifestState),
 	}
+	c.ctx, c.stop = context.WithCancelCause(context.Background())
 	c.index.Limits.Octets = int(c.config.MaxManifest)
 	c.status.since = c.config.Now()
 	c.configure(cfg)
@@ -212,6 +215,7 @@ func (c *channel) close(cause error) {
 	defer c.mu.Unlock()
 	if c.closed == nil {
 		c.closed = cause
+		c.stop(cause)
 	}
 	for t := range c.transfers {
 		t.cancel(cause)
