@@ -285,7 +285,12 @@ func (c *channel) admitManifest(t *transfer, s manifest.Summary) error {
 			return t.cancelled
 		}
 		v, until := accept, now
-		if old, ok := c.manifest[t.name]; ok && old.epoch == c.epoch && foreign(old.summary, s) {
+		old, known := c.manifest[t.name]
+		if known && t.order.Before(old.order) {
+			c.mu.Unlock()
+			return nil // overtaken; it will be passed over
+		}
+		if known && old.epoch == c.epoch && foreign(old.summary, s) {
 			v, until = c.contest(t, old.epoch, asked, now)
 		}
 		var err error
