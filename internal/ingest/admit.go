@@ -276,7 +276,7 @@ func (c *channel) takeManifest(t *transfer) error {
 // admitManifest holds back a manifest of another presentation than that of its
 // predecessor until it is clear that the encoder of that is gone.
 func (c *channel) admitManifest(t *transfer, s manifest.Summary) error {
-	asked := c.config.Now()
+	asked, waited := c.config.Now(), false
 	for {
 		now := c.config.Now()
 		c.mu.Lock()
@@ -286,9 +286,9 @@ func (c *channel) admitManifest(t *transfer, s manifest.Summary) error {
 		}
 		v, until := accept, now
 		old, known := c.manifest[t.name]
-		if known && t.order.Before(old.order) {
+		if known && !waited && t.order.Before(old.order) {
 			c.mu.Unlock()
-			return nil // overtaken; it will be passed over
+			return nil // overtaken on its way; it will be passed over
 		}
 		if known && old.epoch == c.epoch && foreign(old.summary, s) {
 			v, until = c.contest(t, old.epoch, asked, now)
@@ -305,6 +305,7 @@ func (c *channel) admitManifest(t *transfer, s manifest.Summary) error {
 		if err := await(t.ctx, until.Sub(now), changed); err != nil {
 			return err
 		}
+		waited = true
 	}
 }
 
