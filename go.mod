@@ -3,6 +3,7 @@ module github.com/treedn/treedn
 go 1.26
 
 require (
+	github.com/stretchr/testify v1.11.1
 	github.com/treedn/treedn/amt v0.1.0
 	github.com/treedn/treedn/cache v0.1.0
 	github.com/treedn/treedn/fec v0.1.0
