@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/binary"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/treedn/treedn/fec"
@@ -132,21 +133,31 @@ func (s *Sender) buildSignalling(now time.Time) {
 		g.version = 1 // GPAC takes version 0 for no version, and ignores the package
 	}
 	pkg := sls.Package{Version: g.version}
-	// GPAC wants the S-TSID before the manifests refer to its channels.
-	pkg.Parts = append(pkg.Parts, sls.Part{
-		ContentType: sls.MediaTypeSTSID, Location: stsidLocation, Generation: g.since, Body: stsid,
-	})
+	if stsid != nil {
+		pkg.Parts = append(pkg.Parts, sls.Part{
+			ContentType: sls.MediaTypeSTSID, Location: stsidLocation, Generation: g.since, Body: stsid,
+		})
+	}
 	pkg.Parts = append(pkg.Parts, s.parts...)
+	if len(pkg.Parts) == 0 {
+		g.sending, g.next, s.sentRev = false, time.Time{}, s.rev
+		return
+	}
+	// GPAC refuses an envelope without a DASH manifest.
+	pkg.NoEnvelope = !slices.ContainsFunc(pkg.Parts, func(p sls.Part) bool {
+		return strings.HasPrefix(p.ContentType, sls.MediaTypeDASH)
+	})
 	plain, err := pkg.Append(nil)
 	if err != nil {
 		s.cfg.Logger.Error("SLS package cannot be made", "error", err)
 		return
 	}
+	// GPAC takes more than one octet behind the last boundary for damage.
+	plain = bytes.TrimSuffix(plain, []byte("\r\n"))
 	var zipped bytes.Buffer
 	w := gzip.NewWriter(&zipped)
-	if _, err := w.Write(plain); err == nil {
-		err = w.Close()
-	}
+	_, _ = w.Write(plain) // a bytes.Buffer takes everything
+	_ = w.Close()
 	g.body, g.toi = zipped.Bytes(), uint32(pkg.TOI(true))
 	g.rev, g.off, g.copies, g.sending, g.next = s.rev, 0, 0, true, now
 }
@@ -162,6 +173,9 @@ func (s *Sender) stsid() ([]byte, error) {
 			continue
 		}
 		rs.LS = append(rs.LS, s.channelOf(f))
+	}
+	if len(rs.LS) == 0 {
+		return nil, nil
 	}
 	doc := sls.STSID{RS: []sls.RS{rs}}
 	return doc.Append(nil)

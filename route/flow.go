@@ -1,6 +1,7 @@
 package route
 
 import (
+	"reflect"
 	"slices"
 	"time"
 
@@ -26,6 +27,8 @@ type flow struct {
 	open    int             // transmissions that have not ended
 	idle    time.Time       // since when there has been nothing to send
 	gone    bool            // superseded by a newer run
+	efdt    *fdt.Instance   // as announced last
+	version uint8           // of it
 }
 
 // file is a File entry of the EFDT.
@@ -40,11 +43,14 @@ type file struct {
 
 // describe counts the versions of the channel's EFDT.
 func (f *flow) describe(in *fdt.Instance) {
-	if f.efdt != nil && !reflect.DeepEqual(f.efdt, in) {
-		f.version++
+	if f.efdt == nil || !reflect.DeepEqual(f.efdt, in) {
+		if f.efdt != nil {
+			f.version++
+		}
+		c := *in
+		f.efdt = &c
 	}
-	f.efdt = in
-	c := *in
+	in.EFDTVersion, in.HasEFDTVersion = f.version, true
 }
 
 // numbers remembers which TOIs of a template were used: all up to the highest,

@@ -14,6 +14,9 @@ type bucket struct {
 // wait returns how long the next packet has to wait. A packet may leave while
 // the bucket is not empty, so that its size does not matter.
 func (b *bucket) wait(now time.Time, rate int64, burst int) time.Duration {
+	if !b.full.After(now) {
+		return 0
+	}
 	return max(0, b.full.Sub(now)-octetTime(int64(burst), rate))
 }
 

@@ -5,17 +5,17 @@ import "time"
 // record is what is left of an object that was delivered or given up, so that
 // its repeats cost one look-up.
 type record struct {
-	kind      kind
-	name      string
+	kind       kind
+	name       string
 	generation uint64
-	length    int64
-	lost      bool
-	announced bool   // its TOI is never reused
-	body      []byte // all octets, of signalling and small files
-	head      [64]byte
-	headLen   int
-	seen      time.Time
-	old       bool // a package of TSI 0 that another one replaced
+	length     int64
+	lost       bool
+	announced  bool   // its TOI is never reused
+	body       []byte // all octets, of signalling and small files
+	head       [64]byte
+	headLen    int
+	seen       time.Time
+	old        bool // a package of TSI 0 that another one replaced
 }
 
 // maxRecordBody is the size up to which a record keeps all octets of a file:

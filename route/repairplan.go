@@ -112,6 +112,7 @@ func (j *encodeJob) run() {
 	if j.oti, j.err = RepairOTI(int64(len(j.object)), y, max(j.block, j.block*group/4)); j.err != nil {
 		return
 	}
+	fec.AppendOTI(j.fti[:0], j.oti)
 	super := CompleteSuperObject(j.object, y)
 	var costs []int
 	for sbn := range int(j.oti.SourceBlocks) {

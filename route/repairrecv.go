@@ -274,8 +274,8 @@ type decodeJob struct {
 	data   slab.Buffer
 	repair slab.Buffer
 
-	total  int // symbols known, of source and repair
-	back   bool
+	total int // symbols known, of source and repair
+	back  bool
 
 	done  bool
 	err   error

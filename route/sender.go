@@ -490,7 +490,7 @@ func (s *Sender) dueFile(now time.Time) *file {
 // not allowed, to send; zero if only new input can change that.
 func (s *Sender) NextTimeout(now time.Time) time.Time {
 	next := s.nextRetire()
-	ready := len(s.repairs) > 0 || s.carousel != nil
+	ready := s.signal.urgent || s.signal.sending || len(s.repairs) > 0 || s.carousel != nil
 	for _, f := range s.flows {
 		ready = ready || f.pendingIn() != nil
 	}
