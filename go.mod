@@ -10,6 +10,7 @@ require (
 	github.com/treedn/treedn/flute v0.1.0
 	github.com/treedn/treedn/internal/cmaf v0.1.0
 	github.com/treedn/treedn/route v0.1.0
+	go.uber.org/goleak v1.3.0
 )
 
 replace (
