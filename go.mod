@@ -20,6 +20,7 @@ require (
 	github.com/treedn/treedn/flute v0.1.0
 	github.com/treedn/treedn/internal/cmaf v0.1.0
 	github.com/treedn/treedn/route v0.1.0
+	go.uber.org/goleak v1.3.0
 	go.yaml.in/yaml/v3 v3.0.5
 	golang.org/x/sys v0.48.0
 	google.golang.org/protobuf v1.36.12
