@@ -2,7 +2,6 @@ package route
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -160,18 +159,12 @@ func (s *Sender) buildSignalling(now time.Time) {
 	pkg.NoEnvelope = !slices.ContainsFunc(pkg.Parts, func(p sls.Part) bool {
 		return strings.HasPrefix(p.ContentType, sls.MediaTypeDASH)
 	})
-	plain, err := pkg.Append(nil)
+	body, err := pkg.AppendGzip(nil)
 	if err != nil {
 		s.cfg.Logger.Error("SLS package cannot be made", "error", err)
 		return
 	}
-	// GPAC takes more than one octet behind the last boundary for damage.
-	plain = bytes.TrimSuffix(plain, []byte("\r\n"))
-	var zipped bytes.Buffer
-	w := gzip.NewWriter(&zipped)
-	_, _ = w.Write(plain) // a bytes.Buffer takes everything
-	_ = w.Close()
-	g.body, g.toi = zipped.Bytes(), uint32(pkg.TOI(true))
+	g.body, g.toi = body, uint32(pkg.TOI(true))
 	g.rev, g.off, g.copies, g.sending, g.next = s.rev, 0, 0, true, now
 }
 
