@@ -2,8 +2,8 @@ package route
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -65,17 +65,29 @@ func (s *Sender) changed(now time.Time) {
 // SetManifest puts a part into the signalling package in place of the one with
 // the same Location: a manifest, or any other fragment. The S-TSID is the
 // Sender's own.
-func (s *Sender) SetManifest(now time.Time, part sls.Part) {
+//
+// A part that cannot be written is refused.
+func (s *Sender) SetManifest(now time.Time, part sls.Part) error {
+	if part.Location == stsidLocation || part.Kind() == sls.KindSTSID {
+		return fmt.Errorf("%w: the S-TSID is the Sender's own", ErrName)
+	}
+	if len(part.Location) > maxName {
+		return ErrName
+	}
+	if _, err := (&sls.Package{Parts: []sls.Part{part}}).Append(nil); err != nil {
+		return fmt.Errorf("route: %w", err)
+	}
 	part.Body = bytes.Clone(part.Body)
 	i := slices.IndexFunc(s.parts, func(p sls.Part) bool { return p.Location == part.Location })
 	if i < 0 {
 		s.parts = append(s.parts, part)
 	} else if p := &s.parts[i]; p.ContentType == part.ContentType && p.Generation == part.Generation && bytes.Equal(p.Body, part.Body) {
-		return
+		return nil
 	} else {
 		*p = part
 	}
 	s.changed(now)
+	return nil
 }
 
 // RemoveManifest takes a part out of the signalling package.
@@ -147,18 +159,12 @@ func (s *Sender) buildSignalling(now time.Time) {
 	pkg.NoEnvelope = !slices.ContainsFunc(pkg.Parts, func(p sls.Part) bool {
 		return strings.HasPrefix(p.ContentType, sls.MediaTypeDASH)
 	})
-	plain, err := pkg.Append(nil)
+	body, err := pkg.AppendGzip(nil)
 	if err != nil {
 		s.cfg.Logger.Error("SLS package cannot be made", "error", err)
 		return
 	}
-	// GPAC takes more than one octet behind the last boundary for damage.
-	plain = bytes.TrimSuffix(plain, []byte("\r\n"))
-	var zipped bytes.Buffer
-	w := gzip.NewWriter(&zipped)
-	_, _ = w.Write(plain) // a bytes.Buffer takes everything
-	_ = w.Close()
-	g.body, g.toi = zipped.Bytes(), uint32(pkg.TOI(true))
+	g.body, g.toi = body, uint32(pkg.TOI(true))
 	g.rev, g.off, g.copies, g.sending, g.next = s.rev, 0, 0, true, now
 }
 
@@ -169,8 +175,8 @@ func (s *Sender) buildSignalling(now time.Time) {
 func (s *Sender) stsid() ([]byte, error) {
 	rs := sls.RS{Source: s.cfg.Session.Source, Destination: s.cfg.Session.Group, Port: s.cfg.Session.Port}
 	for _, f := range s.flows {
-		if f == s.meta && len(f.files) == 0 {
-			continue
+		if len(f.files) == 0 && !f.fits {
+			continue // an EFDT that describes nothing is not allowed
 		}
 		rs.LS = append(rs.LS, s.channelOf(f))
 	}

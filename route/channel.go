@@ -18,7 +18,6 @@ type channel struct {
 	run         uint64 // generation of the template's objects, 0 if not announced
 	files       map[uint32]fdt.File
 	payloads    map[uint8]payload
-	maxSize     int64
 	maxDelta    time.Duration // lifetime of an object after its first packet
 	until       time.Time     // end of the EFDT
 
@@ -27,6 +26,10 @@ type channel struct {
 	// sources maps repair TOIs of this TSI to objects.
 	sources []mapping
 
+	embedded bool          // the S-TSID has the EFDT
+	inband   *fdt.Instance // TOI 0, which counts otherwise
+
+	esis    esiTrack
 	objects []*Object
 	seen    bool   // a packet of any object
 	highest uint32 // TOI of the template
@@ -44,8 +47,40 @@ type mapping struct {
 	x, y uint64
 }
 
+// esiTrack finds gaps in the ESIs of a repair flow.
+type esiTrack struct {
+	toi  uint32
+	next []uint32 // of each source block
+}
+
+// gap returns how many packets seem to be missing before this one.
+func (e *esiTrack) gap(toi, id uint32, n int, oti fec.OTI) uint64 {
+	sbn, esi, t := int(id>>24), id&0xffffff, int(oti.SymbolSize)
+	if t == 0 || n < t || sbn >= int(oti.SourceBlocks) {
+		return 0
+	}
+	if e.toi != toi || len(e.next) != int(oti.SourceBlocks) {
+		e.toi, e.next = toi, append(e.next[:0], make([]uint32, oti.SourceBlocks)...)
+		for i := range e.next {
+			k, _, _ := oti.Block(uint8(i))
+			e.next[i] = uint32(k)
+		}
+	}
+	per := uint32(n / t)
+	next := e.next[sbn]
+	if esi < next {
+		return 0 // overtaken; it was counted as missing, which an estimate bears
+	}
+	e.next[sbn] = esi + per
+	if gap := (esi - next) / per; gap < 4096 {
+		return uint64(gap)
+	}
+	return 0
+}
+
 func newChannel(tsi uint32) *channel {
-	return &channel{tsi: tsi, files: make(map[uint32]fdt.File), payloads: make(map[uint8]payload)}
+	// TSI 0 carries signalling by definition.
+	return &channel{tsi: tsi, described: tsi == 0, files: make(map[uint32]fdt.File), payloads: make(map[uint8]payload)}
 }
 
 // format returns the delivery object format that a codepoint stands for: the
@@ -118,4 +153,9 @@ func (ch *channel) sourceOf(toi uint32) (objectKey, bool) {
 		return objectKey{}, false
 	}
 	return objectKey{m.tsi, uint32(n)}, true
+}
+
+// unused tells that nothing would be lost with the channel.
+func (ch *channel) unused() bool {
+	return !ch.described && len(ch.objects) == 0
 }

@@ -10,7 +10,7 @@ const (
 	RejectSource      Reason = iota // not from the session's source
 	RejectHeader                    // no LCT header, or TSI or TOI beyond 32 bits
 	RejectCodepoint                 // declared with a payload ID other than start_offset
-	RejectTooLarge                  // beyond MaxObject or maxTransportSize
+	RejectTooLarge                  // beyond MaxObject or MaxSignalling
 	RejectObjects                   // too many objects at a time
 	RejectMemory                    // beyond MaxMemory
 	RejectRanges                    // too many holes
@@ -19,14 +19,13 @@ const (
 	RejectLength                    // contradicts the length known before
 	RejectRepair                    // malformed repair packet or OTI, or one that contradicts
 	RejectUndescribed               // of an object that was never described
-	RejectLate                      // of an object given up
 	RejectSignalling                // S-TSID, EFDT or SLS package that cannot be read
 	reasons
 )
 
 var reasonNames = [reasons]string{
 	"source", "header", "codepoint", "too_large", "objects", "memory", "ranges", "beyond",
-	"conflict", "length", "repair", "undescribed", "late", "signalling",
+	"conflict", "length", "repair", "undescribed", "signalling",
 }
 
 // String returns the name of the reason, for metrics.
@@ -59,7 +58,7 @@ var (
 	errLengths     = &RejectError{RejectLength, "contradictory lengths"}
 	errRepair      = &RejectError{RejectRepair, "malformed or contradictory repair packet"}
 	errUndescribed = &RejectError{RejectUndescribed, "object is not described"}
-	errLate        = &RejectError{RejectLate, "object was given up"}
 )
 
-var errSignalling = errors.New("route: unusable signalling")
+// ErrReleased is returned for an object that was released, or lost.
+var ErrReleased = errors.New("route: object was released")

@@ -10,7 +10,7 @@ func (r *Receiver) open(now time.Time, key objectKey, cp uint8) (*Object, error)
 	ch := r.channels[key.tsi]
 	if ch == nil {
 		// Without signalling the TSI is only a claim.
-		if len(r.channels) >= r.cfg.MaxChannels {
+		if len(r.channels) >= r.cfg.MaxChannels && key.tsi != 0 {
 			return nil, errUndescribed
 		}
 		ch = newChannel(key.tsi)
@@ -196,8 +196,8 @@ func (r *Receiver) retire(now time.Time, o *Object, lost bool, body []byte) {
 	o.held.Reset()
 	r.active = without(r.active, o)
 	o.ch.objects = without(o.ch.objects, o)
-	if !o.ch.described && len(o.ch.objects) == 0 && r.channels[o.key.tsi] == o.ch {
-		delete(r.channels, o.key.tsi)
+	if o.ch.unused() && r.channels[o.key.tsi] == o.ch {
+		r.forget(o.ch)
 	}
 	// A file that was lost comes again with the next turn of the carousel,
 	// and one without description may get one.

@@ -185,6 +185,14 @@ func (o *Object) protected() bool {
 	return o.ch != nil && o.ch.protected && !o.noFEC
 }
 
+// limit bounds the octets of the object.
+func (o *Object) limit() int64 {
+	if o.kind == kindPackage || o.kind == kindEFDT {
+		return o.r.cfg.MaxSignalling
+	}
+	return o.r.cfg.MaxObject
+}
+
 // path is the way octets came.
 type path uint8
 
@@ -199,7 +207,7 @@ const (
 // written once, so that a decoder may read held octets meanwhile.
 func (o *Object) store(now time.Time, off int64, p []byte, by path) (added int64, err error) {
 	end := off + int64(len(p))
-	if end > o.r.cfg.MaxObject {
+	if end > o.limit() {
 		return 0, errTooLarge
 	}
 	if o.length >= 0 && end > o.length {
@@ -271,7 +279,7 @@ func (o *Object) setLength(n int64, firm bool) error {
 	switch {
 	case n == o.length:
 		o.firm = o.firm || firm
-	case n > o.r.cfg.MaxObject:
+	case n > o.limit():
 		return errTooLarge
 	case n < o.held.End(), o.firm, o.length >= 0 && !firm:
 		return errLengths

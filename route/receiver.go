@@ -72,8 +72,7 @@ type ReceiverConfig struct {
 	MaxSkip int
 
 	// HoldSignalling makes the receiver act on an S-TSID or EFDT only when it
-	// comes back by Accept, and on no part of a package before: for sealed
-	// services.
+	// comes back by Accept: for sealed services.
 	HoldSignalling bool
 
 	// Logger gets warnings. Nil is silent.
@@ -109,6 +108,7 @@ type ReceiverStats struct {
 	SourcePackets, SourceOctets uint64 // that brought something new
 	RepairPackets, RepairOctets uint64 // of objects that lacked octets
 	Repeats                     uint64 // packets that brought nothing new
+	Ignored                     uint64 // packets of objects given up, or of unknown repair flows
 	Recovered                   uint64 // octets by FEC
 	Supplied                    uint64 // octets by Supply
 	// Lost is an estimate of the packets that did not arrive: octets missing
@@ -231,9 +231,10 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 			if rec := r.records.m[key]; rec != nil {
 				if rec.repeats(now, off, payload, length, known) {
 					if rec.lost {
-						return errLate
+						r.stats.Ignored++
+					} else {
+						r.stats.Repeats++
 					}
-					r.stats.Repeats++
 					return nil
 				}
 				r.records.remove(key)
@@ -242,7 +243,7 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 			if o, err = r.open(now, key, h.Codepoint); err != nil {
 				return err
 			}
-			o.late = off > 0 && o.kind == kindMedia && !o.ch.seen
+			o.late = off > 0 && !o.ch.seen
 			o.ch.seen = true
 		}
 		r.last = o
@@ -253,10 +254,10 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 	o.packets++
 	o.lastPkt = now
 	end := off + int64(len(payload))
+	var lengthErr error
 	if known {
-		if err := o.setLength(length, true); err != nil {
-			return err
-		}
+		// A length that contradicts says nothing about the octets.
+		lengthErr = o.setLength(length, true)
 	}
 	added, err := o.store(now, off, payload, bySource)
 	if err != nil {
@@ -265,9 +266,7 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 	if !o.firm && !known && h.CloseObject {
 		// A hint: the sender of a forged or reordered B must not cut the
 		// object off, so that a length from B alone has to last for a while.
-		if err := o.setLength(end, false); err != nil {
-			return err
-		}
+		_ = o.setLength(end, false)
 	}
 	if h.CloseObject && o.closeAt.IsZero() {
 		o.closeAt = now
@@ -283,7 +282,7 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 		o.endedAt = time.Time{} // a later object, or a repair packet, was early
 	}
 	r.advanced(now, o, added)
-	return nil
+	return lengthErr
 }
 
 // transferLength returns what EXT_TOL or EXT_FTI of the packet in r.hdr says.
@@ -412,7 +411,7 @@ func (r *Receiver) Poll() (Event, bool) {
 // packets said.
 func (r *Receiver) Supply(now time.Time, o *Object, off int64, p []byte, total int64) error {
 	if o.released || o.r != r {
-		return errLate
+		return ErrReleased
 	}
 	if o.complete {
 		return nil

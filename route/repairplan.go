@@ -109,7 +109,9 @@ func (j *encodeJob) run() {
 	}
 	y, group := symbolSize(int64(len(j.object)), j.packets, j.unit, p)
 	j.group = group
-	if j.oti, j.err = RepairOTI(int64(len(j.object)), y, max(j.block, j.block*group/4)); j.err != nil {
+	block := max(j.block, j.block*group/4)
+	block = max(block, int(superSymbols(int64(len(j.object)), y)+254)/255) // Z has 8 bits
+	if j.oti, j.err = RepairOTI(int64(len(j.object)), y, block); j.err != nil {
 		return
 	}
 	fec.AppendOTI(j.fti[:0], j.oti)

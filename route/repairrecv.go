@@ -42,29 +42,28 @@ const maxBlock = 16384
 // pushRepair handles a repair packet, whose header is in r.hdr.
 func (r *Receiver) pushRepair(now time.Time, key objectKey, id uint32, payload []byte) error {
 	ch := r.channels[key.tsi]
-	if ch == nil || !ch.described {
-		return errUndescribed
+	if ch == nil || len(ch.sources) != 1 {
+		// Before the signalling came, or super-objects of several objects.
+		r.stats.Ignored++
+		return nil
 	}
 	src, ok := ch.sourceOf(key.toi)
 	if !ok {
 		return errRepair
 	}
 	r.lastRepair = now
-	if rec := r.records.m[src]; rec != nil {
-		r.stats.Repeats++
-		return nil
-	}
-	o := r.objects[src]
-	if o != nil && o.complete {
-		r.stats.Repeats++
-		return nil
-	}
 	oti := ch.repairOTI
 	if fti, ok := r.hdr.Extensions.FTI(); ok {
 		var err error
 		if oti, err = fec.ParseFTI(fti); err != nil {
 			return errRepair
 		}
+	}
+	r.stats.Lost += ch.esis.gap(key.toi, id, len(payload), oti)
+	o := r.objects[src]
+	if o != nil && o.complete || o == nil && r.records.m[src] != nil {
+		r.stats.Repeats++
+		return nil
 	}
 	if o == nil {
 		// Nothing of the object came but its repair packets.
@@ -84,7 +83,7 @@ func (r *Receiver) pushRepair(now time.Time, key objectKey, id uint32, payload [
 // consecutive ones of source block sbn, the first of them esi.
 func (r *Receiver) SupplySymbols(now time.Time, o *Object, oti fec.OTI, sbn uint8, esi uint32, symbols []byte) error {
 	if o.released || o.r != r {
-		return errLate
+		return ErrReleased
 	}
 	if o.complete {
 		return nil

@@ -163,7 +163,12 @@ func (s *Sender) Stats() SenderStats {
 // Begin starts an object. It is announced, if its channel or File entry is
 // new, before its first packet leaves.
 func (s *Sender) Begin(now time.Time, out Outgoing) (*Transmission, error) {
-	if out.Name == "" || len(out.Name) > maxName {
+	for _, name := range []string{out.Name, out.ContentType, out.Track.Stem, out.Track.Representation} {
+		if len(name) > maxName || !announceable(name) {
+			return nil, ErrName
+		}
+	}
+	if out.Name == "" {
 		return nil, ErrName
 	}
 	if out.Length < 0 || out.Length > s.cfg.MaxObject {

@@ -3,6 +3,7 @@ package route
 import (
 	"errors"
 	"net/netip"
+	"unicode/utf8"
 
 	"github.com/treedn/treedn/route/sls"
 )
@@ -39,12 +40,23 @@ var (
 	ErrTooLarge = errors.New("route: object exceeds MaxObject")
 	// ErrBacklog is returned when MaxBuffered octets wait to be sent.
 	ErrBacklog = errors.New("route: too many octets wait to be sent")
-	// ErrName is returned for a name that cannot be announced.
-	ErrName = errors.New("route: name is empty or longer than 512 octets")
+	// ErrName is returned for a name, or another announced string, that is
+	// too long or cannot be written in XML. One such string would silence
+	// the signalling of the whole session.
+	ErrName = errors.New("route: name is empty, longer than 512 octets, or no text")
 )
 
 // maxName bounds a Content-Location, in octets.
 const maxName = 512
+
+func announceable(s string) bool {
+	for _, r := range s {
+		if r < ' ' || r == 0x7f || r == 0xfffe || r == 0xffff {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
+}
 
 // TrackKind is the kind of media in a track.
 type TrackKind uint8

@@ -59,11 +59,20 @@ func (r *Receiver) handleEFDT(now time.Time, o *Object, body []byte) {
 		return
 	}
 	ch := o.ch
+	if !ch.described {
+		// Not a channel of this session yet: hear it again when it is.
+		r.records.remove(o.key)
+		return
+	}
 	r.signalled(now, &Signal{
 		TSI: o.key.tsi, ContentType: fdt.MediaType, Location: fmt.Sprintf("efdt/%d", o.key.tsi),
 		Generation: in.Generation, Body: body,
 		apply: func(now time.Time) {
-			if r.channels[ch.tsi] == ch {
+			if r.channels[ch.tsi] != ch {
+				return
+			}
+			ch.inband = in
+			if !ch.embedded {
 				r.applyEFDT(now, ch, in)
 				r.redescribe(now, ch)
 			}
@@ -98,7 +107,7 @@ func (r *Receiver) Accept(now time.Time, s *Signal) {
 func (r *Receiver) applySTSID(now time.Time, doc *sls.STSID) {
 	for _, ch := range r.channels {
 		if ch.tsi != 0 {
-			ch.described, ch.hasTemplate, ch.protected = false, false, false
+			ch.described, ch.embedded, ch.hasTemplate, ch.protected = false, false, false, false
 			clear(ch.payloads)
 			ch.sources = nil
 		}
@@ -114,12 +123,18 @@ func (r *Receiver) applySTSID(now time.Time, doc *sls.STSID) {
 				src.protected = true
 			}
 		}
-		if !ch.described && len(ch.objects) == 0 && ch.tsi != 0 {
-			delete(r.channels, ch.tsi)
+		if ch.unused() {
+			r.forget(ch)
 			continue
 		}
 		r.redescribe(now, ch)
 	}
+}
+
+// forget removes a channel.
+func (r *Receiver) forget(ch *channel) {
+	delete(r.channels, ch.tsi)
+	r.records.remove(objectKey{ch.tsi, 0})
 }
 
 // ownSessions returns the ROUTE sessions of an S-TSID that are this one: those
@@ -159,9 +174,14 @@ func (r *Receiver) applyLS(now time.Time, ls *sls.LS) {
 		for _, p := range src.Payloads {
 			ch.payloads[p.Codepoint] = payload{format: p.FormatID, id: p.SrcFECPayloadID}
 		}
-		if src.EFDT != nil {
+		// The EFDT is in the S-TSID or comes as TOI 0 of the channel, never
+		// both (A/331, A.3.3.2.1).
+		ch.embedded = src.EFDT != nil
+		if ch.embedded {
 			clear(ch.files)
 			r.applyEFDT(now, ch, src.EFDT)
+		} else if ch.inband != nil {
+			r.applyEFDT(now, ch, ch.inband)
 		}
 	}
 	if rep := ls.RepairFlow; rep != nil {
@@ -180,9 +200,7 @@ func (r *Receiver) applyLS(now time.Time, ls *sls.LS) {
 
 // applyEFDT describes the objects of a channel.
 func (r *Receiver) applyEFDT(now time.Time, ch *channel, in *fdt.Instance) {
-	ch.described = true
 	ch.run = in.Generation
-	ch.maxSize = int64(in.MaxTransportSize)
 	ch.maxDelta = time.Duration(in.MaxExpiresDelta) * time.Second
 	ch.until, _ = in.ExpiresAt(now)
 	if in.FileTemplate != "" {

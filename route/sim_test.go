@@ -200,14 +200,3 @@ func TestWholeObjects(t *testing.T) {
 	require.Zero(t, st.Rejected)
 	require.Zero(t, st.Memory)
 }
-
-func TestDebug(t *testing.T) {
-	s := newSim(t, SenderConfig{}, ReceiverConfig{})
-	b := randomBytes(1, 5000)
-	s.sendWhole(media(1, 1000), b)
-	s.run(200 * time.Millisecond)
-	t.Logf("%+v", s.snd.Stats())
-	t.Logf("%+v", s.rcv.Stats())
-	t.Logf("%+v", s.events)
-	t.Logf("%s", s.snd.signal.stsid)
-}
