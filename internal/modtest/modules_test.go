@@ -88,7 +88,8 @@ func TestSiblingsAreReplacedByPath(t *testing.T) {
 				t.Errorf("%s requires the root module", path)
 			}
 			if strings.HasPrefix(r.Path, host) {
-				require.NotEqual(t, "v0.0.0", r.Version, "%s requires %s at a version that will not exist", path, r.Path)
+				// "go mod tidy" invents v0.0.0-… where only a replace line is.
+				require.False(t, strings.HasPrefix(r.Version, "v0.0.0"), "%s requires %s at a version that will not exist", path, r.Path)
 			}
 		}
 	}
