@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,6 +41,8 @@ type NodeReport struct {
 	FallbackOctets uint64  `json:"fallback_octets"`
 	RejectedOctets uint64  `json:"rejected_octets"`
 	Latency        Latency `json:"latency_ms"`
+
+	faults []string // names of objects that are missing or differ
 }
 
 // Latency is the time from the end of an object at CAST to the end of the answer that a reader gets from the node, who
@@ -289,7 +292,7 @@ func (c *Check) report(end time.Time) *Report {
 		n := c.node(r, due, status[r.name])
 		rep.Nodes = append(rep.Nodes, n)
 		if n.Missing > 0 || n.Different > 0 {
-			rep.problem("%s: %d objects are missing and %d differ", n.Name, n.Missing, n.Different)
+			rep.problem("%s: %d objects are missing and %d differ: %s", n.Name, n.Missing, n.Different, strings.Join(n.faults, ", "))
 		}
 		c.judge(rep, &n, i == 2)
 	}
@@ -337,6 +340,7 @@ func (c *Check) node(r *reader, due map[string]*witnessed, st telemetry.Status) 
 		case o == nil || o.end.IsZero():
 		case !bytes.Equal(a.body, o.body):
 			n.Different++
+			n.faults = append(n.faults, name)
 		default:
 			late = append(late, max(0, a.at.Sub(o.end)))
 		}
@@ -344,6 +348,7 @@ func (c *Check) node(r *reader, due map[string]*witnessed, st telemetry.Status) 
 	for name := range due {
 		if _, ok := r.got[name]; !ok {
 			n.Missing++
+			n.faults = append(n.faults, name)
 		}
 	}
 	if len(late) > 0 {

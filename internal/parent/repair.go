@@ -22,6 +22,10 @@ const (
 // mergeGap joins ranges that lie closer than what the header of another part costs.
 const mergeGap = 512
 
+// maxTail bounds what is asked for behind the last octet received, where the end of the object is not known. It is far
+// more than packets can be lost in a row before a receiver asks.
+const maxTail = 4 << 20
+
 // mender holds the client of the present parents.
 type mender struct {
 	mu     sync.Mutex // guards below
@@ -72,8 +76,8 @@ func (c *Client) Repair(ctx context.Context, want ingress.Wanted, supply func(of
 	}
 	for _, m := range want.Missing {
 		if m.End < 0 {
-			// Where the object ends is not known; what lies behind the end of its readable part is not given.
-			m.End = m.Start + maxObject
+			// Where the object ends is not known: the answer is cut there.
+			m.End = m.Start + maxTail
 		}
 		r.Ranges = append(r.Ranges, repair.Range{Start: m.Start, End: m.End})
 	}
