@@ -29,7 +29,8 @@ func (p *Pacer) Take(now time.Time, octets int) bool {
 		return true
 	}
 	p.earn(now)
-	if p.debt > 0 && p.debt+float64(octets) > float64(p.burst()) {
+	// Half an octet for the rounding of times, so that Take succeeds at Next.
+	if p.debt > 0.5 && p.debt+float64(octets) > float64(p.burst())+0.5 {
 		return false
 	}
 	p.debt += float64(octets)
@@ -47,8 +48,8 @@ func (p *Pacer) Next(now time.Time, octets int) time.Time {
 	if excess <= 0 {
 		return now
 	}
-	// Rounded up, so that Take at this time succeeds.
-	return now.Add(time.Duration(excess/float64(p.Rate)*1e9) + 1)
+	// From p.last, which is later than now if the clock went back.
+	return p.last.Add(time.Duration(excess/float64(p.Rate)*1e9) + 1)
 }
 
 func (p *Pacer) earn(now time.Time) {

@@ -21,6 +21,7 @@ var (
 	ErrSize       = errors.New("xml: document is too large")
 	ErrDepth      = errors.New("xml: elements are nested too deeply")
 	ErrAttributes = errors.New("xml: element has too many attributes")
+	ErrElements   = errors.New("xml: document has too many elements")
 	ErrDTD        = errors.New("xml: document has a DTD")
 )
 
@@ -33,6 +34,8 @@ type Limits struct {
 	// Attributes is their number on one element, namespace declarations
 	// included. Default 64.
 	Attributes int
+	// Elements is their number in the document. Default 131072.
+	Elements int
 }
 
 func (l Limits) withDefaults() Limits {
@@ -44,6 +47,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Attributes <= 0 {
 		l.Attributes = 64
+	}
+	if l.Elements <= 0 {
+		l.Elements = 1 << 17
 	}
 	return l
 }
@@ -66,9 +72,10 @@ func Unmarshal(b []byte, l Limits, v any) error {
 // guard hands raw tokens to the decoder around it, which matches start and end
 // elements and resolves namespaces.
 type guard struct {
-	raw    *xml.Decoder
-	limits Limits
-	depth  int
+	raw      *xml.Decoder
+	limits   Limits
+	depth    int
+	elements int
 }
 
 func (g *guard) Token() (xml.Token, error) {
@@ -76,11 +83,15 @@ func (g *guard) Token() (xml.Token, error) {
 	switch t := t.(type) {
 	case xml.StartElement:
 		g.depth++
+		g.elements++
 		if g.depth > g.limits.Depth {
 			return nil, ErrDepth
 		}
 		if len(t.Attr) > g.limits.Attributes {
 			return nil, ErrAttributes
+		}
+		if g.elements > g.limits.Elements {
+			return nil, ErrElements
 		}
 	case xml.EndElement:
 		g.depth--

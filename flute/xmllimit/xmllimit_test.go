@@ -51,6 +51,8 @@ func TestLimits(t *testing.T) {
 		{"33 levels", deep(33), xmllimit.Limits{}, xmllimit.ErrDepth},
 		{"64 attributes", wide(64), xmllimit.Limits{}, nil},
 		{"65 attributes", wide(65), xmllimit.Limits{}, xmllimit.ErrAttributes},
+		{"3 elements", "<a><b/><c/></a>", xmllimit.Limits{Elements: 3}, nil},
+		{"4 elements", "<a><b/><c/><d/></a>", xmllimit.Limits{Elements: 3}, xmllimit.ErrElements},
 		{"DTD", bomb, xmllimit.Limits{}, xmllimit.ErrDTD},
 		{"DTD inside", `<a><!DOCTYPE a></a>`, xmllimit.Limits{}, xmllimit.ErrDTD},
 		{"nothing", "", xmllimit.Limits{}, io.ErrUnexpectedEOF},
@@ -93,4 +95,15 @@ func FuzzUnmarshal(f *testing.F) {
 		require.NoError(t, xml.Unmarshal(b, &plain))
 		require.Equal(t, plain, guarded)
 	})
+}
+
+func BenchmarkUnmarshal(b *testing.B) {
+	doc := []byte("<a>" + strings.Repeat(`<b c="d">text</b>`, 100) + "</a>")
+	b.SetBytes(int64(len(doc)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := xmllimit.Unmarshal(doc, xmllimit.Limits{}, new(struct{})); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
