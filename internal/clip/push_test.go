@@ -88,8 +88,8 @@ func TestPush(t *testing.T) {
 
 	// The first frames came long before the end of their segment.
 	arrivals := origin.Arrivals("chunk-stream0-00001.m4s")
-	require.Greater(t, len(arrivals), 30)
-	require.Less(t, arrivals[2].Time.Sub(begin), time.Second)
+	require.Greater(t, len(arrivals), 10)
+	require.Less(t, arrivals[2].Time.Sub(begin), 1500*time.Millisecond)
 	require.Greater(t, arrivals[len(arrivals)-1].Time.Sub(begin), 1900*time.Millisecond)
 }
 
