@@ -35,7 +35,7 @@ func TestField(t *testing.T) {
 			require.Equal(t, a, Exp(Log(a)+255))
 		}
 		x := Spread8(a)
-		y := Double8(0x0102030405060708 * uint64(a&1) ^ x)
+		y := Double8(0x0102030405060708*uint64(a&1) ^ x)
 		for i := range 8 {
 			require.Equal(t, a>>i&1, uint8(x>>(8*i)))
 			e := uint8((0x0102030405060708*uint64(a&1) ^ x) >> (8 * i))
