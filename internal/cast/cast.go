@@ -98,11 +98,6 @@ func (n *Node) open() (err error) {
 	if err != nil {
 		return err
 	}
-	n.mu.Lock()
-	for _, c := range n.channels {
-		n.startPull(c)
-	}
-	n.mu.Unlock()
 	n.repairs = &repair.Handler{Backend: n.depot, NodeID: cfg.Node.Name, Logger: n.log}
 	objects := http.NewServeMux()
 	objects.Handle(repair.PathPrefix, n.repairs)
@@ -186,20 +181,6 @@ func (n *Node) resend(x *channel, d config.Downstream) error {
 	return nil
 }
 
-func (n *Node) startPull(x *channel) {
-	if x.cfg.Pull.IsZero() {
-		return
-	}
-	ctx, cancel := context.WithCancel(n.ctx)
-	x.pull = cancel
-	x.group.Go(func() {
-		p := ingest.Pull{Channel: x.cfg.Name, URL: x.cfg.Pull.URL()}
-		if err := n.ingest.Pull(ctx, p); err != nil && ctx.Err() == nil {
-			n.log.Error("pull has ended", "channel", x.cfg.Name, "error", err)
-		}
-	})
-}
-
 func (n *Node) remove(name string) {
 	x := n.channels[name]
 	if x == nil {
@@ -259,11 +240,7 @@ func (n *Node) Apply(next *config.Cast) error {
 	}
 	var errs []error
 	for _, c := range changes.Added {
-		if err := n.add(c); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		n.startPull(n.channels[c.Name])
+		errs = append(errs, n.add(c))
 	}
 	for _, c := range changes.Changed {
 		errs = append(errs, n.change(c.New))
@@ -282,13 +259,6 @@ func (n *Node) change(c config.Channel) error {
 	x.cfg = c
 	if err := n.store.SetService(c.Name, cache.ServiceConfig{Retention: c.Retention}); err != nil {
 		return err
-	}
-	if old.Pull.String() != c.Pull.String() {
-		if x.pull != nil {
-			x.pull()
-			x.pull = nil
-		}
-		n.startPull(x)
 	}
 	if old.Multicast != c.Multicast {
 		return n.resend(x, c.Multicast)

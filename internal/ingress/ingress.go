@@ -157,7 +157,7 @@ func (in *Ingress) Run(ctx context.Context, src Source) error {
 	for o := range in.objects {
 		in.drop(o, errors.New("reception has ended"))
 	}
-	if errors.Is(err, net.ErrClosed) {
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) {
 		err = nil
 	}
 	return err

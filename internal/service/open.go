@@ -2,9 +2,11 @@ package service
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/treedn/treedn/cache"
+	"github.com/treedn/treedn/internal/manifest"
 )
 
 // defaultWait bounds how long a request for an announced object waits when no manifest tells the target duration.
@@ -27,8 +29,28 @@ func (s *Service) Open(ctx context.Context, name string) (*cache.Object, error) 
 			return o, nil
 		}
 	}
-	return s.fetch(ctx, name)
+	o, err := s.fetch(ctx, name)
+	if err == nil && manifest.IsManifest(name) {
+		s.learn(ctx, name, o)
+	}
+	return o, err
 }
+
+// learn notes what a manifest announces that came from a parent, before its reader asks for that.
+func (s *Service) learn(ctx context.Context, name string, o *cache.Object) {
+	r, err := o.NewReader(ctx, 0)
+	if err != nil {
+		return
+	}
+	defer r.Close()
+	body, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
+	if err == nil && len(body) <= maxManifest {
+		s.announce(name, body)
+	}
+}
+
+// maxManifest bounds a manifest that is read for what it announces, in octets.
+const maxManifest = 1 << 20
 
 func (s *Service) lookup(name string) *cache.Object {
 	o, ok := s.cfg.Store.Lookup(s.key(name))

@@ -175,17 +175,26 @@ func (s *Service) PutManifest(m Meta, body []byte) error {
 	}
 	body = append([]byte(nil), body...)
 	m.Length = int64(len(body))
-	if _, err := s.cfg.Store.Put(s.key(m.Name), s.cacheMeta(m), body); err != nil {
+	switch _, err := s.cfg.Store.Put(s.key(m.Name), s.cacheMeta(m), body); {
+	case err == nil, errors.Is(err, cache.ErrExists): // a request has fetched it from a parent
+	case errors.Is(err, cache.ErrStale):
+		return ErrOlder
+	default:
 		return err
 	}
 	s.manifests[m.Name] = current{m, body}
-	if err := s.index.Update(m.Name, body); err != nil {
-		s.log.Debug("manifest is passed on unread", "service", s.cfg.Name, "name", m.Name, "error", err)
-	}
+	s.announce(m.Name, body)
 	for sink := range s.sinks {
 		sink.Manifest(m, body)
 	}
 	return nil
+}
+
+// announce notes what a manifest says. One that cannot be read is still passed on.
+func (s *Service) announce(name string, body []byte) {
+	if err := s.index.Update(name, body); err != nil {
+		s.log.Debug("manifest is passed on unread", "service", s.cfg.Name, "name", name, "error", err)
+	}
 }
 
 func (s *Service) cacheMeta(m Meta) cache.Meta {
