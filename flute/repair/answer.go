@@ -55,7 +55,7 @@ func joinAnswers(flights []*flight) *Answer {
 			continue // the call gave up before
 		}
 		switch {
-		case f.answer == nil || len(f.answer.Parts) == 0:
+		case f.answer == nil:
 		case len(flights) == 1:
 			return f.answer
 		case joined == nil:
@@ -84,22 +84,28 @@ func (f *flight) takeOctets(resp *http.Response, ranges []Range) error {
 	} else {
 		mediaType, params, typeErr := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 		if typeErr == nil && strings.EqualFold(mediaType, "multipart/byteranges") {
-			parts, length, err = readParts(resp.Body, params["boundary"], ranges)
+			parts, length, err = readParts(resp.Body, params["boundary"], ranges, f.client.config.MaxOctets)
 		} else {
-			parts, length, err = readPart(nil, resp.Body, resp.Header.Get("Content-Range"), ranges)
+			contentRange := resp.Header.Get("Content-Range")
+			parts, length, err = readPart(nil, resp.Body, contentRange, ranges, f.client.config.MaxOctets)
 		}
 	}
 	// Whole parts count even if what follows them is broken.
 	for _, p := range parts {
 		f.client.octets.Add(uint64(len(p.Data)))
 	}
-	if len(parts) > 0 || err == nil {
-		f.keep(resp, parts, length)
+	if len(parts) == 0 && err != nil {
+		return err
+	}
+	if keepErr := f.keep(resp, parts, length); keepErr != nil {
+		return keepErr
 	}
 	return err
 }
 
-func (f *flight) keep(resp *http.Response, parts []Part, length int64) {
+// keep adds parts to the answer, unless they make it too large: with a range to
+// ToEnd a parent could go on for ever.
+func (f *flight) keep(resp *http.Response, parts []Part, length int64) error {
 	if f.answer == nil {
 		f.answer = &Answer{Length: -1}
 		// A weak tag does not say that two answers have the same octets.
@@ -113,8 +119,16 @@ func (f *flight) keep(resp *http.Response, parts []Part, length int64) {
 			f.answer.Name = strings.TrimPrefix(u.Path, "/")
 		}
 	}
+	sum := octets(f.answer.covered())
+	for _, p := range parts {
+		sum += int64(len(p.Data))
+	}
+	if sum > f.client.config.MaxOctets {
+		return fmt.Errorf("%w: more than %d octets", ErrLimit, f.client.config.MaxOctets)
+	}
 	f.answer.Length = max(f.answer.Length, length)
 	f.answer.add(parts)
+	return nil
 }
 
 // readBody reads a whole object. Memory grows with the octets that come, not
@@ -133,9 +147,26 @@ func readBody(body io.Reader, promised, limit int64) ([]byte, error) {
 	return data, nil
 }
 
+// takeEnd takes the answer that there is nothing in the ranges. If they begin at
+// the end of the object, that is what was to be found out.
+func (f *flight) takeEnd(resp *http.Response, ranges []Range) error {
+	length, ok := parseUnsatisfied(resp.Header.Get("Content-Range"))
+	if !ok {
+		return &StatusError{resp.StatusCode}
+	}
+	if ranges[0].Start > length || ranges[len(ranges)-1].End != ToEnd {
+		return fmt.Errorf("%w: the object has only %d octets", ErrChanged, length)
+	}
+	return f.keep(resp, nil, length)
+}
+
+// growFrom is the size from which memory is taken as the octets come, not as
+// the parent promises.
+const growFrom = 1 << 20
+
 // readPart reads one range, which has to lie in one of those asked for, and
 // appends it.
-func readPart(parts []Part, body io.Reader, contentRange string, ranges []Range) ([]Part, int64, error) {
+func readPart(parts []Part, body io.Reader, contentRange string, ranges []Range, limit int64) ([]Part, int64, error) {
 	r, length, err := parseContentRange(contentRange)
 	if err != nil {
 		return parts, -1, err
@@ -143,8 +174,17 @@ func readPart(parts []Part, body io.Reader, contentRange string, ranges []Range)
 	if !contains(ranges, r) {
 		return parts, -1, fmt.Errorf("%w: octets %d to %d were not asked for", ErrAnswer, r.Start, r.End)
 	}
-	data := make([]byte, r.Len()) // bounded by what was asked for
-	if _, err := io.ReadFull(body, data); err != nil {
+	if r.Len() > limit {
+		return parts, -1, fmt.Errorf("%w: more than %d octets", ErrLimit, limit)
+	}
+	var data []byte
+	if r.Len() < growFrom {
+		data = make([]byte, r.Len())
+		_, err = io.ReadFull(body, data)
+	} else if data, err = io.ReadAll(io.LimitReader(body, r.Len())); err == nil && int64(len(data)) < r.Len() {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
@@ -162,12 +202,12 @@ const partOverhead = 4 << 10
 
 // readParts reads multipart/byteranges. The parts read before an error are
 // returned with it.
-func readParts(body io.Reader, boundary string, ranges []Range) (parts []Part, length int64, err error) {
+func readParts(body io.Reader, boundary string, ranges []Range, limit int64) (parts []Part, length int64, err error) {
 	length = -1
 	if boundary == "" {
 		return nil, length, fmt.Errorf("%w: no boundary", ErrAnswer)
 	}
-	bound := octets(ranges) + partOverhead*int64(len(ranges)+1)
+	bound := min(octets(ranges), limit) + partOverhead*int64(len(ranges)+1)
 	reader := multipart.NewReader(io.LimitReader(body, bound), boundary)
 	for {
 		p, err := reader.NextRawPart()
@@ -181,7 +221,7 @@ func readParts(body io.Reader, boundary string, ranges []Range) (parts []Part, l
 			return parts, length, fmt.Errorf("%w: more parts than ranges", ErrAnswer)
 		}
 		var total int64
-		if parts, total, err = readPart(parts, p, p.Header.Get("Content-Range"), ranges); err != nil {
+		if parts, total, err = readPart(parts, p, p.Header.Get("Content-Range"), ranges, limit); err != nil {
 			return parts, length, err
 		}
 		if total >= 0 {

@@ -79,7 +79,8 @@ type Request struct {
 	// object, a relative path below the base of the parent.
 	ID   ObjectID
 	Name string
-	// Ranges are the octets wanted; none means the whole object.
+	// Ranges are the octets wanted; none means the whole object. A range to
+	// ToEnd also finds out the length: it may begin where the object ends.
 	Ranges []Range
 	// ETag is the version wanted; empty means any.
 	ETag string
@@ -97,7 +98,7 @@ type Part struct {
 // same object and must not be changed.
 type Answer struct {
 	// Parts are in order and disjoint. They may hold more than was wanted, and
-	// less if the call also returns an error.
+	// less if the call also returns an error: what has come by then.
 	Parts []Part
 	// ETag, if strong, ContentType and Name (Content-Location without its
 	// leading slash) are as the parent gave them, or empty.
@@ -141,7 +142,7 @@ func (c *Client) Fetch(ctx context.Context, r Request) (*Answer, error) {
 		}
 	}
 	want := MergeRanges(slices.Clone(r.Ranges), c.config.MergeGap)
-	if octets(want) > c.config.MaxOctets {
+	if octets(bounded(want, 0)) > c.config.MaxOctets {
 		return nil, fmt.Errorf("repair: %w: more than %d octets", ErrLimit, c.config.MaxOctets)
 	}
 	target := target{id: r.ID, name: r.Name, etag: r.ETag, via: viaOf(ctx)}

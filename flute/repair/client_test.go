@@ -163,7 +163,7 @@ func TestFetchErrors(t *testing.T) {
 		{"negative range", nil, Request{ID: testID, Ranges: []Range{{-5, 5}}}, ErrRequest},
 		{"bad name", nil, Request{Name: "../x"}, ErrRequest},
 		{"too much", nil, Request{ID: testID, Ranges: []Range{{0, 1001}}}, ErrLimit},
-		{"largest numbers", nil, Request{ID: testID, Ranges: []Range{{0, 1<<63 - 1}, {1, 1<<63 - 1}}}, ErrLimit},
+		{"largest numbers", nil, Request{ID: testID, Ranges: []Range{{0, 1 << 62}, {1<<62 + 20_000, 1<<63 - 2}}}, ErrLimit},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			backend.fail(c.serve)
@@ -188,7 +188,6 @@ func TestFetchErrors(t *testing.T) {
 	for _, config := range []Config{
 		{}, {Parents: []Parent{{URL: "192.0.2.1:8081"}}}, {Parents: []Parent{{URL: "ftp://a/"}}},
 		{Parents: []Parent{{URL: "http://a/?x"}}}, {Parents: []Parent{{URL: "http://a", Names: "b"}}},
-		{Parents: []Parent{{URL: "http://a"}}, NodeID: "two words"},
 	} {
 		_, err := NewClient(config)
 		require.Error(t, err, "%+v", config)
@@ -241,6 +240,58 @@ func TestAnswersWithoutTagAreNotMixed(t *testing.T) {
 	require.NoError(t, err)
 	requireParts(t, whole.data, a, Range{24_000, 26_000})
 	require.Equal(t, []string{"bytes=24000-25999"}, second.ranges)
+}
+
+func TestFetchToEnd(t *testing.T) {
+	o := newFakeObject(3 << 20)
+	size := int64(len(o.data))
+	server := serve(t, &Handler{Backend: serving(o)})
+	client := newTestClient(t, Config{Rounds: 1, MaxOctets: 5 << 19}, server.URL)
+	ctx := context.Background()
+	for _, ranges := range [][]Range{
+		{{size - 10, ToEnd}},
+		{{size / 2, ToEnd}}, // larger than what is reserved at once
+		{{5, 10}, {size - 10, ToEnd}},
+		{{5, 10}, {100_000, 100_010}, {size - 10, ToEnd}},
+	} {
+		a, err := client.Fetch(ctx, Request{ID: testID, Ranges: ranges})
+		require.NoError(t, err)
+		requireParts(t, o.data, a, bounded(ranges, size)...)
+		require.Equal(t, size, a.Length)
+	}
+	a, err := client.Fetch(ctx, Request{ID: testID, Ranges: []Range{{size, ToEnd}}})
+	require.NoError(t, err, "nothing is missing, which was not known")
+	require.Empty(t, a.Parts)
+	require.Equal(t, size, a.Length)
+	_, err = client.Fetch(ctx, Request{ID: testID, Ranges: []Range{{size + 1, ToEnd}}})
+	require.ErrorIs(t, err, ErrChanged)
+	_, err = client.Fetch(ctx, Request{ID: testID, Ranges: []Range{{5, 10}, {size + 1, ToEnd}}})
+	require.ErrorIs(t, err, ErrChanged)
+	_, err = client.Fetch(ctx, Request{ID: testID, Ranges: []Range{{0, ToEnd}}})
+	require.ErrorIs(t, err, ErrLimit)
+
+	// Parents that give a little of an endless object each time.
+	endless := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		specs, _, err := parseRange(r.Header.Get("Range"), 1)
+		require.NoError(t, err)
+		some := Range{specs[0].first, specs[0].first + 1000}
+		w.Header().Set("ETag", o.etag)
+		w.Header().Set("Content-Range", string(appendContentRange(nil, some, -1)))
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = w.Write(make([]byte, some.Len()))
+	}))
+	client = newTestClient(t, Config{Rounds: 100, MaxOctets: 5000}, endless.URL)
+	a, err = client.Fetch(ctx, Request{ID: testID, Ranges: []Range{{0, ToEnd}}})
+	require.ErrorIs(t, err, ErrLimit)
+	require.Len(t, a.Parts, 5)
+
+	o = newFakeObject(1000)
+	o.growing, o.prefix = true, 500
+	client = newTestClient(t, Config{Rounds: 2}, serve(t, &Handler{Backend: serving(o)}).URL)
+	a, err = client.Fetch(ctx, Request{ID: testID, Ranges: []Range{{100, ToEnd}}})
+	require.ErrorIs(t, err, ErrNotReady)
+	requireParts(t, o.data, a, Range{100, 500})
+	require.EqualValues(t, -1, a.Length)
 }
 
 func TestRounds(t *testing.T) {
@@ -456,10 +507,10 @@ func TestLoop(t *testing.T) {
 			_, err := nodes[i].Fetch(ctx, Request{ID: testID})
 			return err
 		}}
-		servers = append(servers, serve(t, &Handler{Backend: backend, NodeID: fmt.Sprint("node-", i)}))
+		servers = append(servers, serve(t, &Handler{Backend: backend, NodeID: fmt.Sprint("node ", i)}))
 	}
 	for i := range nodes {
-		nodes[i] = newTestClient(t, Config{NodeID: fmt.Sprint("node-", i), Rounds: 1}, servers[1-i].URL)
+		nodes[i] = newTestClient(t, Config{NodeID: fmt.Sprint("node ", i), Rounds: 1}, servers[1-i].URL)
 	}
 	third := newTestClient(t, Config{NodeID: "third", Rounds: 1}, servers[0].URL)
 	var wg sync.WaitGroup
@@ -540,10 +591,10 @@ func FuzzReadParts(f *testing.F) {
 	f.Add([]byte("--x\r\nContent-Range: bytes 0-4/20\r\n\r\n01234\r\n--x--"), "x")
 	f.Add([]byte("--x\nContent-Range: bytes 10-12/*\nContent-Type: a\n\n012\n--x--"), "x")
 	f.Fuzz(func(t *testing.T, body []byte, boundary string) {
-		ranges := []Range{{0, 5}, {10, 15}}
-		parts, _, err := readParts(bytes.NewReader(body), boundary, ranges)
+		ranges := []Range{{0, 5}, {10, ToEnd}}
+		parts, _, err := readParts(bytes.NewReader(body), boundary, ranges, 1000)
 		require.LessOrEqual(t, len(parts), len(ranges))
-		require.True(t, err == nil || errors.Is(err, ErrAnswer) || errors.Is(err, io.ErrUnexpectedEOF))
+		require.True(t, err == nil || errors.Is(err, ErrAnswer) || errors.Is(err, ErrLimit) || errors.Is(err, io.ErrUnexpectedEOF))
 		for _, p := range parts {
 			end := p.Offset + int64(len(p.Data))
 			require.True(t, contains(ranges, Range{p.Offset, end}))

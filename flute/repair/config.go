@@ -23,8 +23,8 @@ type Parent struct {
 type Config struct {
 	// Parents are asked in order until one has what is missing.
 	Parents []Parent
-	// NodeID is the pseudonym of this node in the header field Via, a token of
-	// RFC 9110 section 5.6.2. Empty: no Via of our own.
+	// NodeID names this node in the header field Via; what cannot stand there
+	// is replaced by "_". Empty: no Via of our own.
 	NodeID string
 
 	// BackOff and BackOffWindow spread the requests of the many receivers that
@@ -68,9 +68,6 @@ type Config struct {
 func (c Config) populate() (Config, []parent, error) {
 	if len(c.Parents) == 0 {
 		return c, nil, ErrNoParent
-	}
-	if !validPseudonym(c.NodeID) {
-		return c, nil, fmt.Errorf("repair: node id %q is no token", c.NodeID)
 	}
 	parents := make([]parent, len(c.Parents))
 	for i, p := range c.Parents {

@@ -46,27 +46,35 @@ func (f *flight) askSymbolsOrOctets(p *parent) error {
 		// Nothing says that two parents, or two answers, have one version.
 		f.answer = nil
 	}
-	missing := f.ranges
-	if f.answer != nil {
-		missing = subtract(f.ranges, f.answer.covered())
-	}
-	for some := range slices.Chunk(missing, f.client.config.MaxRanges) {
+	for some := range slices.Chunk(f.missing(), f.client.config.MaxRanges) {
 		if err := f.exchange(p, some, f.takeOctets); err != nil {
 			return err
 		}
 	}
-	if len(subtract(f.ranges, f.answer.covered())) > 0 {
-		return f.incomplete()
-	}
-	return nil
+	return f.complete()
 }
 
-// incomplete explains an answer that is right and holds too little.
-func (f *flight) incomplete() error {
-	if n := f.answer.Length; n >= 0 && f.ranges[len(f.ranges)-1].End > n {
-		return fmt.Errorf("%w: the object has only %d octets", ErrChanged, n)
+// missing returns what is wanted and has not come yet.
+func (f *flight) missing() []Range {
+	if f.answer == nil {
+		return f.ranges
 	}
-	return ErrNotReady
+	return subtract(bounded(f.ranges, f.answer.Length), f.answer.covered())
+}
+
+// complete explains an answer that is right and holds too little.
+func (f *flight) complete() error {
+	missing := f.missing()
+	if f.answer != nil && f.answer.Length >= 0 {
+		last := f.ranges[len(f.ranges)-1]
+		if n := f.answer.Length; last.Start > n || (last.End > n && last.End != ToEnd) {
+			return fmt.Errorf("%w: the object has only %d octets", ErrChanged, n)
+		}
+	}
+	if len(missing) > 0 {
+		return ErrNotReady
+	}
+	return nil
 }
 
 // wantedETag returns the version that answers must have, or "" for any.
@@ -121,6 +129,9 @@ func (f *flight) roundTrip(req *http.Request, ranges []Range, take func(*http.Re
 		return err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && len(ranges) > 0 {
+		return f.takeEnd(resp, ranges)
+	}
 	if err := f.checkStatus(resp, len(ranges) > 0); err != nil {
 		// A short body lets the connection be used again.
 		_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)

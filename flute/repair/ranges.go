@@ -10,12 +10,15 @@ import (
 )
 
 // Range is a run of octets of an object, from Start up to but not including
-// End.
+// End. An End of [ToEnd] means all that the object has from Start on.
 type Range struct {
 	Start, End int64
 }
 
-// Len returns the number of octets.
+// ToEnd is the End of a [Range] up to the end of an object of unknown length.
+const ToEnd = math.MaxInt64
+
+// Len returns the number of octets; it means nothing for a Range to ToEnd.
 func (r Range) Len() int64 { return r.End - r.Start }
 
 // MergeRanges sorts ranges in place and merges those that overlap or lie less
@@ -72,6 +75,16 @@ func overlap(a, b []Range) bool {
 	return false
 }
 
+// parseUnsatisfied parses the header field Content-Range of a 416 answer:
+// "bytes */<length>".
+func parseUnsatisfied(s string) (length int64, ok bool) {
+	total, found := strings.CutPrefix(strings.ToLower(s), "bytes */")
+	if !found {
+		return 0, false
+	}
+	return parsePosition(total)
+}
+
 // contains reports whether one of the ranges contains r.
 func contains(ranges []Range, r Range) bool {
 	return slices.ContainsFunc(ranges, func(s Range) bool { return s.Start <= r.Start && r.End <= s.End })
@@ -97,7 +110,9 @@ func appendRange(dst []byte, ranges []Range) []byte {
 		}
 		dst = strconv.AppendInt(dst, r.Start, 10)
 		dst = append(dst, '-')
-		dst = strconv.AppendInt(dst, r.End-1, 10)
+		if r.End != ToEnd {
+			dst = strconv.AppendInt(dst, r.End-1, 10)
+		}
 	}
 	return dst
 }
@@ -214,6 +229,18 @@ func resolve(specs []rangeSpec, prefix, length int64) (ranges []Range, ready boo
 		ranges = append(ranges, r)
 	}
 	return MergeRanges(ranges, 1), ready
+}
+
+// bounded returns ranges with the end of an object of the given length in the
+// place of ToEnd. A negative length is not known.
+func bounded(ranges []Range, length int64) []Range {
+	if length < 0 || len(ranges) == 0 || ranges[len(ranges)-1].End != ToEnd {
+		return ranges
+	}
+	ranges = slices.Clone(ranges)
+	last := &ranges[len(ranges)-1]
+	last.End = max(last.Start, length)
+	return ranges
 }
 
 // appendContentRange appends the value of the header field Content-Range, with

@@ -16,8 +16,8 @@ import (
 // must not be changed once it serves.
 type Handler struct {
 	Backend Backend
-	// NodeID is the pseudonym of this node in the header field Via, a token of
-	// RFC 9110 section 5.6.2. Empty: requests that come back are not noticed.
+	// NodeID names this node in the header field Via, as in [Config]. Empty:
+	// requests that come back are not noticed.
 	NodeID string
 	// MaxHops bounds the nodes that a request has passed. Default: 16.
 	MaxHops int

@@ -34,13 +34,14 @@ func appendVia(via, node string) string {
 	if via != "" {
 		via += ", "
 	}
-	return via + "1.1 " + node
+	return via + "1.1 " + pseudonym(node)
 }
 
 // checkVia returns the combined Via of a request, or an error that matches
 // [ErrLoop] if it has passed node or more than maxHops nodes.
 func checkVia(h http.Header, node string, maxHops int) (via string, err error) {
 	via = strings.Join(h.Values("Via"), ", ")
+	node = pseudonym(node)
 	var hops int
 	for rest := via; rest != ""; {
 		var receivedBy string
@@ -85,15 +86,14 @@ scan:
 	return receivedBy, s[min(end+1, len(s)):]
 }
 
-// validPseudonym reports whether s can stand in Via: a token (RFC 9110 section
-// 5.6.2).
-func validPseudonym(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		alnum := c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
-		if !alnum && !strings.ContainsRune("!#$%&'*+-.^_`|~:", rune(c)) {
-			return false
+// pseudonym returns a node id as it stands in Via: a token (RFC 9110 section
+// 5.6.2), with "_" for what cannot be in one.
+func pseudonym(node string) string {
+	return strings.Map(func(r rune) rune {
+		alnum := r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
+		if alnum || strings.ContainsRune("!#$%&'*+-.^_`|~:", r) {
+			return r
 		}
-	}
-	return true
+		return '_'
+	}, node)
 }
