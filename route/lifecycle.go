@@ -87,7 +87,7 @@ func (r *Receiver) describe(now time.Time, o *Object) {
 	o.kind = d.kind
 	o.name, o.contentType, o.contentEncoding = d.name, d.contentType, d.contentEncoding
 	o.generation, o.announced = d.generation, d.generation != 0
-	if !o.announced {
+	if !o.announced && o.visible() {
 		r.lastGen = max(r.lastGen+1, uint64(o.started.UnixMicro()))
 		o.generation = r.lastGen
 	}

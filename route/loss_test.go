@@ -140,3 +140,116 @@ func TestLossWithUnicast(t *testing.T) {
 		})
 	}
 }
+
+// bursty loses everything for a while, now and then.
+func (l *live) bursty(every, length time.Duration) {
+	l.drop = func([]byte) bool { return l.now.Sub(simStart)%every < length && l.now.Sub(simStart) > every }
+}
+
+func TestBursts(t *testing.T) {
+	l := newLive(t, SenderConfig{}, ReceiverConfig{})
+	l.bursty(1700*time.Millisecond, 200*time.Millisecond)
+	l.unicast()
+	for n := 1; n <= 10; n++ {
+		l.segment(n)
+	}
+	l.run(3 * time.Second)
+	l.check()
+	t.Logf("receiver %+v", l.rcv.Stats())
+}
+
+func TestReorderingAndDuplicates(t *testing.T) {
+	l := newLive(t, SenderConfig{}, ReceiverConfig{})
+	r := rand.New(rand.NewPCG(8, 8))
+	l.delay = func() time.Duration { return time.Duration(r.IntN(20)) * time.Millisecond }
+	l.double = 0.1
+	for n := 1; n <= 5; n++ {
+		l.segment(n)
+	}
+	l.run(3 * time.Second)
+	l.check()
+	for name, n := range l.asked {
+		t.Errorf("%d requests for %s", n, name)
+	}
+	require.Zero(t, l.rcv.Stats().Rejected)
+}
+
+func TestLateStart(t *testing.T) {
+	l := newLive(t, SenderConfig{}, ReceiverConfig{})
+	deaf := true
+	l.drop = func([]byte) bool { return deaf }
+	l.segment(1)
+	l.segment(2)
+	l.run(330 * time.Millisecond)
+	// In the middle of segment 3:
+	v, err := l.snd.Begin(l.now, media(3, 77))
+	require.NoError(t, err)
+	require.NoError(t, v.Append(l.now, make([]byte, 50_000)))
+	l.run(50 * time.Millisecond)
+	deaf = false
+	require.NoError(t, v.Append(l.now, make([]byte, 50_000)))
+	l.run(50 * time.Millisecond)
+	require.NoError(t, v.End(l.now))
+	l.segment(4)
+	l.segment(5)
+	l.run(6 * time.Second)
+	for name, b := range l.want {
+		if name == media(1, 0).Name || name == media(2, 0).Name || name == "a-1.m4s" || name == "a-2.m4s" {
+			require.NotContains(t, l.got, name)
+			continue
+		}
+		require.True(t, bytes.Equal(b, l.got[name]), name)
+	}
+	require.Len(t, l.lost, 1)
+	require.True(t, l.lost[0].LateStart())
+	require.Equal(t, media(3, 0).Name, l.lost[0].Name())
+	require.Zero(t, l.rcv.Stats().ObjectsLost)
+}
+
+func TestRestart(t *testing.T) {
+	l := newLive(t, SenderConfig{}, ReceiverConfig{})
+	l.segment(1)
+	l.run(time.Second)
+	// The encoder starts again with all names.
+	for _, run := range []uint64{78, 79} {
+		b := randomBytes(run, 30_000)
+		l.sendWhole(media(1, run), b)
+		l.run(300 * time.Millisecond)
+		require.True(t, bytes.Equal(b, l.got[media(1, 0).Name]))
+		require.Equal(t, run, l.generated[media(1, 0).Name])
+	}
+	// The sender does, with the TSIs that follow.
+	l.snd = NewSender(SenderConfig{Session: l.snd.cfg.Session, FirstTSI: l.snd.NextTSI()})
+	b := randomBytes(1, 40_000)
+	l.sendWhole(media(1, 80), b)
+	l.run(300 * time.Millisecond)
+	require.True(t, bytes.Equal(b, l.got[media(1, 0).Name]))
+	require.Equal(t, uint64(80), l.generated[media(1, 0).Name])
+}
+
+func TestLargeObject(t *testing.T) {
+	l := newLive(t, SenderConfig{Rate: 200_000_000}, ReceiverConfig{})
+	l.drop = lossy(4, 0.1)
+	b := randomBytes(1, 20_000_000)
+	l.want["big.bin"] = b
+	l.sendWhole(Outgoing{Name: "big.bin", Generation: 1}, b)
+	l.run(3 * time.Second)
+	l.check()
+	require.Greater(t, l.rcv.Stats().Decodes, uint64(10))
+}
+
+func TestSmallObjectsAtTenPercent(t *testing.T) {
+	l := newLive(t, SenderConfig{}, ReceiverConfig{})
+	l.drop = lossy(12, 0.1)
+	for n := 1; n <= 300; n++ {
+		out := media(n, 77)
+		b := randomBytes(uint64(n), 50+n*10)
+		l.want[out.Name] = b
+		l.sendWhole(out, b)
+		l.run(100 * time.Millisecond)
+	}
+	l.run(2 * time.Second)
+	l.check()
+	st := l.snd.Stats()
+	t.Logf("%d source octets, %d repair octets", st.SourceOctets, st.RepairOctets)
+}

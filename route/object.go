@@ -54,7 +54,8 @@ type Object struct {
 	mapped    bool // packets find it
 	complete  bool
 	released  bool
-	notified  bool // a Progress event is waiting
+	notified  bool  // a Progress event is waiting
+	prefix    int64 // as reported
 	started   time.Time
 	lastNew   time.Time // last octets that were new
 	lastPkt   time.Time // last source packet
@@ -214,7 +215,7 @@ func (o *Object) store(now time.Time, off int64, p []byte, by path) (added int64
 		if o.firm {
 			return 0, errBeyond
 		}
-		o.length = -1 // B was not on the last packet after all
+		o.length, o.closeAt = -1, time.Time{} // B was not on the last packet
 	}
 	if off >= o.held.End() {
 		if err := o.write(off, p); err != nil {

@@ -329,9 +329,12 @@ func (r *Receiver) advanced(now time.Time, o *Object, added int64) {
 		r.arm(o, o.started.Add(r.cfg.UndescribedAge))
 		return
 	}
-	if added > 0 && !o.notified && o.visible() {
-		o.notified = true
-		r.events.push(Event{Kind: Progress, Object: o})
+	if p := o.held.Prefix(); p > o.prefix && o.visible() {
+		o.prefix = p
+		if !o.notified {
+			o.notified = true
+			r.events.push(Event{Kind: Progress, Object: o})
+		}
 	}
 	if o.endedAt.IsZero() && (!o.closeAt.IsZero() || o.length >= 0 && o.held.End() == o.length) {
 		o.endedAt = now
@@ -458,6 +461,7 @@ func (r *Receiver) Reject(now time.Time, o *Object, off int64) {
 		o.closeAt = time.Time{}
 	}
 	o.complete = false
+	o.prefix = min(o.prefix, off)
 	o.asked = min(o.asked, o.held.End())
 	o.lastNew, o.endedAt, o.askAgain = now, now.Add(-r.cfg.GapDelay), time.Time{}
 	if !o.mapped && r.objects[o.key] == nil {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/treedn/treedn/fec/raptorq"
 )
 
 var (
@@ -26,7 +28,11 @@ type sim struct {
 	drop func(pkt []byte) bool // nil loses nothing
 	// delay returns how long a packet takes; nil is no time.
 	delay func() time.Duration
-	wire  []flight
+	// double is the share of packets that come twice.
+	double float64
+	wire   []flight
+
+	chance *rand.Rand
 
 	started   map[*Object]bool
 	got       map[string][]byte
@@ -47,7 +53,7 @@ func newSim(t testing.TB, sc SenderConfig, rc ReceiverConfig) *sim {
 	sc.Session = Session{Source: simSrc.Addr(), Group: netip.MustParseAddr("232.1.2.3"), Port: 5000}
 	rc.Session = sc.Session
 	return &sim{
-		t: t, now: simStart, snd: NewSender(sc), rcv: NewReceiver(rc),
+		t: t, now: simStart, chance: rand.New(rand.NewPCG(6, 6)), snd: NewSender(sc), rcv: NewReceiver(rc),
 		started: map[*Object]bool{}, got: map[string][]byte{}, generated: map[string]uint64{},
 		progress: map[string]time.Time{}, asked: map[string]int{},
 	}
@@ -95,6 +101,10 @@ func (s *sim) step() {
 			f.at = f.at.Add(s.delay())
 		}
 		s.wire = append(s.wire, f)
+		if s.double > 0 && s.chance.Float64() < s.double {
+			f.at = f.at.Add(3 * time.Millisecond)
+			s.wire = append(s.wire, f)
+		}
 	}
 	rest := s.wire[:0]
 	for _, f := range s.wire {
@@ -199,4 +209,10 @@ func TestWholeObjects(t *testing.T) {
 	require.Zero(t, st.Lost)
 	require.Zero(t, st.Rejected)
 	require.Zero(t, st.Memory)
+}
+
+func newEncoder(t testing.TB, source []byte, y int) *raptorq.Encoder {
+	e, err := raptorq.NewEncoder(source, y)
+	require.NoError(t, err)
+	return e
 }
