@@ -139,11 +139,15 @@ func (x *object) FreshESI(sbn uint8, n int) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	first := e.next.Add(uint32(n)) - uint32(n)
-	if first+uint32(n) > 1<<24 {
-		return 0, repair.ErrNoSymbols
+	for {
+		first := e.next.Load()
+		if n < 0 || uint64(first)+uint64(n) > 1<<24 {
+			return 0, repair.ErrNoSymbols // all encoding symbol IDs are used up
+		}
+		if e.next.CompareAndSwap(first, first+uint32(n)) {
+			return first, nil
+		}
 	}
-	return first, nil
 }
 
 func (x *object) AppendSymbol(dst []byte, sbn uint8, esi uint32) ([]byte, error) {

@@ -35,9 +35,9 @@ func New(node string) *Client {
 }
 
 // SetParents replaces the base URLs, in the order in which they are asked. An object is at <base>/<service>/<name>.
-func (c *Client) SetParents(parents []*url.URL) {
+func (c *Client) SetParents(parents []*url.URL) error {
 	c.parents.Store(&parents)
-	c.mender.set(c.node, parents)
+	return c.mender.set(c.node, parents)
 }
 
 // Parents returns the base URLs.
@@ -50,7 +50,7 @@ func (c *Client) Parents() []*url.URL {
 
 // Close ends what is under way.
 func (c *Client) Close() {
-	c.mender.set(c.node, nil)
+	_ = c.mender.set(c.node, nil)
 	c.http.CloseIdleConnections()
 }
 

@@ -22,10 +22,6 @@ const (
 // mergeGap joins ranges that lie closer than what the header of another part costs.
 const mergeGap = 512
 
-// maxTail bounds what is asked for behind the last octet received, where the end of the object is not known. It is far
-// more than packets can be lost in a row before a receiver asks.
-const maxTail = 4 << 20
-
 // mender holds the client of the present parents.
 type mender struct {
 	mu     sync.Mutex // guards below
@@ -33,11 +29,17 @@ type mender struct {
 	past   repair.Stats // of clients that are closed
 }
 
-func (m *mender) set(node string, parents []*url.URL) {
+func (m *mender) set(node string, parents []*url.URL) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old := m.client
 	m.client = nil
+	if old != nil {
+		st := old.Stats()
+		m.past.Octets += st.Octets
+		m.past.Requests += st.Requests
+		go old.Close() // waits for what is under way
+	}
 	if len(parents) > 0 {
 		cfg := repair.Config{
 			NodeID: node, BackOff: backOff, BackOffWindow: backOffWindow, MergeGap: mergeGap,
@@ -46,14 +48,13 @@ func (m *mender) set(node string, parents []*url.URL) {
 		for _, p := range parents {
 			cfg.Parents = append(cfg.Parents, repair.Parent{URL: p.String()})
 		}
-		m.client, _ = repair.NewClient(cfg) // the URLs were validated with the configuration
+		client, err := repair.NewClient(cfg)
+		if err != nil {
+			return err
+		}
+		m.client = client
 	}
-	if old != nil {
-		st := old.Stats()
-		m.past.Octets += st.Octets
-		m.past.Requests += st.Requests
-		go old.Close() // waits for what is under way
-	}
+	return nil
 }
 
 // Repair implements ingress.Repairer. The sender of the packets is asked by the object's address on the wire, all others
@@ -76,8 +77,7 @@ func (c *Client) Repair(ctx context.Context, want ingress.Wanted, supply func(of
 	}
 	for _, m := range want.Missing {
 		if m.End < 0 {
-			// Where the object ends is not known: the answer is cut there.
-			m.End = m.Start + maxTail
+			m.End = repair.ToEnd
 		}
 		r.Ranges = append(r.Ranges, repair.Range{Start: m.Start, End: m.End})
 	}
@@ -89,6 +89,10 @@ func (c *Client) Repair(ctx context.Context, want ingress.Wanted, supply func(of
 	}
 	if a == nil {
 		return err
+	}
+	if len(a.Parts) == 0 && a.Length >= 0 {
+		// Nothing was missing but where the object ends.
+		return errors.Join(err, supply(a.Length, nil, a.Length))
 	}
 	for _, p := range a.Parts {
 		if err := supply(p.Offset, p.Data, a.Length); err != nil {

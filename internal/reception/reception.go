@@ -122,7 +122,9 @@ func (s *Set) Add(ctx context.Context, c config.Service) (*Service, error) {
 		return nil, err
 	}
 	x := &Service{set: s, cfg: c, parents: parent.New(s.cfg.Node)}
-	x.parents.SetParents(urls(c.Upstream.Parents))
+	if err := x.parents.SetParents(urls(c.Upstream.Parents)); err != nil {
+		return nil, fmt.Errorf("service %s: %w", c.Name, err)
+	}
 	x.Service = service.New(service.Config{
 		Name: c.Name, Store: s.cfg.Store, Parents: x.parents, Now: s.cfg.Now, Logger: s.cfg.Logger,
 	})
@@ -181,7 +183,9 @@ func (s *Set) Change(ctx context.Context, c config.Service) error {
 	if err := s.cfg.Store.SetService(c.Name, cache.ServiceConfig{Keys: keys(c), Retention: c.Retention}); err != nil {
 		return err
 	}
-	x.parents.SetParents(urls(c.Upstream.Parents))
+	if err := x.parents.SetParents(urls(c.Upstream.Parents)); err != nil {
+		return fmt.Errorf("service %s: %w", c.Name, err)
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	rejoin := x.cfg.Upstream.Session != c.Upstream.Session || x.cfg.Upstream.AnySource != c.Upstream.AnySource ||
