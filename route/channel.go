@@ -159,3 +159,12 @@ func (ch *channel) sourceOf(toi uint32) (objectKey, bool) {
 func (ch *channel) unused() bool {
 	return !ch.described && len(ch.objects) == 0
 }
+
+func (ch *channel) incomplete() (n int) {
+	for _, o := range ch.objects {
+		if !o.complete {
+			n++
+		}
+	}
+	return n
+}

@@ -127,6 +127,9 @@ func (r *Receiver) succeed(now time.Time, o *Object) {
 		if r.objects[key] != nil || r.records.m[key] != nil {
 			continue
 		}
+		if ch.incomplete() >= r.cfg.MaxObjects {
+			return // a suspicion is not worth an object that was seen
+		}
 		if p, err := r.open(now, key, cpMedia); err == nil {
 			p.endedAt = now
 			r.arm(p, r.wakeTime(now, p))

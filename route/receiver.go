@@ -261,6 +261,8 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 	}
 	added, err := o.store(now, off, payload, bySource)
 	if err != nil {
+		o.source += added
+		r.advanced(now, o, added) // its length may be new, and all it lacked
 		return err
 	}
 	if !o.firm && !known && h.CloseObject {

@@ -178,30 +178,28 @@ func (s *Sender) Begin(now time.Time, out Outgoing) (*Transmission, error) {
 	if out.Length > 0 {
 		t.length = out.Length
 	}
-	if out.Track.Stem == "" {
-		t.flow = s.metaFlow()
+	var templated bool
+	t.flow, t.toi, templated = s.place(&out)
+	t.rev = t.flow.rev
+	switch {
+	case out.Carousel && !templated:
+		t.cp = cpInit
+	case out.Track.Stem == "":
 		t.cp = cpFile
-		if out.Carousel {
-			t.cp = cpInit
-		}
-	} else {
-		t.flow = s.trackFlow(out.Track)
 	}
-	toi, templated := t.flow.place(&out)
-	t.toi, t.rev = toi, t.flow.rev
 	if !templated {
 		for _, x := range slices.Clone(t.flow.files) {
 			if x.name == out.Name {
 				t.flow.removeFile(x)
 			}
 		}
-		t.file = &file{tx: t, name: out.Name, carousel: out.Carousel && out.Track.Stem == ""}
+		t.file = &file{tx: t, name: out.Name, carousel: out.Carousel}
 		t.flow.files = append(t.flow.files, t.file)
 		t.rev = s.announce()
 	}
 	t.flow.open++
 	s.stats.Objects++
-	s.index[objectKey{t.flow.tsi, toi}] = &Lookup{
+	s.index[objectKey{t.flow.tsi, t.toi}] = &Lookup{
 		Name: out.Name, Generation: t.generation(), ContentType: out.ContentType, Length: t.length,
 	}
 	return t, nil
