@@ -29,6 +29,8 @@ var (
 	ErrLength = errors.New("cache: length differs from the declared one")
 	// ErrInvalid refuses a key, header or configuration outside its bounds.
 	ErrInvalid = errors.New("cache: invalid argument")
+	// ErrLocked says that another store uses the directory.
+	ErrLocked = errors.New("cache: directory is in use")
 	// ErrClosed is returned after Store.Close. It matches os.ErrClosed.
 	ErrClosed = fmt.Errorf("cache: store: %w", os.ErrClosed)
 )

@@ -113,6 +113,12 @@ func (s *Store) Sweep() {
 
 func (s *Store) sweep(svc *service) {
 	now := s.cfg.Now()
+	for _, e := range svc.keys {
+		if !e.purged && !e.readable(now) {
+			e.purged = true
+			s.purge(svc, e)
+		}
+	}
 	for {
 		n := svc.clean.Oldest()
 		if n == nil || !s.expired(n.Value, now) {
@@ -120,9 +126,6 @@ func (s *Store) sweep(svc *service) {
 		}
 		if n == nil || !s.expired(n.Value, now) {
 			n = svc.files.Oldest()
-		}
-		if n == nil || !s.expired(n.Value, now) {
-			n = svc.pinnedFiles.Oldest()
 		}
 		if n == nil || !s.expired(n.Value, now) {
 			return

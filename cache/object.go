@@ -11,10 +11,9 @@ import (
 	"github.com/treedn/treedn/cache/internal/sieve"
 )
 
-// Object is one generation of a named object. It stays readable for those who
-// hold it when a newer generation replaces it; an object that was evicted does
-// not, and says ErrEvicted to new readers. All methods are safe for concurrent
-// use.
+// Object is one generation of a named object. When it is replaced or evicted,
+// its readers go on; new reads of it may fail with ErrEvicted, and its user
+// looks for the current one. All methods are safe for concurrent use.
 type Object struct {
 	key    Key
 	meta   Meta // Header is apart, since it may change
@@ -30,7 +29,8 @@ type Object struct {
 	charged int64 // octets in the memory tier
 	inMem   sieve.Node[*Object]
 	inDisk  sieve.Node[*Object]
-	fill    *flight // the Fetch that makes it grow, if any
+	toDisk  sieve.Node[*Object] // on its way
+	fill    *flight             // the Fetch that makes it grow, if any
 }
 
 // Key returns the object's key.
@@ -108,8 +108,7 @@ func (o *Object) ReadAt(p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	defer f.Close()
-	n, err := f.ReadAt(p, off)
-	return n, o.checkRead(err)
+	return f.ReadAt(p, off)
 }
 
 // WaitPrefix blocks until at least n octets are readable. It returns io.EOF if

@@ -26,6 +26,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	if cfg.Dir != "" {
 		if err := s.openDisk(); err != nil {
+			s.cancel(err)
 			return nil, err
 		}
 	}

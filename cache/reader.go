@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"github.com/treedn/treedn/cache/chunked"
 )
 
 // Reader reads an object from an offset on and follows its growth. It holds
@@ -17,8 +19,8 @@ type Reader struct {
 	body *body // nil: file is read
 	stop func() bool
 	file *openFile
-	buf  *[diskBuffer]byte // what was read of file and not consumed is piece
-	part []byte            // decrypted octets that begin at partOff
+	buf  *[diskBuffer]byte
+	part []byte // of buf: the octets of file from pOff on
 	pOff int64
 }
 
@@ -69,7 +71,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	q, err := r.next(r.off)
+	q, err := r.next(r.off, int64(len(p)))
 	if err != nil {
 		return 0, err
 	}
@@ -82,7 +84,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 // must not change or keep them.
 func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 	for {
-		p, err := r.next(r.off)
+		p, err := r.next(r.off, diskBuffer)
 		if err == io.EOF {
 			return n, nil
 		}
@@ -108,16 +110,15 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	case r.body != nil:
 		return r.body.readAt(p, off)
 	case r.file != nil:
-		n, err := r.file.ReadAt(p, off)
-		return n, r.obj.checkRead(err)
+		return r.file.ReadAt(p, off)
 	}
 	return 0, ErrClosed
 }
 
 // next returns at least one octet at off, or why there is none.
-func (r *Reader) next(off int64) ([]byte, error) {
+func (r *Reader) next(off, want int64) ([]byte, error) {
 	for {
-		p, err := r.peek(off)
+		p, err := r.peek(off, want)
 		if len(p) > 0 || err != nil {
 			return p, err
 		}
@@ -128,8 +129,9 @@ func (r *Reader) next(off int64) ([]byte, error) {
 }
 
 // peek returns octets that are readable at off, at least one, valid until the
-// next call. Nothing and no error mean that growth has to be awaited.
-func (r *Reader) peek(off int64) ([]byte, error) {
+// next call; want of them are needed. Nothing and no error mean that growth
+// has to be awaited.
+func (r *Reader) peek(off, want int64) ([]byte, error) {
 	if r.body != nil {
 		return r.body.at(off)
 	}
@@ -142,14 +144,15 @@ func (r *Reader) peek(off int64) ([]byte, error) {
 	if r.buf == nil {
 		r.buf = diskBuffers.Get().(*[diskBuffer]byte)
 	}
-	// Whole chunks: what lies before off in the first one is opened anyway.
-	r.pOff = off - off%diskBuffer
-	n, err := r.file.ReadAt(r.buf[:], r.pOff)
+	// Whole chunks: the rest of the first and the last one is opened anyway.
+	r.pOff = off - off%chunked.ChunkSize
+	end := min(diskBuffer, off-r.pOff+min(want, diskBuffer)+chunked.ChunkSize-1)
+	n, err := r.file.ReadAt(r.buf[:end-end%chunked.ChunkSize], r.pOff)
 	r.part = r.buf[:n]
 	if i := off - r.pOff; i < int64(n) {
 		return r.part[i:], nil
 	}
-	return nil, r.obj.checkRead(err)
+	return nil, err
 }
 
 // await blocks until peek has something to say about off.

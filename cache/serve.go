@@ -188,7 +188,7 @@ func (a *answer) await(specs []byterange.Spec) ([]byterange.Spec, error) {
 	}
 	if a.rd.body == nil {
 		// A sealed file that does not open is a miss, not a broken answer.
-		_, err := a.rd.peek(first)
+		_, err := a.rd.peek(first, 1)
 		return specs, err
 	}
 	n := first + 1
@@ -289,7 +289,11 @@ func contentRange(r byterange.Range, total int64) string {
 // in memory are written from where they lie.
 func (a *answer) copy(off, n int64) {
 	for n != 0 {
-		p, err := a.rd.peek(off)
+		want := n
+		if n < 0 {
+			want = diskBuffer
+		}
+		p, err := a.rd.peek(off, want)
 		if err == io.EOF && n < 0 {
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -31,7 +32,10 @@ type Store struct {
 	lastGen  uint64 // last generation that the store assigned
 	closed   bool
 
+	foreign []foreignFile
+
 	spill spiller
+	lock  io.Closer // of the disk tier's directory
 }
 
 // service is what the store holds of one service; guarded by Store.mu.
@@ -125,7 +129,7 @@ func (s *Store) newObject(key Key, meta Meta) *Object {
 	}
 	o.meta.Header = nil
 	o.header.Store(&meta.Header)
-	o.inMem.Value, o.inDisk.Value = o, o
+	o.inMem.Value, o.inDisk.Value, o.toDisk.Value = o, o, o
 	return o
 }
 
@@ -167,11 +171,16 @@ func (s *Store) install(o *Object, b *body, octets int64) {
 		s.drop(cur)
 	}
 	o.body.Store(b)
-	o.current = true
-	o.svc.objects[o.key.Name] = o
 	o.charged = octets
 	s.mem.add(octets, 1)
 	o.svc.mem.add(octets, 1)
+	s.announce(o)
+}
+
+// announce makes o the current object of its key and tells who waits for it.
+func (s *Store) announce(o *Object) {
+	o.current = true
+	o.svc.objects[o.key.Name] = o
 	if f := s.flights[o.key]; f != nil {
 		s.resolve(f, o)
 	}
@@ -412,6 +421,10 @@ func (s *Store) SetService(name string, sc ServiceConfig) error {
 	svc.cfg = sc
 	if err := s.setKeys(svc); err != nil {
 		return fmt.Errorf("cache: service %q: %w", name, err)
+	}
+	if s.spill.running && len(s.foreign) > 0 {
+		s.spill.jobs = append(s.spill.jobs, func() { s.reclaim(svc) })
+		s.spill.work.Signal()
 	}
 	s.sweep(svc)
 	s.makeRoom(svc, 0, 0)

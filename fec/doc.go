@@ -23,12 +23,12 @@
 //	loss                        1 %      2 %      5 %     10 %   15 %   20 %
 //	blocks lost, k = 32, r = 8  2.5e-10  8.7e-08  1.3e-4  0.016  0.14   0.41
 //
-// At 10 percent one block in 60 is lost, at 30 percent nearly all. What it takes
+// At 10 percent one block in 60 is lost, at 30 percent nine of ten. What it takes
 // to lose one block in a million:
 //
 //	k      r for 10 % loss    r for 30 % loss
 //	32           17                 41
-//	64           26                 64
+//	64           25                 64
 //	256          59                176
 //
 // Larger blocks need less repair in proportion, at the price of delay. Make r a

@@ -98,6 +98,13 @@ func (o *Object) Generation() uint64 { return o.generation }
 func (o *Object) ContentType() string     { return o.contentType }
 func (o *Object) ContentEncoding() string { return o.contentEncoding }
 
+// Announced tells whether the sender announced the generation.
+func (o *Object) Announced() bool { return o.announced }
+
+// Templated tells whether a file template names the object: it is one of a
+// track's media segments.
+func (o *Object) Templated() bool { return o.kind == kindMedia }
+
 // Format is the delivery object format (formatId): 1 File Mode, 2 Entity Mode,
 // 3 unsigned package, 4 signed package.
 func (o *Object) Format() uint8 { return o.format }

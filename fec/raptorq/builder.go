@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"slices"
+
+	"github.com/treedn/treedn/fec/internal/gf256"
 )
 
 // builder makes a plan out of the order that peeling found. It follows what
@@ -151,14 +153,14 @@ func (b *builder) addRest() (need int) {
 	for k, pv := range b.pivots {
 		for w, x := range b.bitsOf(b.echelon, k) {
 			for i := 0; i < 8 && w*8+i < width/8; i++ {
-				binary.LittleEndian.PutUint64(wide[(w*8+i)*8:], spread8(uint8(x>>(8*i))))
+				binary.LittleEndian.PutUint64(wide[(w*8+i)*8:], gf256.Spread8(uint8(x>>(8*i))))
 			}
 		}
 		for h := range p.h {
 			row := hdpc[h*width : (h+1)*width]
 			c := row[pv]
 			factor[k*p.h+h] = c
-			addMul(row, wide, c)
+			gf256.AddMul(row, wide, c)
 		}
 	}
 
@@ -184,7 +186,7 @@ func (b *builder) addRest() (need int) {
 		for k := range d {
 			sum := uint8(0)
 			for h, f := range factor[k*p.h : (k+1)*p.h] {
-				sum ^= mul(right[i*p.h+h], f)
+				sum ^= gf256.Mul(right[i*p.h+h], f)
 			}
 			b.plan.byDense[i*d+k] = sum
 		}
@@ -202,12 +204,12 @@ func (b *builder) hdpcRows() (m []byte, width int) {
 	last := p.kp + p.s - 1
 	for j := 0; j <= last; j++ {
 		for i := range y {
-			y[i] = double8(y[i])
+			y[i] = gf256.Double8(y[i])
 		}
 		if t := b.index[j]; t >= 0 {
 			owed := b.bitsOf(b.owed, int(t))
 			for i := range y {
-				y[i] ^= spread8(uint8(owed[i/8] >> (i % 8 * 8)))
+				y[i] ^= gf256.Spread8(uint8(owed[i/8] >> (i % 8 * 8)))
 			}
 		} else {
 			i := uint(^t)
@@ -233,7 +235,7 @@ func (b *builder) hdpcRows() (m []byte, width int) {
 	}
 	for h := range p.h {
 		row := m[h*width : (h+1)*width]
-		addMul(row, wide, octExp[h])
+		gf256.AddMul(row, wide, gf256.Exp(h))
 		row[^b.index[p.kp+p.s+h]] ^= 1 // I_H
 	}
 	return m, width
@@ -253,14 +255,14 @@ func eliminate(left, right []byte, h, n int) (rank int) {
 		}
 		swapRows(left, n, at, rank)
 		swapRows(right, h, at, rank)
-		f := inverse(left[rank*n+c])
-		scale(left[rank*n:(rank+1)*n], f)
-		scale(right[rank*h:(rank+1)*h], f)
+		f := gf256.Inv(left[rank*n+c])
+		gf256.Scale(left[rank*n:(rank+1)*n], f)
+		gf256.Scale(right[rank*h:(rank+1)*h], f)
 		for r := range h {
 			if r != rank {
 				f := left[r*n+c]
-				addMul(left[r*n:(r+1)*n], left[rank*n:(rank+1)*n], f)
-				addMul(right[r*h:(r+1)*h], right[rank*h:(rank+1)*h], f)
+				gf256.AddMul(left[r*n:(r+1)*n], left[rank*n:(rank+1)*n], f)
+				gf256.AddMul(right[r*h:(r+1)*h], right[rank*h:(rank+1)*h], f)
 			}
 		}
 		rank++

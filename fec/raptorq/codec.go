@@ -15,7 +15,7 @@ const DefaultCacheSize = 4 << 20
 type Codec struct {
 	// CacheSize bounds the memory of cached plans, in octets; the plan used
 	// longest ago goes first. Zero means DefaultCacheSize, a negative value
-	// caches nothing. A plan takes about 30 octets per source symbol, and must
+	// caches nothing. A plan takes about 50 octets per source symbol, and must
 	// not be changed after the first use.
 	CacheSize int
 
@@ -37,11 +37,7 @@ func (c *Codec) encodingPlan(p *params) *plan {
 
 	// Planning takes milliseconds for large blocks, so it happens outside the
 	// lock; two goroutines that need one size may both plan it.
-	isis := make([]uint32, p.kp)
-	for i := range isis {
-		isis[i] = uint32(i)
-	}
-	pl, _ := newPlan(p, isis)
+	pl, _ := newPlan(p, sourceISIs(p))
 
 	limit := c.CacheSize
 	if limit == 0 {
@@ -63,4 +59,13 @@ func (c *Codec) encodingPlan(p *params) *plan {
 		c.held -= old.size()
 	}
 	return pl
+}
+
+// sourceISIs returns the ISIs of the source symbols and of the padding.
+func sourceISIs(p *params) []uint32 {
+	isis := make([]uint32, p.kp)
+	for i := range isis {
+		isis[i] = uint32(i)
+	}
+	return isis
 }

@@ -1,5 +1,7 @@
 package raptorq
 
+import "github.com/treedn/treedn/fec/internal/gf256"
+
 // run computes the intermediate symbols into c, which has room for L symbols of
 // t octets. values[i] is the encoding symbol of the i-th ISI of the plan; nil
 // stands for zero.
@@ -59,7 +61,7 @@ func (r *replay) set(s *step, cols []uint16) {
 
 func (r *replay) sum(dst []byte, cols []uint16) {
 	for _, c := range cols {
-		add(dst, r.symbol(c))
+		gf256.Add(dst, r.symbol(c))
 	}
 }
 
@@ -78,27 +80,27 @@ func (r *replay) solveRest() {
 	}
 	last := p.kp + p.s - 1
 	for j := 0; j <= last; j++ {
-		scale(y, 2)
+		gf256.Scale(y, 2)
 		if known[j] {
-			add(y, r.symbol(uint16(j)))
+			gf256.Add(y, r.symbol(uint16(j)))
 		}
 		if j < last {
 			h1, h2 := p.hdpcPair(j)
-			add(row(h1), y)
-			add(row(h2), y)
+			gf256.Add(row(h1), y)
+			gf256.Add(row(h2), y)
 		}
 	}
 	for h := range p.h {
-		addMul(row(h), y, octExp[h])
+		gf256.AddMul(row(h), y, gf256.Exp(h))
 	}
 	for i, col := range r.rest {
 		dst := r.symbol(col)
 		clear(dst)
 		for h, f := range r.byHDPC[i*p.h : (i+1)*p.h] {
-			addMul(dst, row(h), f)
+			gf256.AddMul(dst, row(h), f)
 		}
 		for k, f := range r.byDense[i*len(r.dense) : (i+1)*len(r.dense)] {
-			addMul(dst, r.symbol(r.dense[k].col), f)
+			gf256.AddMul(dst, r.symbol(r.dense[k].col), f)
 		}
 	}
 }
@@ -110,6 +112,6 @@ func (p *params) encode(dst, c []byte, x uint32) {
 	t := len(dst)
 	for _, col := range p.appendColumns(cols[:0], x) {
 		at := int(col) * t
-		add(dst, c[at:at+t])
+		gf256.Add(dst, c[at:at+t])
 	}
 }

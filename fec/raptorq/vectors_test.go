@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/treedn/treedn/fec/internal/gf256"
 )
 
 // splitmix returns n octets of the generator that the vectors are made with.
@@ -164,12 +166,12 @@ func constraints(p *params) []byte {
 	hdpc := func(h, c int) *byte { return &a[(p.s+h)*p.l+c] }
 	last := p.kp + p.s - 1
 	for h := range p.h {
-		*hdpc(h, last) = octExp[h]
+		*hdpc(h, last) = gf256.Exp(h)
 		*hdpc(h, p.kp+p.s+h) = 1
 	}
 	for c := last - 1; c >= 0; c-- {
 		for h := range p.h {
-			*hdpc(h, c) = mul(2, *hdpc(h, c+1))
+			*hdpc(h, c) = gf256.Mul(2, *hdpc(h, c+1))
 		}
 		h1, h2 := p.hdpcPair(c)
 		*hdpc(h1, c) ^= 1

@@ -59,3 +59,10 @@ func Example() {
 	fmt.Println(expires, ntp.Time(expires, now).Format(time.DateOnly))
 	// Output: 149504 2036-02-09
 }
+
+func BenchmarkTime(b *testing.B) {
+	now := time.Now()
+	for b.Loop() {
+		ntp.Time64(0xeeab42fea2a7ce0f, now)
+	}
+}

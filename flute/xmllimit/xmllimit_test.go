@@ -96,3 +96,14 @@ func FuzzUnmarshal(f *testing.F) {
 		require.Equal(t, plain, guarded)
 	})
 }
+
+func BenchmarkUnmarshal(b *testing.B) {
+	doc := []byte("<a>" + strings.Repeat(`<b c="d">text</b>`, 100) + "</a>")
+	b.SetBytes(int64(len(doc)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := xmllimit.Unmarshal(doc, xmllimit.Limits{}, new(struct{})); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

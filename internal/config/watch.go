@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -72,10 +73,13 @@ func (w *Watcher[T]) Run(ctx context.Context, current *T) error {
 		if err := w.Apply(ctx, current, next); err != nil {
 			log.ErrorContext(ctx, "configuration not applied in full", "err", err)
 		}
+		// The new configuration may consist of other files. If not, the state
+		// from before the load counts: a change during it is another one.
+		if before := w.Source.Files(current); !slices.Equal(before, w.Source.Files(next)) {
+			loaded = fingerprint(w.Source.Files(next))
+			seen = loaded
+		}
 		current = next
-		// The new configuration may consist of other files.
-		loaded = fingerprint(w.Source.Files(current))
-		seen = loaded
 	}
 }
 

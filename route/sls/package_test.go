@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/mail"
 	"strings"
 	"testing"
 
@@ -151,6 +155,34 @@ func TestPackageReadableByGPAC(t *testing.T) {
 	require.Contains(t, parts[0].body, `<item metadataURI="stsid.sls" version="3" contentType="application/route-s-tsid+xml"/>`)
 	require.Contains(t, parts[0].body, `<item metadataURI="live/manifest.mpd" version="8" contentType="application/dash+xml"/>`)
 	require.Equal(t, part{"application/dash+xml; charset=utf-8", "live/manifest.mpd", mpd}, parts[2])
+}
+
+// What is written is MIME as the standard library knows it.
+func TestPackageReadableByMIME(t *testing.T) {
+	p := example()
+	b, err := p.Append(nil)
+	require.NoError(t, err)
+	m, err := mail.ReadMessage(bytes.NewReader(b))
+	require.NoError(t, err)
+	mediaType, params, err := mime.ParseMediaType(m.Header.Get("Content-Type"))
+	require.NoError(t, err)
+	require.Equal(t, "multipart/related", mediaType)
+	require.Equal(t, "application/mbms-envelope+xml", params["type"])
+	r := multipart.NewReader(m.Body, params["boundary"])
+	envelope, err := r.NextRawPart()
+	require.NoError(t, err)
+	require.Equal(t, "envelope.xml", envelope.Header.Get("Content-Location"))
+	for _, want := range p.Parts {
+		part, err := r.NextRawPart()
+		require.NoError(t, err)
+		require.Equal(t, want.ContentType, part.Header.Get("Content-Type"))
+		require.Equal(t, want.Location, part.Header.Get("Content-Location"))
+		body, err := io.ReadAll(part)
+		require.NoError(t, err)
+		require.Equal(t, string(want.Body), string(body))
+	}
+	_, err = r.NextRawPart()
+	require.ErrorIs(t, err, io.EOF)
 }
 
 func TestTOI(t *testing.T) {

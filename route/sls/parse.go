@@ -69,14 +69,14 @@ func ParsePackage(b []byte) (Package, error) {
 // An object that is not multipart gives a package of one part.
 func (l Limits) ParsePackage(b []byte) (Package, error) {
 	l = l.withDefaults()
+	if len(b) > l.Octets {
+		return Package{}, fmt.Errorf("%w: %d octets", ErrSize, len(b))
+	}
 	if isGzip(b) {
 		var err error
 		if b, err = l.inflate(b); err != nil {
 			return Package{}, err
 		}
-	}
-	if len(b) > l.Octets {
-		return Package{}, fmt.Errorf("%w: %d octets", ErrSize, len(b))
 	}
 	parts, err := l.parts(b)
 	if err != nil {

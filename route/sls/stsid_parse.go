@@ -28,9 +28,9 @@ func (e *ValueError) Error() string {
 	return fmt.Sprintf("sls: S-TSID: %s: %s is %q", e.Element, e.Attribute, e.Value)
 }
 
-// maxSTSID bounds the elements of an S-TSID, of which a large service has some
-// hundred.
-const maxSTSID = 1 << 14
+// maxSTSID bounds the elements of an S-TSID. A service has some hundred, more
+// only with many lone files.
+const maxSTSID = 1 << 16
 
 // The structs below name no namespace, so that encoding/xml goes by names.
 type (

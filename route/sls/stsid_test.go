@@ -169,6 +169,10 @@ func TestParseSTSIDForms(t *testing.T) {
 		Files: []fdt.File{{TOI: 5, ContentLocation: "init"}},
 	}, ls.SrcFlow.EFDT)
 
+	s, err := sls.ParseSTSID([]byte("\ufeff\n<?xml version='1.0' encoding='utf-8'?><!-- x --><x:S-TSID xmlns:x='urn:x'><x:RS><x:LS tsi='7'/></x:RS></x:S-TSID>\n\n"))
+	require.NoError(t, err)
+	require.Equal(t, uint32(7), s.RS[0].LS[0].TSI)
+
 	ls = parse(`<RepairFlow><ProtectedObject tsi="1"/></RepairFlow>`)
 	require.Equal(t, []sls.ProtectedObject{{TSI: 1}}, ls.RepairFlow.Protected)
 
@@ -220,7 +224,7 @@ func TestParseSTSIDRefuses(t *testing.T) {
 		{"another root", `<MPD/>`, sls.ErrRoot},
 		{"cut off", `<S-TSID><RS>`, io.ErrUnexpectedEOF},
 		{"DTD", `<!DOCTYPE x><S-TSID/>`, xmllimit.ErrDTD},
-		{"many elements", `<S-TSID>` + strings.Repeat(`<RS/>`, 1<<14) + `</S-TSID>`, xmllimit.ErrElements},
+		{"many elements", `<S-TSID>` + strings.Repeat(`<RS/>`, 1<<16) + `</S-TSID>`, xmllimit.ErrElements},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := sls.ParseSTSID([]byte(c.doc))
