@@ -238,6 +238,9 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 					return nil
 				}
 				r.records.remove(key)
+				if rec.kind == kindMedia && !rec.lost {
+					r.restarted(now, r.channels[key.tsi], rec.generation)
+				}
 			}
 			var err error
 			if o, err = r.open(now, key, h.Codepoint); err != nil {
@@ -315,6 +318,9 @@ func (r *Receiver) pushComplete(now time.Time, o *Object, off int64, payload []b
 		return errConflict // TOIs are not reused by those who announce generations
 	}
 	r.unmap(o)
+	if o.kind == kindMedia {
+		r.restarted(now, o.ch, o.generation)
+	}
 	return r.pushSource(now, o.key, off, payload)
 }
 

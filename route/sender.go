@@ -188,11 +188,6 @@ func (s *Sender) Begin(now time.Time, out Outgoing) (*Transmission, error) {
 		t.cp = cpFile
 	}
 	if !templated {
-		for _, x := range slices.Clone(t.flow.files) {
-			if x.name == out.Name {
-				t.flow.removeFile(x)
-			}
-		}
 		t.file = &file{tx: t, name: out.Name, carousel: out.Carousel}
 		t.flow.files = append(t.flow.files, t.file)
 		t.rev = s.announce()
@@ -240,6 +235,12 @@ func (s *Sender) ended(now time.Time, t *Transmission) {
 	s.index[key].Length = t.length
 	s.expiry = append(s.expiry, retained{key, now.Add(s.cfg.Retain)})
 	if t.file != nil {
+		for _, x := range slices.Clone(t.flow.files) {
+			if x.name == t.file.name && x != t.file && x.tx.ended {
+				t.flow.removeFile(x)
+				s.changed(now)
+			}
+		}
 		if t.file.carousel {
 			t.file.next = now.Add(s.cfg.CarouselInterval)
 		} else {
@@ -338,7 +339,7 @@ func (s *Sender) release(t *Transmission) {
 	if t.file != nil && t.file.carousel {
 		return
 	}
-	if len(s.bufs) < 8 && cap(t.buf) <= 8<<20 {
+	if len(s.bufs) < 8 && cap(t.buf) <= 4<<20 {
 		s.bufs = append(s.bufs, t.buf)
 	}
 	t.buf = nil

@@ -193,7 +193,7 @@ func appendHeader(dst []byte, psi, cp uint8, tsi, toi uint32, last bool, length 
 	return dst
 }
 
-// A Lookup tells a repair server what it needs to know about an object.
+// Lookup is what a repair server needs to know about an object.
 type Lookup struct {
 	Name        string
 	Generation  uint64
