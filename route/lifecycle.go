@@ -24,7 +24,7 @@ func (r *Receiver) open(now time.Time, key objectKey, cp uint8) (*Object, error)
 		return nil, err
 	}
 	o := &Object{
-		r: r, ch: ch, key: key, format: format, length: -1,
+		r: r, ch: ch, key: key, cp: cp, format: format, length: -1,
 		started: now, lastNew: now, lastPkt: now, mapped: true,
 	}
 	r.objects[key] = o
@@ -86,10 +86,12 @@ func (r *Receiver) describe(now time.Time, o *Object) {
 	r.undescribed -= o.data.Held()
 	o.kind = d.kind
 	o.name, o.contentType, o.contentEncoding = d.name, d.contentType, d.contentEncoding
-	o.generation, o.announced = d.generation, d.generation != 0
-	if !o.announced && o.visible() {
-		r.lastGen = max(r.lastGen+1, uint64(o.started.UnixMicro()))
-		o.generation = r.lastGen
+	o.generation, o.announced = d.generation, d.announced
+	if o.generation == 0 && o.visible() {
+		o.generation = r.newGeneration(now)
+	}
+	if d.kind == kindMedia {
+		o.stem = o.ch.stem
 	}
 	if d.length >= 0 {
 		_ = o.setLength(d.length, true)
@@ -101,6 +103,21 @@ func (r *Receiver) describe(now time.Time, o *Object) {
 	r.events.push(Event{Kind: Started, Object: o})
 	if o.kind == kindMedia {
 		r.succeed(now, o)
+	}
+}
+
+// newGeneration numbers what the sender does not.
+func (r *Receiver) newGeneration(now time.Time) uint64 {
+	r.lastGen = max(r.lastGen+1, uint64(now.UnixMicro()))
+	return r.lastGen
+}
+
+// restarted begins a new run of a track whose sender announces none and uses a
+// TOI of the given run again.
+func (r *Receiver) restarted(now time.Time, ch *channel, run uint64) {
+	if ch != nil && ch.hasTemplate && !ch.announced && ch.run == run {
+		ch.run = r.newGeneration(now)
+		ch.highest = 0
 	}
 }
 
@@ -126,6 +143,9 @@ func (r *Receiver) succeed(now time.Time, o *Object) {
 		key := objectKey{o.key.tsi, first}
 		if r.objects[key] != nil || r.records.m[key] != nil {
 			continue
+		}
+		if ch.incomplete() >= r.cfg.MaxObjects {
+			return // a suspicion is not worth an object that was seen
 		}
 		if p, err := r.open(now, key, cpMedia); err == nil {
 			p.endedAt = now

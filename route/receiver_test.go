@@ -967,3 +967,80 @@ func BenchmarkReceiver(b *testing.B) {
 		})
 	}
 }
+
+// A sender that announces no generations starts again with TOI 1.
+func TestForeignRuns(t *testing.T) {
+	h := newHand(t, ReceiverConfig{})
+	ls := channelLS(10, fdt.Instance{FileTemplate: "v-$TOI%03d$.m4s"})
+	ls.SrcFlow.Media = &sls.MediaInfo{ContentType: "audio", RepID: "a1"}
+	h.signal(ls)
+	send := func(toi uint32, fill byte) *Object {
+		h.ok(pk{tsi: 10, toi: toi, cp: 8, data: bytes.Repeat([]byte{fill}, 200), tol: 200})
+		evs := h.events()
+		if len(evs) == 0 {
+			return nil
+		}
+		require.Equal(t, []EventKind{Started, Complete}, kinds(evs))
+		h.r.Release(h.now, evs[0].Object)
+		return evs[0].Object
+	}
+	a := send(1, 1)
+	require.Equal(t, Track{Stem: "v-$TOI%03d$.m4s", Number: 1, Run: a.Generation(), Kind: Audio, Representation: "a1"}, a.Track())
+	require.False(t, a.Announced())
+	require.False(t, a.Init())
+	h.signal(ls) // nothing new
+	b := send(2, 2)
+	require.Equal(t, a.Generation(), b.Generation())
+	require.Nil(t, send(2, 2))
+	c := send(1, 9)
+	require.Greater(t, c.Generation(), a.Generation())
+	require.Equal(t, c.Generation(), send(2, 8).Generation())
+	require.Equal(t, c.Generation(), send(3, 7).Generation())
+}
+
+func TestTrackOfAnnouncedRun(t *testing.T) {
+	s := newSim(t, SenderConfig{}, ReceiverConfig{})
+	out := media(5, 1234)
+	s.sendWhole(out, randomBytes(1, 5000))
+	s.sendWhole(Outgoing{Name: "init.mp4", Generation: 9, Carousel: true}, randomBytes(2, 500))
+	s.run(100 * time.Millisecond)
+	n := 0
+	for _, ev := range s.events {
+		if ev.Kind != Complete {
+			continue
+		}
+		n++
+		if ev.Object.Templated() {
+			require.Equal(t, out.Track, ev.Object.Track())
+			continue
+		}
+		require.Equal(t, Track{}, ev.Object.Track())
+		require.True(t, ev.Object.Init())
+		require.Equal(t, uint64(9), ev.Object.Generation())
+	}
+	require.Equal(t, 2, n)
+}
+
+// An old initialization segment stays in the carousel until its successor is
+// whole.
+func TestReplacementMayFail(t *testing.T) {
+	s := newSim(t, SenderConfig{}, ReceiverConfig{})
+	old := Outgoing{Name: "init.mp4", Generation: 9, Carousel: true}
+	s.sendWhole(old, []byte("old"))
+	s.run(time.Second)
+	next := old
+	next.Generation++
+	tx, err := s.snd.Begin(s.now, next)
+	require.NoError(t, err)
+	require.NoError(t, tx.Append(s.now, []byte("ne")))
+	tx.Cut()
+	s.run(time.Second)
+	tx.Abort()
+	before := s.snd.Stats().CarouselPackets
+	s.run(3 * time.Second)
+	require.Equal(t, before+3, s.snd.Stats().CarouselPackets)
+	s.sendWhole(next, []byte("new"))
+	s.run(2 * time.Second)
+	require.Equal(t, "new", string(s.got["init.mp4"]))
+	require.Len(t, s.snd.meta.files, 1)
+}
