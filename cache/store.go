@@ -32,7 +32,8 @@ type Store struct {
 	lastGen  uint64 // last generation that the store assigned
 	closed   bool
 
-	foreign []foreignFile
+	foreign    []foreignFile
+	forgedSaid time.Time // when files that are not authentic were reported
 
 	spill spiller
 	lock  io.Closer // of the disk tier's directory
@@ -124,8 +125,11 @@ func (m *Meta) check(key Key) error {
 
 func (s *Store) newObject(key Key, meta Meta) *Object {
 	o := &Object{key: key, meta: meta, store: s}
-	if meta.Created.IsZero() {
-		o.meta.Created = s.cfg.Now()
+	o.meta.Created = s.cfg.Now()
+	if age := meta.Created.Sub(o.meta.Created); age < 0 && !meta.Created.IsZero() {
+		// The same time, on the monotonic clock: a step of the wall clock must
+		// not age objects.
+		o.meta.Created = o.meta.Created.Add(age)
 	}
 	o.meta.Header = nil
 	o.header.Store(&meta.Header)
@@ -141,6 +145,10 @@ func (s *Store) admit(o *Object, from *flight) error {
 	}
 	o.svc = s.service(o.key.Service)
 	cur := o.svc.objects[o.key.Name]
+	if cur != nil && s.gone(cur, s.cfg.Now()) {
+		s.drop(cur)
+		cur = nil
+	}
 	if o.meta.Generation == 0 {
 		s.lastGen = max(s.lastGen+1, uint64(max(0, s.cfg.Now().UnixMicro())))
 		if cur != nil {
@@ -306,18 +314,26 @@ func (s *Store) lookup(key Key, now time.Time) *Object {
 		return nil
 	}
 	o := svc.objects[key.Name]
-	if o == nil || s.expired(o, now) {
+	if o == nil || s.gone(o, now) {
 		return nil
-	}
-	if b := o.body.Load(); b != nil {
-		// Between the end of an aborted body and its removal there is a gap.
-		if _, st, _ := b.status(); st == aborted {
-			return nil
-		}
 	}
 	o.inMem.Hit()
 	o.inDisk.Hit()
 	return o
+}
+
+// gone tells whether o, which is in the index, is to be treated as if it were
+// not: it expired, or it was aborted a moment ago.
+func (s *Store) gone(o *Object, now time.Time) bool {
+	if s.expired(o, now) {
+		return true
+	}
+	b := o.body.Load()
+	if b == nil {
+		return false
+	}
+	_, st, _ := b.status()
+	return st == aborted
 }
 
 // Await blocks until there is an object of key whose generation is greater
@@ -428,6 +444,7 @@ func (s *Store) SetService(name string, sc ServiceConfig) error {
 	}
 	s.sweep(svc)
 	s.makeRoom(svc, 0, 0)
+	s.makeDiskRoom(svc, 0, 0, 0)
 	return nil
 }
 
