@@ -3,12 +3,9 @@ package cache
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"sync"
 	"time"
-
-	"github.com/treedn/treedn/cache/internal/sieve"
 )
 
 // Store keeps objects in a memory tier and, if configured, a sealed disk tier.
@@ -37,28 +34,6 @@ type Store struct {
 
 	spill spiller
 	lock  io.Closer // of the disk tier's directory
-}
-
-// service is what the store holds of one service; guarded by Store.mu.
-type service struct {
-	name    string
-	cfg     ServiceConfig
-	keys    []*epoch
-	objects map[string]*Object
-	mem     usage
-	disk    usage
-
-	// The evictable objects in memory, each in one queue: those that can go,
-	// those on their way to the disk, those that go last.
-	clean, dirty, pinned sieve.Queue[*Object]
-	// The same on disk.
-	files, pinnedFiles sieve.Queue[*Object]
-}
-
-// watch is closed when a new object appears under its key.
-type watch struct {
-	ch      chan struct{}
-	waiters int
 }
 
 // Create makes an object that grows, visible at once. It replaces an object of
@@ -212,16 +187,6 @@ func (s *Store) settle(o *Object, length int64) {
 	s.sweep(o.svc)
 }
 
-func (svc *service) memQueue(o *Object, dirty bool) *sieve.Queue[*Object] {
-	switch {
-	case o.meta.Pinned:
-		return &svc.pinned
-	case dirty:
-		return &svc.dirty
-	}
-	return &svc.clean
-}
-
 // charge accounts for octets that o is about to take.
 func (s *Store) charge(o *Object, octets int64) error {
 	s.mu.Lock()
@@ -336,42 +301,6 @@ func (s *Store) gone(o *Object, now time.Time) bool {
 	return st == aborted
 }
 
-// Await blocks until there is an object of key whose generation is greater
-// than after, or ctx is done. It starts nothing: see Fetch for that.
-func (s *Store) Await(ctx context.Context, key Key, after uint64) (*Object, error) {
-	for {
-		s.mu.Lock()
-		if s.closed {
-			s.mu.Unlock()
-			return nil, ErrClosed
-		}
-		if o := s.lookup(key, s.cfg.Now()); o != nil && o.meta.Generation > after {
-			s.mu.Unlock()
-			return o, nil
-		}
-		w := s.watches[key]
-		if w == nil {
-			w = &watch{ch: make(chan struct{})}
-			s.watches[key] = w
-		}
-		w.waiters++
-		s.mu.Unlock()
-		select {
-		case <-w.ch:
-		case <-ctx.Done():
-		case <-s.ctx.Done():
-		}
-		s.mu.Lock()
-		if w.waiters--; w.waiters == 0 && s.watches[key] == w {
-			delete(s.watches, key)
-		}
-		s.mu.Unlock()
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-	}
-}
-
 // Remove drops the object of key and tells whether there was one. Those who
 // read it go on.
 func (s *Store) Remove(key Key) bool {
@@ -383,84 +312,6 @@ func (s *Store) Remove(key Key) bool {
 	}
 	s.drop(svc.objects[key.Name])
 	return true
-}
-
-// List returns the objects of a service, in no order.
-func (s *Store) List(service string) []*Object {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	svc := s.services[service]
-	if svc == nil {
-		return nil
-	}
-	list := make([]*Object, 0, len(svc.objects))
-	for _, o := range svc.objects {
-		list = append(list, o)
-	}
-	return list
-}
-
-// Services returns the identifiers of the services that are configured or
-// hold objects.
-func (s *Store) Services() []string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	names := make([]string, 0, len(s.services))
-	for name := range s.services {
-		names = append(names, name)
-	}
-	return names
-}
-
-func (s *Store) service(name string) *service {
-	svc := s.services[name]
-	if svc == nil {
-		svc = &service{name: name, objects: make(map[string]*Object)}
-		s.services[name] = svc
-	}
-	return svc
-}
-
-// SetService configures a service while the store runs: limits and retention
-// apply at once, objects sealed in epochs that are no longer listed are
-// dropped from the disk.
-func (s *Store) SetService(name string, sc ServiceConfig) error {
-	if err := validateService(name, sc); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return ErrClosed
-	}
-	svc := s.service(name)
-	svc.cfg = sc
-	if err := s.setKeys(svc); err != nil {
-		return fmt.Errorf("cache: service %q: %w", name, err)
-	}
-	if s.spill.running && len(s.foreign) > 0 {
-		s.spill.jobs = append(s.spill.jobs, func() { s.reclaim(svc) })
-		s.spill.work.Signal()
-	}
-	s.sweep(svc)
-	s.makeRoom(svc, 0, 0)
-	s.makeDiskRoom(svc, 0, 0, 0)
-	return nil
-}
-
-// RemoveService drops a service with its objects and keys.
-func (s *Store) RemoveService(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	svc := s.services[name]
-	if svc == nil {
-		return
-	}
-	for _, o := range svc.objects {
-		s.drop(o)
-	}
-	svc.cfg, svc.keys = ServiceConfig{}, nil
-	delete(s.services, name)
 }
 
 // Close aborts what still grows, writes what is complete to the disk tier,
