@@ -4,9 +4,7 @@ import (
 	"errors"
 
 	"github.com/treedn/treedn/internal/ingest"
-	"github.com/treedn/treedn/internal/manifest"
 	"github.com/treedn/treedn/internal/service"
-	"github.com/treedn/treedn/route"
 )
 
 // sink gives what publishers push to the services of their channels.
@@ -30,9 +28,7 @@ func (s sink) Begin(o ingest.Object) (ingest.Writer, error) {
 	case ingest.Media:
 		m.Kind = service.Media
 		if !o.Track.Template.IsZero() {
-			m.Track = route.Track{
-				Stem: o.Track.Template.String(), Number: o.Track.Number, Run: o.Run, Kind: trackKind(o.Track.Kind),
-			}
+			m.Track = service.TrackOf(o.Track.Template, o.Track.Kind, o.Track.Number, o.Run)
 		}
 	}
 	w, err := svc.Begin(m)
@@ -67,15 +63,3 @@ func (w *manifestWriter) Commit() error {
 }
 
 func (w *manifestWriter) Abort(error) {}
-
-func trackKind(k manifest.Kind) route.TrackKind {
-	switch k {
-	case manifest.Video:
-		return route.Video
-	case manifest.Audio:
-		return route.Audio
-	case manifest.Text:
-		return route.Text
-	}
-	return route.Unknown
-}

@@ -131,11 +131,9 @@ func (in *Ingress) meta(o *route.Object) (service.Meta, bool) {
 		if !ok {
 			return m, true
 		}
-		m.Track = route.Track{Stem: t.String(), Number: n, Run: in.run(o, n)}
+		track, _ := in.cfg.Service.Index().TrackOf(m.Name)
+		m.Track = service.TrackOf(t, track.Kind, n, in.run(o, n))
 		m.Generation = m.Track.Run
-		if track, ok := in.cfg.Service.Index().TrackOf(m.Name); ok {
-			m.Track.Kind = trackKind(track.Kind)
-		}
 		return m, true
 	}
 	if o.Prefix() < 8 && !o.Complete() {
@@ -163,18 +161,6 @@ func (in *Ingress) run(o *route.Object, number uint32) uint64 {
 		in.runs[o.TSI()] = r
 	}
 	return r.generation
-}
-
-func trackKind(k manifest.Kind) route.TrackKind {
-	switch k {
-	case manifest.Video:
-		return route.Video
-	case manifest.Audio:
-		return route.Audio
-	case manifest.Text:
-		return route.Text
-	}
-	return route.Unknown
 }
 
 func (in *Ingress) finish(now time.Time, o *route.Object) {

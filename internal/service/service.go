@@ -354,3 +354,17 @@ func (s *Service) LastBegin() time.Time {
 	defer s.mu.Unlock()
 	return s.lastBegin
 }
+
+// TrackOf describes a track as manifests tell it in the sender's terms: one run of it, at the given number.
+func TrackOf(template manifest.Template, kind manifest.Kind, number uint32, run uint64) route.Track {
+	t := route.Track{Stem: template.String(), Number: number, Run: run}
+	switch kind {
+	case manifest.Video:
+		t.Kind = route.Video
+	case manifest.Audio:
+		t.Kind = route.Audio
+	case manifest.Text:
+		t.Kind = route.Text
+	}
+	return t
+}
