@@ -5,6 +5,7 @@ import (
 
 	"github.com/treedn/treedn/internal/ingest"
 	"github.com/treedn/treedn/internal/service"
+	"github.com/treedn/treedn/route"
 )
 
 // sink gives what publishers push to the services of their channels.
@@ -28,7 +29,9 @@ func (s sink) Begin(o ingest.Object) (ingest.Writer, error) {
 	case ingest.Media:
 		m.Kind = service.Media
 		if !o.Track.Template.IsZero() {
-			m.Track = service.TrackOf(o.Track.Template, o.Track.Kind, o.Track.Number, o.Run)
+			m.Track = route.Track{
+				Stem: o.Track.Template.String(), Number: o.Track.Number, Run: o.Run, Kind: service.RouteKind(o.Track.Kind),
+			}
 		}
 	}
 	w, err := svc.Begin(m)

@@ -355,16 +355,15 @@ func (s *Service) LastBegin() time.Time {
 	return s.lastBegin
 }
 
-// TrackOf describes a track as manifests tell it in the sender's terms: one run of it, at the given number.
-func TrackOf(template manifest.Template, kind manifest.Kind, number uint32, run uint64) route.Track {
-	t := route.Track{Stem: template.String(), Number: number, Run: run}
-	switch kind {
+// RouteKind is the kind of media in the sender's terms.
+func RouteKind(k manifest.Kind) route.TrackKind {
+	switch k {
 	case manifest.Video:
-		t.Kind = route.Video
+		return route.Video
 	case manifest.Audio:
-		t.Kind = route.Audio
+		return route.Audio
 	case manifest.Text:
-		t.Kind = route.Text
+		return route.Text
 	}
-	return t
+	return route.Unknown
 }
