@@ -94,7 +94,6 @@ type Service struct {
 	manifests map[string]current
 	inits     map[string]current
 	lastBegin time.Time
-	closed    bool
 }
 
 type begun struct {
