@@ -110,4 +110,3 @@ func (s *Store) RemoveService(name string) {
 	svc.cfg, svc.keys = ServiceConfig{}, nil
 	delete(s.services, name)
 }
-
