@@ -1,0 +1,375 @@
+package ingest
+
+import (
+	"crypto/sha256"
+	"errors"
+	"time"
+
+	"github.com/treedn/treedn/internal/manifest"
+)
+
+// kindWait is how long the first segment of a run waits for a manifest or an
+// init segment to say what it carries: FFmpeg opens it a moment before both are
+// complete.
+const kindWait = 300 * time.Millisecond
+
+// admitMedia puts a segment on its track and run and fills in the object.
+func (c *channel) admitMedia(t *transfer, o *Object) error {
+	asked := c.config.Now()
+	for {
+		now := c.config.Now()
+		c.mu.Lock()
+		v, until, err := c.place(t, o, asked, now)
+		if v == refuse && err == nil {
+			err = c.refused(t.who, now, "it repeats "+t.name+" beside a living encoder")
+		}
+		changed := c.changed
+		c.mu.Unlock()
+		if err != nil || v == accept {
+			return err
+		}
+		if err := await(t.ctx, until.Sub(now), changed); err != nil {
+			return err
+		}
+	}
+}
+
+// place is one attempt of admitMedia. c.mu is held.
+func (c *channel) place(t *transfer, o *Object, asked, now time.Time) (v verdict, until time.Time, err error) {
+	if t.cancelled != nil {
+		return refuse, now, t.cancelled
+	}
+	s, ok := c.segmentOf(t.name)
+	if !ok {
+		return refuse, now, limitError("tracks")
+	}
+	o.Track = s.Track
+	tr, n := s.track, s.Number
+	if tr == nil {
+		t.media, t.epoch = true, c.epoch
+		c.opened(t, now)
+		return accept, now, nil
+	}
+	known := tr.run != 0 && tr.session == c.session
+	retried := known && tr.broken && tr.aborted == n
+	repeated := known && !s.misfit && !tr.restart && tr.repeats(n)
+	begins := !known || s.misfit || tr.restart || repeated
+
+	if begins && s.Kind == manifest.Unknown && now.Sub(asked) < kindWait {
+		return wait, asked.Add(kindWait), nil
+	}
+	if repeated && !retried || known && n > tr.newest && n-tr.newest > late && c.isOpen(tr) {
+		if v, until := c.contest(t, tr.epoch, asked, now); v != accept {
+			return v, until, nil
+		}
+		if repeated && tr.epoch == c.epoch {
+			c.nextEpoch()
+			c.config.Logger.Info("encoder began again", "channel", c.name, "name", t.name)
+		}
+	}
+	if begins {
+		if t.generation <= tr.run {
+			t.generation = c.seq.next(now) // it waited while another run began
+		}
+		tr.begin(s.Template, t.generation, n)
+		tr.kind = s.Kind
+	} else {
+		tr.take(n)
+	}
+	tr.session, tr.epoch, tr.last = c.session, c.epoch, now
+	t.media, t.track, t.number, t.epoch = true, tr, n, c.epoch
+	// What a run carries is said once; a manifest that comes later does not
+	// move it.
+	o.Track.Kind = tr.kind
+	o.Generation, o.Run = tr.run, tr.run
+	c.opened(t, now)
+	return accept, now, nil
+}
+
+// opened notes the beginning of a segment. c.mu is held.
+func (c *channel) opened(t *transfer, now time.Time) {
+	if a := c.of(t.epoch); a != nil {
+		a.opened = now
+	}
+	c.ended = false
+	c.index.Observe(t.name)
+	c.signal()
+}
+
+// takeInit takes a complete init segment. One that differs from its predecessor
+// begins a run on the tracks that need it; an equal one is not handed on again.
+func (c *channel) takeInit(t *transfer) error {
+	body := t.buf
+	hash := sha256.Sum256(body)
+	asked := c.config.Now()
+	for {
+		now := c.config.Now()
+		c.mu.Lock()
+		if t.cancelled != nil {
+			c.mu.Unlock()
+			return t.cancelled
+		}
+		old := c.inits[t.name]
+		if old != nil && old.hash == hash && old.session == c.session && !old.deleted {
+			old.used = t.generation
+			c.mu.Unlock()
+			return nil
+		}
+		v, until := accept, now
+		if old != nil && old.hash != hash {
+			v, until = c.changeInit(t, asked, now)
+		}
+		if v == accept {
+			c.inits[t.name] = &initSegment{hash: hash, kind: initKind(body), session: c.session, used: t.generation}
+			forgotten := c.forgetInit()
+			kind := c.inits[t.name].kind
+			c.mu.Unlock()
+			return c.handInit(t, body, kind, forgotten)
+		}
+		var err error
+		if v == refuse {
+			err = c.refused(t.who, now, "it changes "+t.name+" beside a living encoder")
+		}
+		changed := c.changed
+		c.mu.Unlock()
+		if err == nil {
+			err = await(t.ctx, until.Sub(now), changed)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// changeInit decides on an init segment with new content. c.mu is held.
+func (c *channel) changeInit(t *transfer, asked, now time.Time) (verdict, time.Time) {
+	var concerned []*track
+	epoch := uint64(0)
+	for _, tr := range c.tracks {
+		// A run that began after this request did has this init segment: media
+		// may overtake it.
+		if tr.run == 0 || tr.run > t.generation || tr.session != c.session {
+			continue
+		}
+		if needs := c.index.InitOf(tr.template.Name(tr.newest)); needs == t.name || needs == "" {
+			concerned = append(concerned, tr)
+			epoch = max(epoch, tr.epoch)
+		}
+	}
+	if len(concerned) == 0 {
+		return accept, now
+	}
+	if v, until := c.contest(t, epoch, asked, now); v != accept {
+		return v, until
+	}
+	for _, tr := range concerned {
+		tr.restart = true
+	}
+	if epoch == c.epoch {
+		c.nextEpoch()
+		c.config.Logger.Info("encoder began again", "channel", c.name, "name", t.name)
+	}
+	return accept, now
+}
+
+// forgetInit makes room for init segments and returns the name of the one that
+// was used longest ago, if there were too many. c.mu is held.
+func (c *channel) forgetInit() string {
+	if len(c.inits) <= maxInits {
+		return ""
+	}
+	oldest := ""
+	for name, i := range c.inits {
+		if oldest == "" || i.used < c.inits[oldest].used {
+			oldest = name
+		}
+	}
+	delete(c.inits, oldest)
+	return oldest
+}
+
+// handInit hands an init segment to the disk and the sink.
+func (c *channel) handInit(t *transfer, body []byte, kind manifest.Kind, forgotten string) error {
+	o := Object{
+		Channel: c.name, Name: t.name, Kind: Init, Generation: t.generation,
+		ContentType: contentType(t.name, t.contentType, kind),
+		Track:       manifest.Track{Kind: kind, Init: t.name},
+	}
+	if err := deliver(c.sink, o, body); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.signal() // a segment may wait for its kind
+	c.mu.Unlock()
+	if c.store == nil {
+		return nil
+	}
+	err := c.store.saveInit(savedInit{Name: o.Name, ContentType: o.ContentType, Generation: o.Generation, body: body})
+	if err == nil && forgotten != "" {
+		err = c.store.removeInit(forgotten)
+	}
+	if err != nil {
+		// The channel works without; a restart would need the encoder's too.
+		c.config.Logger.Error("init segment is not kept", "channel", c.name, "name", t.name, "err", err)
+	}
+	return nil
+}
+
+// takeManifest swaps in a complete manifest.
+func (c *channel) takeManifest(t *transfer) error {
+	if len(t.buf) == 0 {
+		c.config.Logger.Warn("empty manifest passed over", "channel", c.name, "name", t.name)
+		return nil
+	}
+	summary, parseErr := manifest.Inspect(t.buf, c.index.Limits)
+	if parseErr == nil {
+		if err := c.admitManifest(t, summary); err != nil {
+			return err
+		}
+	}
+	c.manifests.Lock()
+	defer c.manifests.Unlock()
+	c.mu.Lock()
+	stale := c.manifest[t.name].generation > t.generation
+	c.mu.Unlock()
+	if stale {
+		return nil // one that was opened later has been swapped in already
+	}
+	o := Object{
+		Channel: c.name, Name: t.name, Kind: Manifest, Generation: t.generation,
+		ContentType: contentType(t.name, t.contentType, manifest.Unknown),
+	}
+	if err := deliver(c.sink, o, t.buf); err != nil {
+		return err
+	}
+	if parseErr == nil {
+		parseErr = c.index.Update(t.name, t.buf)
+	}
+	if parseErr != nil {
+		// Players may understand what this parser does not.
+		c.config.Logger.Warn("manifest is not understood", "channel", c.name, "name", t.name, "err", parseErr)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, known := c.manifest[t.name]; !known && len(c.manifest) >= maxManifests {
+		clear(c.manifest)
+	}
+	c.manifest[t.name] = manifestState{summary: summary, generation: t.generation, epoch: c.epoch}
+	if parseErr == nil && summary.Ended {
+		c.ended = true // until another segment is opened
+	}
+	c.signal()
+	return nil
+}
+
+// admitManifest holds back a manifest of another presentation than that of its
+// predecessor until it is clear that the encoder of that is gone.
+func (c *channel) admitManifest(t *transfer, s manifest.Summary) error {
+	asked := c.config.Now()
+	for {
+		now := c.config.Now()
+		c.mu.Lock()
+		if t.cancelled != nil {
+			c.mu.Unlock()
+			return t.cancelled
+		}
+		v, until := accept, now
+		if old, ok := c.manifest[t.name]; ok && old.epoch == c.epoch && foreign(old.summary, s) {
+			v, until = c.contest(t, old.epoch, asked, now)
+		}
+		var err error
+		if v == refuse {
+			err = c.refused(t.who, now, t.name+" is of another presentation beside a living encoder")
+		}
+		changed := c.changed
+		c.mu.Unlock()
+		if v == accept || err != nil {
+			return err
+		}
+		if err := await(t.ctx, until.Sub(now), changed); err != nil {
+			return err
+		}
+	}
+}
+
+// foreign is whether a manifest cannot be of the presentation of its
+// predecessor: MPDs keep their availabilityStartTime (ISO/IEC 23009-1, 5.3.1.2),
+// playlists never lower their media sequence number (RFC 8216, 6.2.2). The first
+// MPD of a run of FFmpeg has no start time yet.
+func foreign(old, s manifest.Summary) bool {
+	if old.Ended || s.Ended || old.Master || s.Master {
+		return false
+	}
+	if !old.Start.IsZero() {
+		d := s.Start.Sub(old.Start)
+		return s.Start.IsZero() || d > time.Second || d < -time.Second
+	}
+	return s.Sequence < old.Sequence
+}
+
+// leave ends the accounting of a transfer.
+func (c *channel) leave(t *transfer, cause error) {
+	now := c.config.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.transfers, t)
+	if errors.Is(cause, ErrBusy) {
+		return // it was never one of the channel's objects
+	}
+	if t.session == c.session {
+		t.session.last = now
+	}
+	if t.media {
+		a := c.of(t.epoch)
+		if a != nil {
+			a.ended, a.broken = now, cause != nil
+			a.streamed = cause == nil && now.Sub(t.opened) > pause
+		}
+		if t.track != nil {
+			t.track.last = now
+			if cause != nil {
+				t.track.aborted, t.track.broken = t.number, true
+			}
+		}
+	}
+	c.status.end(t, cause, now)
+	c.signal()
+}
+
+// malformed notes an object whose boxes do not add up.
+func (c *channel) malformed(t *transfer, err error) {
+	c.mu.Lock()
+	c.status.malformed++
+	first := c.status.malformed == 1
+	c.mu.Unlock()
+	if first {
+		c.config.Logger.Warn("object is not well-formed CMAF; later ones are only counted", "channel", c.name, "name", t.name, "err", err)
+	}
+}
+
+// remove takes a DELETE.
+func (c *channel) remove(who publisher, name string) error {
+	now := c.config.Now()
+	c.mu.Lock()
+	if err := c.closed; err != nil {
+		c.mu.Unlock()
+		return err
+	}
+	if s := c.session; s != nil && s.who != who && now.Sub(s.last) < c.hold() && !c.ended {
+		err := c.refused(who, now, "it deletes objects of another publisher")
+		c.mu.Unlock()
+		return err
+	}
+	open := false
+	for t := range c.transfers {
+		open = open || t.name == name
+	}
+	if i := c.inits[name]; i != nil {
+		i.deleted = true // if it is pushed again, it is wanted again
+	}
+	c.mu.Unlock()
+	if !open { // the DELETE overtook the PUT, which wins
+		c.sink.Delete(c.name, name)
+	}
+	return nil
+}

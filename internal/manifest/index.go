@@ -1,0 +1,239 @@
+package manifest
+
+import (
+	"sync"
+	"time"
+)
+
+// An Index is what the current manifests of one channel announce. The zero value
+// is empty and ready. It is safe for concurrent use.
+type Index struct {
+	// Limits bound each manifest. Set before first use.
+	Limits Limits
+
+	mu        sync.RWMutex // guards all below
+	clock     uint64       // counts updates
+	documents map[string]*document
+	newest    map[family]uint64 // the newest number or time observed of a family
+}
+
+// maxDocuments bounds the manifests of a channel; the one that was longest
+// without an update makes room.
+const maxDocuments = 128
+
+// ahead is how many segments beyond the newest one a template yields "next".
+const ahead = 2
+
+// family is a template without its width: names that differ in one number.
+type family struct{ prefix, suffix string }
+
+// A Track is a sequence of segments that one init segment belongs to.
+type Track struct {
+	// Template is the family of the segments' names; zero if their names differ
+	// in more than one number or in none.
+	Template Template
+	Number   uint32 // of the name that was asked about, if Template is not zero
+	Kind     Kind
+	Init     string // name of the init segment, "" if there is none
+	Manifest string // name of the manifest that describes the track
+}
+
+// A Summary is what a manifest says about its presentation as a whole.
+type Summary struct {
+	Ended bool // static MPD, or EXT-X-ENDLIST
+	// Start is an MPD's availabilityStartTime, constant during one presentation;
+	// zero if absent, as it is in playlists.
+	Start time.Time
+	// Sequence is the media sequence number of a media playlist, which never
+	// falls during one presentation.
+	Sequence uint64
+	Master   bool // an HLS multivariant playlist: says none of the above
+}
+
+// Inspect reads the summary of a manifest.
+func Inspect(body []byte, limits Limits) (Summary, error) {
+	d, err := parse("manifest", body, limits)
+	if err != nil {
+		return Summary{}, err
+	}
+	return d.summary, nil
+}
+
+// Update replaces what the manifest of this name announces. After an error the
+// Index is as it was.
+func (x *Index) Update(name string, body []byte) error {
+	if !ValidName(name) {
+		return ErrName
+	}
+	d, err := parse(name, body, x.Limits)
+	if err != nil {
+		return err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.documents == nil {
+		x.documents = make(map[string]*document)
+	}
+	x.clock++
+	d.updated = x.clock
+	x.documents[name] = d
+	if len(x.documents) > maxDocuments {
+		oldest := name
+		for n, d := range x.documents {
+			if d.updated < x.documents[oldest].updated {
+				oldest = n
+			}
+		}
+		delete(x.documents, oldest)
+	}
+	return nil
+}
+
+// Remove forgets the manifest of this name.
+func (x *Index) Remove(name string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.documents, name)
+}
+
+// Observe tells the Index that an object has begun to exist, which moves the
+// live edge of $Number$ templates: an MPD with such a template names no newest
+// segment, and clocks of hosts differ.
+func (x *Index) Observe(name string) {
+	t, n, ok := classify(name)
+	if !ok {
+		return
+	}
+	key := family{t.Prefix, t.Suffix}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.newest == nil {
+		x.newest = make(map[family]uint64)
+	}
+	newest, known := x.newest[key]
+	switch {
+	case !known && len(x.newest) >= maxFamilies:
+		// Not worth an order: a channel with so many has no live edge to speak of.
+		clear(x.newest)
+	case known && n < newest && newest-n < restartDistance:
+		return // an older segment came late
+	}
+	x.newest[key] = n
+}
+
+// maxFamilies bounds the families whose live edge is kept.
+const maxFamilies = 1024
+
+// restartDistance is how far a number must fall below the newest to count as an
+// encoder that began again, not as a late segment of its window.
+const restartDistance = 64
+
+// Expects reports whether an object of this name exists or comes next, as far as
+// manifests tell: a manifest names it, or a template yields it with a number
+// inside the live window or at most two beyond the newest known.
+func (x *Index) Expects(name string) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, d := range x.documents {
+		if d.names[name] != nil {
+			return true
+		}
+		for _, t := range d.tracks {
+			if t.expects(name, x.newest) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// TrackOf returns the track that a segment's name belongs to by the manifests.
+func (x *Index) TrackOf(name string) (Track, bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	// Several manifests may describe one set of segments, HLS and DASH for
+	// example; the one that knows most answers.
+	var best Track
+	found := false
+	for _, d := range x.documents {
+		t := d.trackOf(name)
+		if t == nil {
+			continue
+		}
+		track := t.Track
+		if track.Kind == Unknown {
+			track.Kind = x.kindOfPlaylist(d.name)
+		}
+		if !track.Template.IsZero() {
+			number, ok := track.Template.Match(name)
+			if !ok {
+				track.Template = Template{}
+			}
+			track.Number = number
+		}
+		if !found || track.better(best) {
+			best, found = track, true
+		}
+	}
+	return best, found
+}
+
+func (t Track) better(than Track) bool {
+	score := func(t Track) (n int) {
+		if !t.Template.IsZero() {
+			n += 4
+		}
+		if t.Kind != Unknown {
+			n += 2
+		}
+		if t.Init != "" {
+			n++
+		}
+		return n
+	}
+	a, b := score(t), score(than)
+	return a > b || a == b && t.Manifest < than.Manifest
+}
+
+// InitOf returns the init segment that a segment needs, "" if there is none or
+// the name is unknown.
+func (x *Index) InitOf(name string) string {
+	t, _ := x.TrackOf(name)
+	return t.Init
+}
+
+// IsInit reports whether a manifest names this object as an init segment.
+func (x *Index) IsInit(name string) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	for _, d := range x.documents {
+		for _, t := range d.tracks {
+			if t.Init == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// TargetDuration is the longest segment that the manifests announce, at most a
+// minute; 0 if none says.
+func (x *Index) TargetDuration() time.Duration {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	var longest time.Duration
+	for _, d := range x.documents {
+		longest = max(longest, d.target)
+	}
+	return min(longest, time.Minute)
+}
+
+// kindOfPlaylist returns what multivariant playlists say about a media playlist.
+func (x *Index) kindOfPlaylist(name string) Kind {
+	for _, d := range x.documents {
+		if e := d.names[name]; e != nil && e.kind != Unknown {
+			return e.kind
+		}
+	}
+	return Unknown
+}
