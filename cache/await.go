@@ -43,4 +43,3 @@ func (s *Store) Await(ctx context.Context, key Key, after uint64) (*Object, erro
 		}
 	}
 }
-

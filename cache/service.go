@@ -71,7 +71,8 @@ func (s *Store) service(name string) *service {
 
 // SetService configures a service while the store runs: limits and retention
 // apply at once, objects sealed in epochs that are no longer listed are
-// dropped from the disk.
+// dropped from the disk. Files on disk that new keys fit are found in the
+// background; Flush waits for that too.
 func (s *Store) SetService(name string, sc ServiceConfig) error {
 	if err := validateService(name, sc); err != nil {
 		return err
@@ -110,4 +111,3 @@ func (s *Store) RemoveService(name string) {
 	svc.cfg, svc.keys = ServiceConfig{}, nil
 	delete(s.services, name)
 }
-
