@@ -26,9 +26,7 @@ func (r *Receiver) Supply(now time.Time, o *Object, off int64, p []byte, total i
 	added, err := o.store(now, off, p, byUnicast)
 	o.supplied += added
 	r.stats.Supplied += uint64(added)
-	if added > 0 || err == nil {
-		r.advanced(now, o, added)
-	}
+	r.advanced(now, o, added)
 	return err
 }
 
@@ -36,7 +34,11 @@ func (r *Receiver) Supply(now time.Time, o *Object, off int64, p []byte, total i
 // Packets of it that still come are recognized and cost nothing.
 func (r *Receiver) Release(now time.Time, o *Object) {
 	if !o.released && o.r == r {
-		r.retire(now, o, !o.complete, nil)
+		how := dropped
+		if o.complete {
+			how = delivered
+		}
+		r.retire(now, o, how, nil)
 	}
 }
 
@@ -48,6 +50,8 @@ func (r *Receiver) Reject(now time.Time, o *Object, off int64) {
 		return
 	}
 	o.epoch++
+	// If symbols were forged, more may be to come.
+	o.noFEC = o.noFEC || o.recovered > 0
 	r.dropRepair(o)
 	o.held.Truncate(off)
 	o.data.Truncate(&r.pool, off, o.busy > 0)

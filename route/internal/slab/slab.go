@@ -3,7 +3,7 @@
 package slab
 
 // Size is the size of one slab in octets.
-const Size = 64 << 10
+const Size = 16 << 10
 
 type slab = [Size]byte
 
@@ -15,7 +15,7 @@ type Pool struct {
 }
 
 // idle bounds the slabs that a pool keeps without use: 4 MiB.
-const idle = 64
+const idle = 256
 
 // NewPool returns a pool of at most limit octets, rounded up to whole slabs.
 func NewPool(limit int64) *Pool {
