@@ -58,5 +58,7 @@ var (
 	errUndescribed = &RejectError{RejectUndescribed, "object is not described"}
 )
 
+var errEFDT = errors.New("route: EFDT in a channel whose EFDT is in the S-TSID")
+
 // ErrReleased is returned for an object that was released, or lost.
 var ErrReleased = errors.New("route: object was released")

@@ -55,46 +55,6 @@ func (r *Receiver) makeRoom(now time.Time, ch *channel) {
 	}
 }
 
-// evictUndescribed frees the memory of the oldest object without description
-// other than the given one, and tells whether there was one.
-func (r *Receiver) evictUndescribed(except *Object) bool {
-	var victim *Object
-	for _, o := range r.active {
-		if o != except && o.kind == kindUndescribed && o.memory() > 0 && (victim == nil || o.started.Before(victim.started)) {
-			victim = o
-		}
-	}
-	if victim == nil {
-		return false
-	}
-	r.lose(victim.lastPkt, victim)
-	return true
-}
-
-// evict frees memory for another object: first that of objects without
-// description, then of the one that uses it worst. True objects fill their
-// memory; forged packets with far offsets do not.
-func (r *Receiver) evict(except *Object) bool {
-	if r.evictUndescribed(except) {
-		return true
-	}
-	var victim *Object
-	worst := 0.25
-	for _, o := range r.active {
-		if m := o.memory(); o != except && !o.complete && m > 0 {
-			if d := float64(o.held.Total()) / float64(m); d < worst {
-				victim, worst = o, d
-			}
-		}
-	}
-	if victim == nil {
-		return false
-	}
-	r.stats.Evicted++
-	r.lose(victim.lastPkt, victim)
-	return true
-}
-
 // describe gives an object its name, if the signalling has one, and reports
 // its start.
 func (r *Receiver) describe(now time.Time, o *Object) {
