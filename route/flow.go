@@ -152,8 +152,7 @@ func (s *Sender) retire(now time.Time) {
 		f := s.flows[i]
 		for j := 0; j < len(f.files); j++ {
 			if x := f.files[j]; !x.expires.IsZero() && !now.Before(x.expires) {
-				f.removeFile(x)
-				s.changed(now)
+				s.dropFile(now, x)
 				j--
 			}
 		}

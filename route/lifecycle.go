@@ -20,9 +20,7 @@ func (r *Receiver) open(now time.Time, key objectKey, cp uint8) (*Object, error)
 	if !ok {
 		return nil, errCodepoint
 	}
-	if err := r.makeRoom(now, ch); err != nil {
-		return nil, err
-	}
+	r.makeRoom(now, ch)
 	o := &Object{
 		r: r, ch: ch, key: key, cp: cp, format: format, length: -1,
 		started: now, lastNew: now, lastPkt: now, mapped: true,
@@ -35,10 +33,10 @@ func (r *Receiver) open(now time.Time, key objectKey, cp uint8) (*Object, error)
 	return o, nil
 }
 
-// makeRoom sees to it that a channel may have one more object. Of objects that
-// got no second packet the oldest goes: a flood of forged TOIs must not shut
-// out the true ones, which get their packets within milliseconds.
-func (r *Receiver) makeRoom(now time.Time, ch *channel) error {
+// makeRoom sees to it that a channel may have one more object. The object with
+// the fewest octets goes: a flood of forged TOIs must not shut out the true
+// ones, which get their packets within milliseconds.
+func (r *Receiver) makeRoom(now time.Time, ch *channel) {
 	n := 0
 	var victim *Object
 	for _, o := range ch.objects {
@@ -46,34 +44,15 @@ func (r *Receiver) makeRoom(now time.Time, ch *channel) error {
 			continue
 		}
 		n++
-		if o.packets <= 1 && (victim == nil || o.started.Before(victim.started)) {
+		if victim == nil || o.held.Total() < victim.held.Total() ||
+			o.held.Total() == victim.held.Total() && o.started.Before(victim.started) {
 			victim = o
 		}
 	}
-	if n < r.cfg.MaxObjects {
-		return nil
+	if n >= r.cfg.MaxObjects {
+		r.stats.Evicted++
+		r.lose(now, victim)
 	}
-	if victim == nil {
-		return errObjects
-	}
-	r.lose(now, victim)
-	return nil
-}
-
-// evictUndescribed frees the memory of the oldest object without description
-// other than the given one, and tells whether there was one.
-func (r *Receiver) evictUndescribed(except *Object) bool {
-	var victim *Object
-	for _, o := range r.active {
-		if o != except && o.kind == kindUndescribed && o.data.Held() > 0 && (victim == nil || o.started.Before(victim.started)) {
-			victim = o
-		}
-	}
-	if victim == nil {
-		return false
-	}
-	r.lose(victim.lastPkt, victim)
-	return true
 }
 
 // describe gives an object its name, if the signalling has one, and reports
@@ -189,13 +168,16 @@ func (r *Receiver) lose(now time.Time, o *Object) {
 		r.stats.Rejected[RejectUndescribed] += uint64(o.packets)
 		r.stats.RejectedBytes += uint64(o.held.Total())
 	}
-	r.retire(now, o, true, nil)
+	r.retire(now, o, lost, nil)
 }
 
 // retire frees an object and leaves a record of it.
-func (r *Receiver) retire(now time.Time, o *Object, lost bool, body []byte) {
-	rec := &record{kind: o.kind, name: o.name, generation: o.generation, length: o.length, lost: lost, announced: o.announced, body: body, seen: now}
-	if !lost && body == nil {
+func (r *Receiver) retire(now time.Time, o *Object, how fate, body []byte) {
+	rec := &record{
+		kind: o.kind, name: o.name, generation: o.generation, announced: o.announced,
+		length: o.length, fate: how, body: body, seen: now,
+	}
+	if how == delivered && body == nil {
 		if o.kind == kindFile && o.length <= maxRecordBody {
 			rec.body = make([]byte, o.length)
 			o.data.ReadAt(rec.body, 0)
@@ -221,7 +203,7 @@ func (r *Receiver) retire(now time.Time, o *Object, lost bool, body []byte) {
 	}
 	// A file that was lost comes again with the next turn of the carousel,
 	// and one without description may get one.
-	if mapped && (!lost || o.kind == kindMedia) {
+	if mapped && (how != lost || o.kind == kindMedia) {
 		r.records.add(o.key, rec)
 	}
 }

@@ -270,7 +270,7 @@ func (o *Object) write(off int64, p []byte) error {
 	}
 	before := o.data.Held()
 	for !o.data.WriteAt(&o.r.pool, p, off) {
-		if !o.r.evictUndescribed(o) {
+		if !o.r.evict(o) {
 			return errMemory
 		}
 	}
@@ -280,6 +280,15 @@ func (o *Object) write(off int64, p []byte) error {
 		}
 	}
 	return nil
+}
+
+// memory is what the object takes of the pool, in octets.
+func (o *Object) memory() int64 {
+	n := o.data.Held()
+	if o.repair != nil {
+		n += o.repair.data.Held()
+	}
+	return n
 }
 
 // equal compares held octets with p.

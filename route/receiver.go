@@ -114,7 +114,7 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 		if o = r.objects[key]; o == nil {
 			if rec := r.records.m[key]; rec != nil {
 				if rec.repeats(now, off, payload, length, known) {
-					if rec.lost {
+					if rec.fate >= dropped {
 						r.stats.Ignored++
 					} else {
 						r.stats.Repeats++
@@ -122,7 +122,7 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 					return nil
 				}
 				r.records.remove(key)
-				if rec.kind == kindMedia && !rec.lost {
+				if rec.kind == kindMedia && rec.fate == delivered {
 					r.restarted(now, r.channels[key.tsi], rec.generation)
 				}
 			}
@@ -257,7 +257,7 @@ func (r *Receiver) finish(now time.Time, o *Object) {
 	case kindPackage, kindEFDT:
 		body := make([]byte, o.length)
 		o.data.ReadAt(body, 0)
-		r.retire(now, o, false, body)
+		r.retire(now, o, delivered, body)
 		if o.kind == kindPackage {
 			r.handlePackage(now, o, body)
 		} else {

@@ -111,6 +111,7 @@ type ReceiverStats struct {
 	RejectedBytes uint64          // octets of rejected packets, UDP payload
 	Objects       uint64          // complete
 	ObjectsLost   uint64          // incomplete at their deadline
+	Evicted       uint64          // objects given up because others needed the room
 	Decodes       uint64          // FEC blocks decoded
 	DecodeErrors  uint64          // FEC blocks that contradicted themselves
 	Memory        int64           // octets held

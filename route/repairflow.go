@@ -133,7 +133,7 @@ func (r *Receiver) addRepair(now time.Time, o *Object, oti fec.OTI, id uint32, p
 			continue
 		}
 		for !st.data.WriteAt(&r.pool, payload[:t], int64(st.count)*int64(t)) {
-			if !r.evictUndescribed(o) {
+			if !r.evict(o) {
 				return errMemory
 			}
 		}

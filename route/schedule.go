@@ -47,7 +47,7 @@ func (s *Sender) appendNext(now time.Time, dst []byte) ([]byte, bool) {
 		s.stats.SourceOctets += uint64(len(dst) - n)
 		if t.next == len(t.packets) {
 			t.flow.queue = slices.DeleteFunc(t.flow.queue, func(x *Transmission) bool { return x == t })
-			t.flow.idle = now
+			t.flow.idle, t.sentAt = now, now
 			s.release(t)
 		}
 		return dst, true
@@ -80,8 +80,7 @@ func (s *Sender) nextSource() *Transmission {
 func (s *Sender) appendRepair(now time.Time, dst []byte) ([]byte, bool) {
 	for len(s.repairs) > 0 {
 		j := s.repairs[0]
-		late := now.Sub(j.tx.endedAt) > s.cfg.RepairAge
-		if late {
+		if t := j.tx; t.next == len(t.packets) && now.Sub(t.sentAt) > s.cfg.RepairAge {
 			s.stats.RepairDropped++
 		} else if dst, ok := j.appendPacket(dst); ok {
 			return dst, true

@@ -125,9 +125,17 @@ func (s *Sender) RemoveFile(now time.Time, name string) {
 	}
 	for _, x := range slices.Clone(s.meta.files) {
 		if x.name == name {
-			s.meta.removeFile(x)
-			s.changed(now)
+			s.dropFile(now, x)
 		}
+	}
+}
+
+// dropFile withdraws a File entry.
+func (s *Sender) dropFile(now time.Time, x *file) {
+	s.meta.removeFile(x)
+	s.changed(now)
+	if x.carousel {
+		s.expiry = append(s.expiry, retained{objectKey{s.meta.tsi, x.tx.toi}, now.Add(s.cfg.Retain)})
 	}
 }
 
@@ -147,8 +155,7 @@ func (s *Sender) ended(now time.Time, t *Transmission) {
 	if t.file != nil {
 		for _, x := range slices.Clone(t.flow.files) {
 			if x.name == t.file.name && x != t.file && x.tx.ended {
-				t.flow.removeFile(x)
-				s.changed(now)
+				s.dropFile(now, x)
 			}
 		}
 		if t.file.carousel {

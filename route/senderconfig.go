@@ -44,8 +44,8 @@ type SenderConfig struct {
 	TrackIdle time.Duration
 	// Retain is how long Lookup finds an object after its end, default 60 s.
 	Retain time.Duration
-	// RepairAge is how long after its end an object's repair packets may
-	// leave, default 5 s.
+	// RepairAge is how long after the last source packet of an object its
+	// repair packets may leave, default 5 s.
 	RepairAge time.Duration
 	// MaxObject bounds one object, in octets. Default 64 MiB.
 	MaxObject int64

@@ -59,6 +59,10 @@ func (r *Receiver) handleEFDT(now time.Time, o *Object, body []byte) {
 		return
 	}
 	ch := o.ch
+	if ch.embedded {
+		r.badSignalling(o, errEFDT)
+		return
+	}
 	if !ch.described {
 		// Not a channel of this session yet: hear it again when it is.
 		r.records.remove(o.key)

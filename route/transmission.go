@@ -76,6 +76,7 @@ type Transmission struct {
 	coding  bool // a Work reads buf
 	settled bool // no longer counted as waiting
 	endedAt time.Time
+	sentAt  time.Time // when the last source packet left
 }
 
 // TSI and TOI identify the object on the wire.
