@@ -1,2 +1,53 @@
-// Package route sends and receives objects by ROUTE (RFC 9223).
+// Package route sends and receives objects by ROUTE (RFC 9223; A/331, Annex A):
+// files and live media segments over one-way multicast, repaired by RaptorQ.
+//
+// A [Sender] turns objects into packets, a [Receiver] packets into objects.
+// Both are state machines without sockets, goroutines and clocks. One goroutine
+// owns each; it passes in packets, octets and the time, and takes out packets
+// and events:
+//
+//	tx, err := sender.Begin(now, route.Outgoing{Name: "seg-1.m4s", …})
+//	tx.Append(now, octets)  // as they are made; full packets leave at once
+//	tx.Cut()                // the end of a low-latency chunk: nothing waits
+//	tx.End(now)
+//	for pkt, ok := sender.Poll(now, buf[:0]); ok; pkt, ok = sender.Poll(now, buf[:0]) {
+//		conn.Write(pkt)
+//	}
+//	// then sleep until sender.NextTimeout(now)
+//
+//	receiver.Push(now, src, pkt)
+//	for ev, ok := receiver.Poll(); ok; ev, ok = receiver.Poll() {
+//		// ev.Object.Bytes, Prefix, Length; ev.Missing
+//	}
+//	// then sleep until receiver.NextTimeout(), and call HandleTimeout
+//
+// RaptorQ takes milliseconds for each megabyte. Both sides hand that out as
+// [Work], to be run on any goroutine and given back by Finish; RunWork does it
+// on the spot.
+//
+// # On the wire
+//
+// TSI 0 carries the S-TSID and the manifests in one gzip'd package, sent three
+// times at each change and every 500 ms. One TSI carries lone files, each with
+// a File entry in its EFDT. Each run of a media track has a TSI of its own,
+// whose file template names the objects. Repair packets have the TSI of the
+// source flow; the SPI bit tells them apart. They carry their OTI in EXT_FTI,
+// since the symbol size fits the packets that the object left in. A private
+// attribute of the EFDT, in a namespace of ours, orders objects of equal name.
+//
+// # What is hostile
+//
+// Every packet is. A Receiver takes memory for octets that came, never for a
+// length that was announced, within the limits of [ReceiverConfig]. The flags A
+// and B, lengths, codepoints and repair symbols are claims: the first that
+// fits is kept, those that contradict are counted and dropped. Whether octets
+// are genuine is for others to decide: [Receiver.Reject] takes forged ones
+// back, and HoldSignalling makes the Receiver wait before it acts on an S-TSID.
+// A name is an opaque string, never a path of a file system.
+//
+// # Left out
+//
+// Entity Mode and packages outside TSI 0 are delivered as they came (see
+// [Object.Format]). Repair flows whose super-objects hold several objects,
+// source packets with SBN and ESI, MDE mode and EXT_AUTH are not supported.
 package route

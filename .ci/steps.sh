@@ -1,0 +1,188 @@
+#!/usr/bin/env bash
+# The steps of .ci/run. One is named by the first argument; it runs in the
+# repository's root and ends with 0, with 66 when there is nothing to do, or
+# else has failed.
+set -euo pipefail
+
+root=$PWD
+tmp=$(mktemp -d)
+# The module cache's directories are read-only.
+trap 'chmod -R u+w "$tmp"; rm -rf "$tmp"' EXIT
+
+# Directories of the workspace's modules.
+modules() { go list -m -f '{{.Dir}}'; }
+
+# Those of the protocol modules and leaves: all but the root.
+libraries() { modules | grep -vx "$root"; }
+
+# tool NAME ARGS: a program of .ci/tools.
+tool() {
+	local name=$1
+	shift
+	[[ -x $tmp/$name ]] || (cd .ci/tools && GOWORK=off go build -o "$tmp/$name" "./$name")
+	"$tmp/$name" "$@"
+}
+
+# gotest ARGS: go test, with one line per test.
+gotest() {
+	go test -json "$@" | tool report
+}
+
+# Programs that tests need, and the players' packages.
+step_tools() {
+	local packages=() have
+	for have in ffmpeg:ffmpeg chromium:chromium ip:iproute2 nft:nftables ethtool:ethtool vtysh:frr tcpdump:tcpdump gcc:gcc; do
+		command -v "${have%%:*}" >/dev/null || packages+=("${have##*:}")
+	done
+	if [[ -f test/players/package.json ]]; then
+		command -v npm >/dev/null || packages+=(nodejs npm)
+	fi
+	if ((${#packages[@]})); then
+		local sudo=()
+		((EUID == 0)) || sudo=(sudo -n)
+		"${sudo[@]}" apt-get update
+		"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}"
+	fi
+	if [[ -f test/players/package.json ]]; then
+		if [[ -f test/players/package-lock.json ]]; then
+			(cd test/players && npm ci --no-audit --no-fund)
+		else
+			(cd test/players && npm install --no-audit --no-fund --no-package-lock)
+		fi
+	fi
+}
+
+step_format() {
+	local bad
+	bad=$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 -r gofmt -l)
+	[[ -z $bad ]] || { echo "not formatted by gofmt:" && echo "$bad" && return 1; }
+}
+
+step_vet() {
+	go vet work
+	(cd .ci/tools && GOWORK=off go vet ./...)
+}
+
+step_staticcheck() {
+	go run honnef.co/go/tools/cmd/staticcheck@v0.7.0 work
+	(cd .ci/tools && GOWORK=off go run honnef.co/go/tools/cmd/staticcheck@v0.7.0 ./...)
+}
+
+step_tidy() {
+	local dir bad=0
+	for dir in $(modules) "$root/.ci/tools"; do
+		(cd "$dir" && echo "$dir" && GOWORK=off go mod tidy -diff) || bad=1
+	done
+	return $bad
+}
+
+# Everything builds for other systems; on 32 bits the tests are checked, too,
+# since that is where constants overflow. What has no sockets also builds for
+# the browser.
+step_cross() {
+	local target dir
+	for target in darwin/arm64 windows/amd64 android/arm64; do
+		echo "$target"
+		CGO_ENABLED=0 GOOS=${target%/*} GOARCH=${target#*/} go build work
+	done
+	echo "linux/386"
+	CGO_ENABLED=0 GOOS=linux GOARCH=386 go vet work
+	for dir in $(libraries); do
+		echo "js/wasm $dir"
+		(cd "$dir" && GOOS=js GOARCH=wasm go build ./...)
+	done
+}
+
+# Each module alone, as a third party gets it: fetched from a proxy of this tree
+# into an empty module cache, and tested there. Other modules come from the
+# cache of this machine or from the proxy that is configured.
+step_modules() {
+	local dir path version=v0.1.0 dirs full=()
+	mapfile -t dirs < <(modules)
+	for dir in "${dirs[@]}"; do
+		# A module of which only the place is laid out has nothing to test.
+		if (cd "$dir" && go list -f '{{.GoFiles}}{{.TestGoFiles}}' ./...) | grep -qv '^\[doc.go\]\[\]$'; then
+			full+=("$dir")
+		fi
+	done
+	tool modproxy -out "$tmp/proxy" -version "$version" "${dirs[@]}"
+
+	local GOPROXY GONOSUMDB
+	GOPROXY="file://$tmp/proxy,file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)"
+	GONOSUMDB=$(sed -n 's/^module //p' go.mod)
+	export GOPROXY GONOSUMDB GOWORK=off GOMODCACHE=$tmp/modcache
+	for dir in "${full[@]}"; do
+		path=$(sed -n 's/^module //p' "$dir/go.mod")
+		echo "=== $path"
+		mkdir -p "$tmp/user/$path" "$tmp/modcache"
+		if [[ $dir == "$root" ]]; then
+			# The root is commands, which are installed, not imported.
+			[[ ! -d cmd ]] || (cd "$tmp" && GOBIN=$tmp/bin go install "$path/cmd/...@$version")
+		else
+			(
+				cd "$tmp/user/$path"
+				export GOFLAGS=-mod=mod
+				go mod init example.org/user
+				go get -t "$path/...@$version"
+				go test -short "$path/..."
+			)
+		fi
+		chmod -R u+w "$tmp/modcache"
+		rm -rf "$tmp/modcache"
+	done
+}
+
+# 10 s of every fuzz target ($FUZZTIME), two at a time.
+step_fuzz() {
+	local dir
+	while read -r dir; do
+		(
+			cd "$dir"
+			go list -f '{{$p := .ImportPath}}{{$d := .Dir}}{{range .TestGoFiles}}{{$p}} {{$d}}/{{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$p}} {{$d}}/{{.}}{{"\n"}}{{end}}' ./... |
+				while read -r package file; do
+					[[ -z $package ]] || sed -n "s|^func \(Fuzz[A-Za-z0-9_]*\)(.*|$package \1|p" "$file"
+				done
+		)
+	done < <(modules) >"$tmp/targets"
+	wc -l <"$tmp/targets"
+	[[ -s $tmp/targets ]] || return 66
+	export tmp
+	# A target's minimisation of interesting inputs is cut short, since it
+	# counts on top of the fuzzing time.
+	# shellcheck disable=SC2016
+	xargs -P 2 -L 1 bash -c '
+		log=$tmp/fuzz-$$
+		if go test -run "^\$" -fuzz "^$1\$" -fuzztime="${FUZZTIME:-10s}" -fuzzminimizetime=1s -parallel=1 "$0" >"$log" 2>&1; then
+			echo "ok   $0 $1: $(grep -o "execs: [0-9]*" "$log" | tail -n 1)"
+		else
+			echo "FAIL $0 $1"; cat "$log"; exit 1
+		fi' <"$tmp/targets"
+}
+
+# Once each, so that they do not rot.
+step_benchmarks() {
+	go test -run '^$' -bench . -benchtime=1x work
+}
+
+# Packages without concurrency gain nothing from the race detector and take
+# many times as long with it.
+step_race() {
+	go list work | grep -vE '/(fec|test)(/|$)' | xargs go test -race -short -shuffle=on
+}
+
+step_lab() {
+	[[ -x .ci/lab ]] || return 66
+	.ci/lab
+}
+
+step_e2e() {
+	[[ -x .ci/e2e ]] || return 66
+	.ci/e2e
+}
+
+# The README's command.
+step_test() {
+	gotest work
+}
+
+"step_$1"

@@ -1,0 +1,74 @@
+package ssm
+
+import (
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func TestRunLength(t *testing.T) {
+	sized := func(sizes ...int) (packets [][]byte) {
+		for _, n := range sizes {
+			packets = append(packets, make([]byte, n))
+		}
+		return packets
+	}
+	many := make([]int, 100)
+	for i := range many {
+		many[i] = 1400
+	}
+	for _, c := range []struct {
+		name  string
+		limit int
+		sizes []int
+		want  int
+	}{
+		{"lone", maxRun, []int{1400}, 1},
+		{"equal", maxRun, []int{1400, 1400, 1400}, 3},
+		{"shorter one ends the run", maxRun, []int{1400, 1400, 90, 1400}, 3},
+		{"longer one starts another", maxRun, []int{1400, 1401}, 1},
+		{"bounded by octets", maxRun, many, 46},
+		{"bounded by segments", maxRun, make([]int, 0, 1), 0},
+		{"empty packet alone", maxRun, []int{0, 0}, 1},
+		{"empty packet is no segment", maxRun, []int{100, 0}, 1},
+		{"no segmentation", 0, []int{1400, 1400}, 1},
+		{"too large for the interface", 1400, []int{1400, 1400}, 1},
+		{"small enough for the interface", 1400, []int{1399, 1399}, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := batchWriter{segmentLimit: c.limit}
+			packets := sized(c.sizes...)
+			if len(packets) == 0 {
+				for range 100 {
+					packets = append(packets, make([]byte, 10))
+				}
+				c.want = maxSegments
+			}
+			require.Equal(t, c.want, w.runLength(packets))
+		})
+	}
+}
+
+// An interface without checksum offload answers EIO, one with a smaller MTU
+// EINVAL or EMSGSIZE.
+func TestLowerLimit(t *testing.T) {
+	for _, c := range []struct {
+		errno syscall.Errno
+		run   int
+		retry bool
+		limit int
+	}{
+		{unix.EIO, 3, true, 0},
+		{unix.EINVAL, 3, true, 1400},
+		{unix.EMSGSIZE, 3, true, 1400},
+		{unix.EMSGSIZE, 1, false, maxRun},
+		{unix.ENETUNREACH, 3, false, maxRun},
+	} {
+		w := batchWriter{segmentLimit: maxRun, errno: c.errno}
+		w.runs[0] = c.run
+		require.Equal(t, c.retry, w.lowerLimit(1400), c.errno)
+		require.Equal(t, c.limit, w.segmentLimit, c.errno)
+	}
+}

@@ -1,0 +1,40 @@
+// Command treedn is where a newcomer begins: `treedn demo` runs a whole multicast tree on this machine and shows it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+type command struct {
+	name, does string
+	run        func(ctx context.Context, args []string) int
+}
+
+func commands() []command {
+	return []command{
+		{"demo", "run a whole tree on this machine and show it on a page, or check it", runDemo},
+	}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) > 1 {
+		for _, c := range commands() {
+			if c.name == os.Args[1] {
+				code := c.run(ctx, os.Args[2:])
+				stop()
+				os.Exit(code)
+			}
+		}
+	}
+	fmt.Fprintln(os.Stderr, "usage: treedn COMMAND [flags]")
+	for _, c := range commands() {
+		fmt.Fprintf(os.Stderr, "  %-8s %s\n", c.name, c.does)
+	}
+	os.Exit(2)
+}

@@ -1,0 +1,186 @@
+package repair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ask asks one parent for what is missing.
+func (f *flight) ask(p *parent) error {
+	err := f.askSymbolsOrOctets(p)
+	if err == nil || f.ctx.Err() != nil {
+		return err
+	}
+	var status *statusAnswer
+	if errors.As(err, &status) {
+		return &ParentError{Parent: p.name, RetryAfter: status.retryAfter, Err: status.err}
+	}
+	return &ParentError{Parent: p.name, Err: err}
+}
+
+// statusAnswer is an answer without content.
+type statusAnswer struct {
+	err        error
+	retryAfter time.Duration
+}
+
+func (s *statusAnswer) Error() string { return s.err.Error() }
+
+func (f *flight) askSymbolsOrOctets(p *parent) error {
+	if f.target.query != "" {
+		return f.exchange(p, nil, f.takeSymbols)
+	}
+	if len(f.ranges) == 0 {
+		f.answer = nil
+		return f.exchange(p, nil, f.takeOctets)
+	}
+	if f.answer != nil && f.answer.ETag == "" {
+		// Nothing says that two parents, or two answers, have one version.
+		f.answer = nil
+	}
+	for some := range slices.Chunk(f.missing(), f.client.config.MaxRanges) {
+		if err := f.exchange(p, some, f.takeOctets); err != nil {
+			return err
+		}
+	}
+	return f.complete()
+}
+
+// missing returns what is wanted and has not come yet.
+func (f *flight) missing() []Range {
+	if f.answer == nil {
+		return f.ranges
+	}
+	return subtract(bounded(f.ranges, f.answer.Length), f.answer.covered())
+}
+
+// complete explains an answer that is right and holds too little.
+func (f *flight) complete() error {
+	missing := f.missing()
+	if f.answer != nil && f.answer.Length >= 0 {
+		last := f.ranges[len(f.ranges)-1]
+		if n := f.answer.Length; last.Start > n || (last.End > n && last.End != ToEnd) {
+			return fmt.Errorf("%w: the object has only %d octets", ErrChanged, n)
+		}
+	}
+	if len(missing) > 0 {
+		return ErrNotReady
+	}
+	return nil
+}
+
+// wantedETag returns the version that answers must have, or "" for any.
+func (f *flight) wantedETag() string {
+	if f.target.etag == "" && f.answer != nil {
+		return f.answer.ETag
+	}
+	return f.target.etag
+}
+
+// exchange makes one HTTP request and hands the answer to take.
+func (f *flight) exchange(p *parent, ranges []Range, take func(*http.Response, []Range) error) error {
+	c := f.client
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-f.ctx.Done():
+		return context.Cause(f.ctx)
+	}
+	ctx, cancel := context.WithTimeout(f.ctx, c.config.Timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.target.url(p.ids, p.names), nil)
+	if err != nil {
+		return err
+	}
+	// A content coding would change the octets.
+	req.Header.Set("Accept-Encoding", "identity")
+	if etag := f.wantedETag(); etag != "" {
+		req.Header.Set("If-Match", etag)
+	}
+	if len(ranges) > 0 {
+		req.Header.Set("Range", string(appendRange(nil, ranges)))
+	}
+	if via := appendVia(f.target.via, c.config.NodeID); via != "" {
+		req.Header.Set("Via", via)
+	}
+	c.requests.Add(1)
+	if err := f.roundTrip(req, ranges, take); err != nil {
+		c.failures.Add(1)
+		return err
+	}
+	return nil
+}
+
+func (f *flight) roundTrip(req *http.Request, ranges []Range, take func(*http.Response, []Range) error) error {
+	resp, err := f.client.http.Do(req)
+	if err != nil {
+		var ue *url.Error
+		if errors.As(err, &ue) {
+			err = ue.Err // the URL may hold a password; ParentError names the parent
+		}
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && len(ranges) > 0 {
+		return f.takeEnd(resp, ranges)
+	}
+	if err := f.checkStatus(resp, len(ranges) > 0); err != nil {
+		// A short body lets the connection be used again.
+		_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
+		return err
+	}
+	if coding := resp.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return fmt.Errorf("%w: content coding %.40q", ErrAnswer, coding)
+	}
+	if want := f.wantedETag(); want != "" && resp.Header.Get("ETag") != want {
+		return fmt.Errorf("%w: %.80q instead of %s", ErrChanged, resp.Header.Get("ETag"), want)
+	}
+	return take(resp, ranges)
+}
+
+func (f *flight) checkStatus(resp *http.Response, ranges bool) error {
+	var err error
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return nil
+	case http.StatusPartialContent:
+		if ranges {
+			return nil
+		}
+		err = fmt.Errorf("%w: 206 without Range", ErrAnswer)
+	case http.StatusNotFound:
+		err = ErrUnknown
+	case http.StatusGone:
+		err = ErrExpired
+	case http.StatusTooEarly:
+		err = ErrNotReady
+	case http.StatusPreconditionFailed:
+		err = ErrChanged
+	case http.StatusUnprocessableEntity:
+		err = ErrNoSymbols
+	case http.StatusLoopDetected:
+		err = ErrLoop
+	case http.StatusRequestEntityTooLarge:
+		err = ErrLimit
+	default:
+		err = &StatusError{resp.StatusCode}
+	}
+	return &statusAnswer{err, retryAfter(resp.Header.Get("Retry-After"))}
+}
+
+// retryAfter takes the seconds of Retry-After; a date is of no use for media.
+func retryAfter(s string) time.Duration {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(n) * time.Second
+}

@@ -1,0 +1,173 @@
+package repair
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestParseRange(t *testing.T) {
+	for header, want := range map[string][]rangeSpec{
+		"bytes=0-0":                {{0, 0, false}},
+		"bytes=5-":                 {{5, openEnd, false}},
+		"bytes=-7":                 {{7, openEnd, true}},
+		"BYTES=1-2":                {{1, 2, false}},
+		"bytes=1-2,4-5, 7-8\t,9-9": {{1, 2, false}, {4, 5, false}, {7, 8, false}, {9, 9, false}},
+		"bytes=,1-2,,":             {{1, 2, false}},
+		"bytes=0-9223372036854775807,9-99999999999999999999999": {{0, openEnd, false}, {9, openEnd, false}},
+		"bytes=99999999999999999999999-":                        {{openEnd, openEnd, false}},
+		"bytes=0001-2":                                          {{1, 2, false}},
+	} {
+		specs, ok, err := parseRange(header, 5)
+		require.NoError(t, err, header)
+		require.True(t, ok, header)
+		require.Equal(t, want, specs, header)
+	}
+	for _, bad := range []string{
+		"", "bytes", "bytes=", "bytes=,", "bytes=-", "bytes=a-b", "bytes=1", "bytes=2-1", "bytes=1-2-3", "bytes=+1-2",
+		"bytes=1 - 2", "bytes=--1", "bytes=1-2;3-4", "bytes=0x1-2", "bytes=٣-4",
+	} {
+		_, ok, err := parseRange(bad, 5)
+		require.ErrorIs(t, err, ErrRequest, bad)
+		require.False(t, ok)
+	}
+	_, ok, err := parseRange("seconds=1-2", 5)
+	require.NoError(t, err)
+	require.False(t, ok, "another unit is ignored")
+	_, _, err = parseRange("bytes="+strings.Repeat("1-2,", 6), 5)
+	require.ErrorIs(t, err, ErrLimit)
+}
+
+func TestResolve(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		header         string
+		prefix, length int64
+		want           []Range
+		ready          bool
+	}{
+		{"inside", "bytes=2-4", 10, 10, []Range{{2, 5}}, true},
+		{"clipped to the length", "bytes=8-20", 10, 10, []Range{{8, 10}}, true},
+		{"open end", "bytes=8-", 10, 10, []Range{{8, 10}}, true},
+		{"suffix", "bytes=-3", 10, 10, []Range{{7, 10}}, true},
+		{"suffix longer than all", "bytes=-30", 10, 10, []Range{{0, 10}}, true},
+		{"empty suffix", "bytes=-0", 10, 10, nil, true},
+		{"beyond the end", "bytes=10-", 10, 10, nil, true},
+		{"one of two beyond the end", "bytes=10-,3-3", 10, 10, []Range{{3, 4}}, true},
+		{"overlapping", "bytes=0-5,3-8,9-9", 10, 10, []Range{{0, 10}}, true},
+		{"apart, in another order", "bytes=8-8,0-1", 10, 10, []Range{{0, 2}, {8, 9}}, true},
+		{"clipped to the prefix", "bytes=2-8", 5, -1, []Range{{2, 5}}, true},
+		{"beyond the prefix", "bytes=5-8", 5, -1, nil, false},
+		{"beyond the prefix, length known", "bytes=5-8", 5, 10, nil, false},
+		{"suffix of unknown length", "bytes=-3", 5, -1, nil, false},
+		{"suffix beyond the prefix", "bytes=-3", 5, 10, nil, false},
+		{"largest numbers", "bytes=0-9223372036854775807", 10, 10, []Range{{0, 10}}, true},
+		{"empty object", "bytes=0-", 0, 0, nil, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			specs, ok, err := parseRange(c.header, 10)
+			require.NoError(t, err)
+			require.True(t, ok)
+			ranges, ready := resolve(specs, c.prefix, c.length)
+			require.Equal(t, c.ready, ready)
+			require.Len(t, ranges, len(c.want))
+			require.Equal(t, c.want, append([]Range(nil), ranges...))
+		})
+	}
+}
+
+func FuzzParseRange(f *testing.F) {
+	f.Add("bytes=0-5,3-8,9-9", int64(10), int64(10))
+	f.Add("bytes=-3", int64(5), int64(-1))
+	f.Add("bytes=9223372036854775807-9223372036854775807,-9223372036854775808", int64(math.MaxInt64), int64(math.MaxInt64))
+	f.Fuzz(func(t *testing.T, header string, prefix, length int64) {
+		if prefix < 0 || (length >= 0 && prefix > length) {
+			return
+		}
+		specs, ok, err := parseRange(header, 20)
+		if err != nil || !ok {
+			require.Empty(t, specs)
+			return
+		}
+		require.NotEmpty(t, specs)
+		ranges, _ := resolve(specs, prefix, length)
+		require.LessOrEqual(t, octets(ranges), prefix, "an answer is never larger than the object")
+		var end int64 = -1
+		for _, r := range ranges {
+			require.Greater(t, r.Start, end)
+			require.Positive(t, r.Len())
+			require.LessOrEqual(t, r.End, prefix)
+			end = r.End
+		}
+		if len(ranges) > 0 {
+			specs, ok, err := parseRange(string(appendRange(nil, ranges)), 20)
+			require.NoError(t, err)
+			require.True(t, ok)
+			again, ready := resolve(specs, prefix, length)
+			require.True(t, ready)
+			require.Equal(t, ranges, again)
+		}
+	})
+}
+
+func TestContentRange(t *testing.T) {
+	for _, c := range []struct {
+		header string
+		r      Range
+		length int64
+	}{
+		{"bytes 0-0/1", Range{0, 1}, 1},
+		{"bytes 5-9/*", Range{5, 10}, -1},
+		{"bytes 5-9/10", Range{5, 10}, 10},
+	} {
+		r, length, err := parseContentRange(c.header)
+		require.NoError(t, err)
+		require.Equal(t, c.r, r)
+		require.Equal(t, c.length, length)
+		require.Equal(t, c.header, string(appendContentRange(nil, r, length)))
+	}
+	for _, bad := range []string{
+		"", "bytes", "bytes */10", "bytes 0-0", "bytes 5-4/10", "bytes 5-10/10", "bytes -1/10", "bytes 0-/10", "octets 0-0/1",
+		"bytes 0-0/", "bytes 0-0/-1", "bytes 0-99999999999999999999/*", "bytes=0-0/1",
+	} {
+		_, _, err := parseContentRange(bad)
+		require.ErrorIs(t, err, ErrAnswer, bad)
+	}
+}
+
+// Sets of ranges over 256 octets, compared with sets of octets.
+func FuzzRangeSets(f *testing.F) {
+	f.Add([]byte{0, 10, 5, 20, 30, 31}, []byte{8, 12}, byte(3))
+	f.Fuzz(func(t *testing.T, a, b []byte, gap byte) {
+		set := func(script []byte) (ranges []Range, members [256]bool) {
+			for i := 0; i+1 < len(script); i += 2 {
+				r := Range{int64(script[i]), int64(script[i+1])}
+				ranges = append(ranges, r)
+				for o := r.Start; o < r.End; o++ {
+					members[o] = true
+				}
+			}
+			return ranges, members
+		}
+		check := func(ranges []Range, want func(o int64) bool) {
+			for o := range int64(256) {
+				require.Equal(t, want(o), contains(ranges, Range{o, o + 1}), "octet %d of %v", o, ranges)
+			}
+		}
+		ra, ma := set(a)
+		rb, mb := set(b)
+		ra, rb = MergeRanges(ra, 1), MergeRanges(rb, 0)
+		check(ra, func(o int64) bool { return ma[o] })
+		check(rb, func(o int64) bool { return mb[o] })
+		rest := subtract(ra, rb)
+		check(rest, func(o int64) bool { return ma[o] && !mb[o] })
+		require.Equal(t, octets(ra) != octets(rest), overlap(ra, rb))
+		wide := MergeRanges(append([]Range(nil), ra...), int64(gap))
+		require.Empty(t, subtract(ra, wide))
+		for i := 1; i < len(wide); i++ {
+			require.GreaterOrEqual(t, wide[i].Start-wide[i-1].End, max(int64(gap), 1))
+		}
+	})
+}

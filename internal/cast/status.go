@@ -1,0 +1,60 @@
+package cast
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/treedn/treedn/internal/ingest"
+	"github.com/treedn/treedn/internal/node"
+	"github.com/treedn/treedn/internal/telemetry"
+)
+
+// Status returns what the node does now.
+func (n *Node) Status() telemetry.Status {
+	now := n.now()
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	st := telemetry.Status{
+		Node:   telemetry.NewNode(n.cfg.Node.Name, "cast", n.started, now),
+		Cache:  node.CacheStatus(n.store.Stats()),
+		Ingest: n.ingestCount.Server(),
+		Repair: n.repairCount.Server(),
+	}
+	st.Repair.Symbols = n.repairs.Stats().Symbols
+	var reasons []string
+	for name, x := range n.channels {
+		s := telemetry.Service{Name: name}
+		in, _ := n.ingest.State(name)
+		sent := x.out.Stats()
+		s.Objects, s.Octets = in.Objects, in.Octets
+		s.PacketsSent, s.OctetsSent, s.FECOctetsSent = sent.Packets, sent.Octets, sent.RepairOctets
+		x.rateOut.Add(now, int(sent.Octets-x.lastOut))
+		x.rateIn.Add(now, int(in.Octets-x.lastIn))
+		x.lastOut, x.lastIn = sent.Octets, in.Octets
+		s.RateOut, s.RateIn = x.rateOut.Bits(now), x.rateIn.Bits(now)
+		s.State, s.Source = sourceOf(in)
+		if !x.cfg.Pull.IsZero() {
+			s.Source.Kind, s.Source.Address = telemetry.SourcePull, x.cfg.Pull.String()
+		}
+		if s.State != telemetry.StateRunning {
+			reasons = append(reasons, "channel "+name+" has no source")
+		}
+		st.Services = append(st.Services, s)
+	}
+	slices.SortFunc(st.Services, func(a, b telemetry.Service) int { return strings.Compare(a.Name, b.Name) })
+	slices.Sort(reasons)
+	st.Readiness = telemetry.NotReadyFor(reasons)
+	return st
+}
+
+func sourceOf(in ingest.State) (telemetry.State, telemetry.Source) {
+	src := telemetry.Source{Kind: telemetry.SourcePush, Address: in.Publisher, Since: in.Since, Why: in.Reason}
+	switch {
+	case in.Live:
+		return telemetry.StateRunning, src
+	case in.Objects > 0:
+		return telemetry.StateSilent, src
+	}
+	src.Kind = telemetry.SourceNone
+	return telemetry.StateWaiting, src
+}

@@ -1,0 +1,114 @@
+package clip_test
+
+import (
+	"bufio"
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/treedn/treedn/internal/clip"
+)
+
+// tool finds an external program. Without it the test is skipped, or fails if
+// TREEDN_REQUIRE lists it.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	file, err := exec.LookPath(name)
+	if err != nil {
+		if slices.Contains(strings.Split(os.Getenv("TREEDN_REQUIRE"), ","), name) {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	return file
+}
+
+// serve makes the recorded channel a finished one and serves it.
+func serve(t *testing.T, r *recording) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		name := strings.TrimPrefix(req.URL.Path, "/")
+		body, ok := r.bodies[name]
+		if !ok {
+			http.NotFound(w, req)
+			return
+		}
+		if strings.HasPrefix(name, "media_") {
+			body = append(slices.Clip(body), "#EXT-X-ENDLIST\n"...)
+		}
+		_, _ = w.Write(body)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL + "/"
+}
+
+// Across two ends of the loop FFmpeg decodes every frame and finds nothing to
+// complain of, and time stamps rise without a gap.
+func TestFFmpegDecodesLoops(t *testing.T) {
+	ffmpeg := tool(t, "ffmpeg")
+	r := record(t, clip.NewSource(clip.Config{Window: 20}), start, start.Add(20500*time.Millisecond))
+	base := serve(t, r)
+	for _, c := range []struct {
+		url    string
+		frames int
+		step   string // duration of a frame in its time base
+	}{
+		{"media_0.m3u8", 500, "512"},
+		{"media_1.m3u8", 500, "512"},
+		{"media_2.m3u8", 2*375 + 2*94, "1024"},
+	} {
+		out, errs := run(t, ffmpeg, "-nostdin", "-v", "warning", "-i", base+c.url, "-f", "null", "-")
+		require.Empty(t, errs, c.url)
+		require.Empty(t, out)
+
+		out, errs = run(t, ffmpeg, "-nostdin", "-v", "warning", "-i", base+c.url, "-c", "copy", "-copyts", "-f", "framecrc", "-")
+		require.Empty(t, errs, c.url)
+		frames := 0
+		last := ""
+		for lines := bufio.NewScanner(strings.NewReader(out)); lines.Scan(); {
+			line := lines.Text()
+			if strings.HasPrefix(line, "#") {
+				continue
+			}
+			f := strings.Split(line, ",")
+			require.Equal(t, f[1], f[2], "no reordering")
+			if last != "" {
+				require.Equal(t, c.step, minus(t, f[1], last))
+			}
+			require.Equal(t, c.step, strings.TrimSpace(f[3]))
+			last = f[1]
+			frames++
+		}
+		require.Equal(t, c.frames, frames, c.url)
+	}
+	out, errs := run(t, ffmpeg, "-nostdin", "-v", "warning", "-i", base+"master.m3u8", "-map", "0", "-f", "null", "-")
+	require.Empty(t, errs)
+	require.Empty(t, out)
+}
+
+func run(t *testing.T, name string, args ...string) (stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	require.NoError(t, cmd.Run(), errs.String())
+	return out.String(), errs.String()
+}
+
+// minus returns a-b of two decimal numbers.
+func minus(t *testing.T, a, b string) string {
+	t.Helper()
+	x, err := strconv.ParseInt(strings.TrimSpace(a), 10, 64)
+	require.NoError(t, err)
+	y, err := strconv.ParseInt(strings.TrimSpace(b), 10, 64)
+	require.NoError(t, err)
+	return strconv.FormatInt(x-y, 10)
+}

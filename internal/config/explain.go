@@ -1,0 +1,226 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+)
+
+// explanation writes what a node would do and gathers warnings for the end.
+type explanation struct {
+	b        strings.Builder
+	warnings []string
+}
+
+func (e *explanation) line(format string, args ...any) {
+	fmt.Fprintf(&e.b, format+"\n", args...)
+}
+
+func (e *explanation) warn(format string, args ...any) {
+	e.warnings = append(e.warnings, fmt.Sprintf(format, args...))
+}
+
+func (e *explanation) writeTo(w io.Writer) error {
+	for _, warning := range e.warnings {
+		e.line("warning: %s", warning)
+	}
+	_, err := io.WriteString(w, e.b.String())
+	return err
+}
+
+// Explain writes in words what the node would do: where it listens, what it
+// joins, sends and keeps; and warns of what is allowed but may surprise. It
+// wants a configuration that [Source.Load] or [Complete] returned.
+func (c *Cast) Explain(w io.Writer) error {
+	var e explanation
+	e.node("CAST", &c.Node)
+	e.server("takes pushes", c.Ingest.Listen, c.Ingest.TLS, "/<channel>/...")
+	if c.Ingest.Listen.Enabled() && !c.Ingest.Listen.Loopback() && !c.Ingest.TLS.Enabled() {
+		e.warn("the ingest listens beyond loopback without TLS: stream keys can be read on the way")
+	}
+	e.repair(c.Repair)
+	e.admin(c.Admin)
+	if c.Node.StateDir == "" {
+		e.warn("node.state_dir is not set: after a restart publishers must send their init segments again")
+	}
+	if len(c.Channels) == 0 {
+		e.warn("there are no channels")
+	}
+	for i := range c.Channels {
+		ch := &c.Channels[i]
+		e.line("channel %s", ch.Name)
+		switch {
+		case !ch.Pull.IsZero():
+			e.line("  is pulled from %s", ch.Pull)
+		case len(ch.Keys) == 0:
+			e.line("  is pushed without a key, from this machine only")
+		default:
+			e.line("  is pushed with one of %d stream keys", len(ch.Keys))
+		}
+		e.sends(ch.Name, ch.Multicast)
+		e.line("  keeps objects for %s, in memory", ch.Retention)
+	}
+	return e.writeTo(w)
+}
+
+// Explain is as that of [Cast].
+func (r *Relay) Explain(w io.Writer) error {
+	var e explanation
+	e.node("RELAY", &r.Node)
+	e.players(r.HTTP)
+	e.repair(r.Repair)
+	e.admin(r.Admin)
+	e.cache(r.Cache)
+	if len(r.Services) == 0 {
+		e.warn("there are no services")
+	}
+	for i := range r.Services {
+		s := &r.Services[i]
+		e.service(&s.Service, r.Cache)
+		if s.Downstream.IsZero() {
+			e.line("  is not sent on by multicast")
+		} else {
+			e.sends(s.Name, s.Downstream)
+		}
+	}
+	return e.writeTo(w)
+}
+
+// Explain is as that of [Cast].
+func (b *Beacon) Explain(w io.Writer) error {
+	var e explanation
+	e.node("BEACON", &b.Node)
+	e.players(b.HTTP)
+	e.admin(b.Admin)
+	e.cache(b.Cache)
+	if len(b.Services) == 0 {
+		e.warn("there are no services")
+	}
+	for i := range b.Services {
+		e.service(&b.Services[i], b.Cache)
+	}
+	return e.writeTo(w)
+}
+
+func (e *explanation) node(role string, n *Node) {
+	e.line("%s %s", role, n.Name)
+	if n.ClockOffset != 0 {
+		e.line("  adds %s to its clock", n.ClockOffset)
+		e.warn("the clock is moved by %s", n.ClockOffset)
+	}
+	if n.StateDir != "" {
+		e.line("  keeps its state in %s", n.StateDir)
+	}
+}
+
+func (e *explanation) server(does string, l Listen, t TLS, path string) {
+	if !l.Enabled() {
+		e.line("  %s: off", does)
+		return
+	}
+	scheme := "http"
+	if t.Enabled() {
+		scheme = "https"
+	}
+	e.line("  %s at %s://%s%s", does, scheme, l, path)
+}
+
+func (e *explanation) players(h HTTP) {
+	e.server("serves players", h.Listen, h.TLS, "/<service>/...")
+	if h.Listen.Enabled() && (len(h.CORS.Origins) != 1 || h.CORS.Origins[0] != "*") {
+		e.line("    to pages of %s only", strings.Join(h.CORS.Origins, ", "))
+	}
+	if !h.Listen.Enabled() {
+		e.warn("http.listen is off: no player can be served")
+	}
+}
+
+func (e *explanation) repair(r Repair) {
+	e.server("serves children (objects, ranges, repair symbols)", r.Listen, TLS{}, "/")
+	if !r.Listen.Enabled() {
+		e.warn("repair.listen is off: children cannot repair themselves")
+	}
+}
+
+func (e *explanation) admin(a Admin) {
+	e.server("shows /metrics, /status, /healthz, /readyz", a.Listen, TLS{}, "/")
+	if a.Pprof {
+		e.line("    and /debug/pprof/")
+	}
+	if !a.Listen.Loopback() {
+		e.warn("admin.listen is beyond loopback: anyone who reaches it reads names, addresses and rates")
+	}
+}
+
+func (e *explanation) cache(c Cache) {
+	e.line("  keeps up to %s of objects in memory", c.Memory)
+	if c.Disk.Dir != "" {
+		e.line("  keeps up to %s of encrypted objects in %s", c.Disk.Size, c.Disk.Dir)
+	}
+}
+
+func (e *explanation) service(s *Service, c Cache) {
+	e.line("service %s", s.Name)
+	u := s.Upstream
+	from := "from " + u.Source.String()
+	if u.AnySource {
+		from = "from any source"
+		e.warn("service %s: any_source takes packets from whoever sends to the group", s.Name)
+	}
+	e.line("  joins %s %s, UDP port %d, on %s", u.Group, from, u.Port, interfaceName(u.Session))
+	e.interfaceWarning(s.Name, u.Session)
+	if len(u.Parents) == 0 {
+		e.line("  repairs nothing by unicast")
+		e.warn("service %s has no parents: what multicast and FEC do not bring stays missing", s.Name)
+	}
+	for i, p := range u.Parents {
+		e.line("  asks parent %d for what is missing: %s", i+1, p)
+	}
+	if u.Unsigned {
+		e.line("  is a third party's and carries no seals")
+		e.warn("service %s is unsigned: whoever can send to the group can put octets in", s.Name)
+	}
+	if s.CacheKey.IsZero() {
+		if c.Disk.Dir != "" {
+			e.warn("service %s has no cache_key: what is on disk cannot be read after a restart", s.Name)
+		}
+	} else {
+		e.line("  encrypts what it keeps on disk with the service's key")
+	}
+	e.line("  keeps objects for %s", s.Retention)
+}
+
+func (e *explanation) sends(name string, d Downstream) {
+	e.line("  sends to %s from %s, UDP port %d, on %s, TTL %d", d.Group, d.Source, d.Port, interfaceName(d.Session), d.TTL)
+	e.interfaceWarning(name, d.Session)
+	if d.Rate == 0 {
+		e.line("    at four times the measured peak, 20Mbit/s at least")
+	} else {
+		e.line("    at up to %s", d.Rate)
+	}
+	if d.FEC.Off {
+		e.line("    without repair packets")
+	} else {
+		e.line("    with repair packets for %s random loss, after which one object in %.0f is incomplete", percent(d.FEC.Loss), 1/d.FEC.Target)
+	}
+}
+
+func interfaceName(s Session) string {
+	switch {
+	case s.Interface != "":
+		return "interface " + s.Interface
+	case s.isLoopback():
+		return "the loopback interface"
+	}
+	return "the interface that the system chooses"
+}
+
+func (e *explanation) interfaceWarning(name string, s Session) {
+	if s.Interface == "" {
+		return
+	}
+	if _, err := net.InterfaceByName(s.Interface); err != nil {
+		e.warn("%s: there is no interface %s on this machine now", name, s.Interface)
+	}
+}

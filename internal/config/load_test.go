@@ -1,0 +1,336 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const minimalCast = `
+channels:
+  - name: live
+    multicast: {source: 127.0.0.1, group: 232.1.1.1, port: 6000}
+`
+
+const minimalBeacon = `
+services:
+  - name: live
+    upstream: {source: 127.0.0.1, group: 232.1.1.1, port: 6000}
+`
+
+const fullRelay = `
+node: {name: r1, state_dir: state, clock_offset: -1h}
+http: {listen: ":8080", cors: {origins: ["https://tv.example"]}}
+repair: {listen: "[::1]:8081"}
+admin: {listen: "off", pprof: true}
+log: {level: debug, format: json}
+cache: {memory: 64MB, disk: {dir: /var/cache, size: 1.5GiB}}
+services:
+  - name: live
+    upstream:
+      source: 2001:db8::1
+      group: ff3e::8000:1
+      port: 6000
+      interface: eth0
+      unsigned: true
+      parents: ["http://10.0.0.1:8081", "https://parent.example/tree"]
+    downstream: {source: 10.0.0.2, group: 232.1.1.1, port: 6001, interface: eth1, ttl: 4, rate: 20Mbit/s, fec: {loss: 0.2, target: 1e-4}}
+    cache_key: 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f
+    retention: 90s
+`
+
+func TestParseFillsEveryKey(t *testing.T) {
+	c, err := Parse[Relay]("dir/relay.yaml", []byte(fullRelay))
+	require.NoError(t, err)
+	require.Equal(t, "r1", c.Node.Name)
+	require.Equal(t, Path("dir/state"), c.Node.StateDir)
+	require.Equal(t, -time.Hour, c.Node.ClockOffset)
+	require.Equal(t, ":8080", c.HTTP.Listen.String())
+	require.False(t, c.HTTP.Listen.Loopback())
+	require.Equal(t, "[::1]:8081", c.Repair.Listen.String())
+	require.True(t, c.Repair.Listen.Loopback())
+	require.False(t, c.Admin.Listen.Enabled())
+	require.Equal(t, Size(64_000_000), c.Cache.Memory)
+	require.Equal(t, Size(3<<29), c.Cache.Disk.Size)
+	require.Equal(t, Path("/var/cache"), c.Cache.Disk.Dir)
+	s := c.Services[0]
+	require.Equal(t, "(2001:db8::1,ff3e::8000:1):6000", s.Upstream.Session.String())
+	require.Equal(t, "https://parent.example/tree", s.Upstream.Parents[1].String())
+	require.Equal(t, Rate(20_000_000), s.Downstream.Rate)
+	require.Equal(t, FEC{Loss: 0.2, Target: 1e-4}, s.Downstream.FEC)
+	require.Equal(t, 90*time.Second, s.Retention)
+	key, ok := s.CacheKey.Key()
+	require.True(t, ok)
+	require.Equal(t, byte(0x1f), key[31])
+}
+
+func TestDefaultsAreFilled(t *testing.T) {
+	c, err := Parse[Cast]("c", []byte(minimalCast))
+	require.NoError(t, err)
+	ch := c.Channels[0]
+	require.Equal(t, "127.0.0.1:8090", c.Ingest.Listen.String())
+	require.Equal(t, time.Minute, ch.Retention)
+	require.Equal(t, 16, ch.Multicast.TTL)
+	require.Equal(t, FEC{Loss: 0.1, Target: 1e-6}, ch.Multicast.FEC)
+	b, err := Parse[Beacon]("b", []byte(minimalBeacon))
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.1:8088", b.HTTP.Listen.String())
+	require.Equal(t, []string{"*"}, b.HTTP.CORS.Origins)
+	require.Equal(t, Size(256<<20), b.Cache.Memory)
+	require.Zero(t, b.Cache.Disk.Size)
+}
+
+func TestCompleteLeavesTheCallersValue(t *testing.T) {
+	in := Cast{Channels: []Channel{{Name: "x", Multicast: Downstream{Session: session("127.0.0.1", "232.1.1.1", 1)}}}}
+	out, err := Complete(in)
+	require.NoError(t, err)
+	require.Zero(t, in.Channels[0].Multicast.TTL)
+	require.Equal(t, 16, out.Channels[0].Multicast.TTL)
+}
+
+// Every case is the text of a document and the problems that it must give, in
+// their order, as line:column: path: beginning of the reason.
+var refused = []struct {
+	name, role, text string
+	problems         []string
+}{
+	{"unknown keys, all of them", "cast", "nodes: 1\nchannels:\n- nam: x\n  multicast:\n    group: 232.1.1.1\n    prot: 5\n", []string{
+		"1:1: nodes: unknown key, did you mean node?",
+		"3:3: channels[0].nam: unknown key, did you mean name?",
+		"6:5: channels[0].multicast.prot: unknown key, did you mean port?"}},
+	{"a key of another role", "beacon", "repair: {listen: \":8081\"}\n", []string{"1:1: repair: unknown key; known here: node, http,"}},
+	{"beacon has no downstream", "beacon", "services: [{name: a, downstream: {ttl: 1}}]\n", []string{"1:22: services[0].downstream: unknown key"}},
+	{"key twice", "cast", "node: {name: a}\nnode: {name: b}\n", []string{"2:1: mapping key \"node\" already defined"}},
+	{"syntax", "cast", "node: {name: a\nlog: [\n", []string{"2:"}},
+	{"tab", "cast", "node:\n\tname: a\n", []string{"2:1: found character"}},
+	{"empty", "cast", "# nothing\n\n", []string{"is empty"}},
+	{"two documents", "cast", "node: {name: a}\n---\nnode: {name: b}\n", []string{"3:5: more than one document"}},
+	{"anchor", "cast", "node: &a {name: a}\n", []string{"1:7: node: anchors, aliases"}},
+	{"list for mapping", "cast", "node: [a]\n", []string{"1:7: node: is a list, not a mapping"}},
+	{"mapping for list", "cast", "channels: {name: a}\n", []string{"1:12: channels: is a mapping, not a list"}},
+	{"mapping for value", "cast", "node: {name: {a: b}}\n", []string{"1:15: node.name: is a mapping, not a single value"}},
+	{"wrong values, all of them", "relay", `
+node: {clock_offset: 5}
+http: {listen: 8080}
+admin: {pprof: yes}
+log: {level: loud}
+cache: {memory: 256, disk: {size: 1 MiBs}}
+services:
+  - name: a
+    upstream: {source: 10.0.0.256, group: x, port: 65536, parents: [ftp://a, "http://u:secret@h"]}
+    downstream: {ttl: many, rate: 20, fec: {loss: ten}}
+    cache_key: secretsecret
+    retention: 60
+  -
+`, []string{
+		"2:22: node.clock_offset: \"5\" is not a duration",
+		"3:16: http.listen: \"8080\" is not an address with a port",
+		"4:16: admin.pprof: \"yes\" is neither true nor false",
+		"5:14: log.level: ",
+		"6:17: cache.memory: \"256\" has no known unit",
+		"6:35: cache.disk.size: \"1 MiBs\" has no known unit",
+		"9:24: services[0].upstream.source: ",
+		"9:43: services[0].upstream.group: ",
+		"9:52: services[0].upstream.port: \"65536\" is not a whole number from 0 to 65535",
+		"9:69: services[0].upstream.parents[0]: \"ftp://a\" does not begin with http://",
+		"9:78: services[0].upstream.parents[1]: \"http://u:xxxxx@h\" has a user or a password",
+		"10:23: services[0].downstream.ttl: \"many\" is not a whole number",
+		"10:35: services[0].downstream.rate: \"20\" has no known unit",
+		"10:51: services[0].downstream.fec.loss: \"ten\" is not a number",
+		"11:16: services[0].cache_key: neither env:NAME",
+		"12:16: services[0].retention: \"60\" is not a duration",
+		"13:5: services[1]: is empty",
+	}},
+	{"what is missing is reported where it should stand", "cast", "channels:\n  - name: a\n  - multicast: {source: 10.0.0.1}\n", []string{
+		"2:5: channels[0].multicast.group: is missing",
+		"2:5: channels[0].multicast.source: is missing",
+		"2:5: channels[0].multicast.port: is missing",
+		"3:5: channels[1].name: is missing",
+		"3:17: channels[1].multicast.group: is missing",
+		"3:17: channels[1].multicast.port: is missing"}},
+	{"addresses", "relay", `
+services:
+  - {name: a, upstream: {source: 232.1.1.1, group: 239.1.1.1, port: 1}}
+  - {name: b, upstream: {source: 10.0.0.1, group: ff3e::1, port: 1}}
+  - {name: c, upstream: {source: 0.0.0.0, group: 232.0.0.5, port: 1}}
+  - {name: d, upstream: {source: "::ffff:10.0.0.1", group: 10.0.0.1, port: 1}}
+  - {name: e, upstream: {source: "fe80::1%eth0", group: "ff3e::1%eth0", port: 1}}
+  - {name: f, upstream: {source: 10.0.0.1, group: 232.1.1.1, port: 1, any_source: true}}
+  - {name: g, upstream: {source: 10.0.0.1, group: "ff7e::1", port: 1}}
+`, []string{
+		"3:34: services[0].upstream.source: 232.1.1.1 is not a unicast",
+		"3:52: services[0].upstream.group: 239.1.1.1 is outside the source-specific range",
+		"4:34: services[1].upstream.source: 10.0.0.1 and the group ff3e::1 are not of the same family",
+		"5:34: services[2].upstream.source: 0.0.0.0 is not a unicast",
+		"5:50: services[2].upstream.group: 232.0.0.5 is in 232.0.0.0/24",
+		"6:34: services[3].upstream.source: ::ffff:10.0.0.1 is an IPv4 address written as IPv6",
+		"6:60: services[3].upstream.group: 10.0.0.1 is not a multicast address",
+		"7:34: services[4].upstream.source: fe80::1%eth0 has a zone",
+		"7:57: services[4].upstream.group: ff3e::1%eth0 has a zone",
+		"8:34: services[5].upstream.source: any_source and a source exclude each other",
+		"9:34: services[6].upstream.source: 10.0.0.1 and the group",
+		"9:51: services[6].upstream.group: ff7e::1 is outside"}},
+	{"ranges", "cast", `
+node: {clock_offset: 100000h}
+log: {format: xml}
+admin: {listen: ":9000", pprof: true}
+channels:
+  - name: a
+    retention: 1ms
+    multicast: {source: 10.0.0.1, group: 232.1.1.1, port: 1, ttl: 256, rate: 9kbit/s, fec: {loss: 0.6, target: 2}}
+  - name: b
+    retention: 25h
+    multicast: {source: 10.0.0.1, group: 232.1.1.2, port: 1, ttl: -1, fec: {off: true, loss: 0.1}}
+  - name: c
+    multicast: {source: 10.0.0.1, group: 232.1.1.3, port: 1, fec: {loss: NaN, target: -1}}
+`, []string{
+		"2:22: node.clock_offset: is more than ten years",
+		"3:15: log.format: \"xml\" is neither text nor json",
+		"4:33: admin.pprof: is only for a server on loopback",
+		"7:16: channels[0].retention: is not from 1s to 24h",
+		"8:67: channels[0].multicast.ttl: is not from 1 to 255",
+		"8:78: channels[0].multicast.rate: is not from 10kbit/s to 400Gbit/s",
+		"8:99: channels[0].multicast.fec.loss: is not above 0",
+		"8:112: channels[0].multicast.fec.target: is not from",
+		"10:16: channels[1].retention",
+		"11:67: channels[1].multicast.ttl",
+		"11:77: channels[1].multicast.fec: is off and has a loss",
+		"13:74: channels[2].multicast.fec.loss",
+		"13:87: channels[2].multicast.fec.target"}},
+	{"names", "beacon", "services:\n" +
+		"  - {name: a/b, upstream: {source: 10.0.0.1, group: 232.1.1.1, port: 1}}\n" +
+		"  - {name: .., upstream: {source: 10.0.0.1, group: 232.1.1.2, port: 1}}\n" +
+		"  - {name: ok, upstream: {source: 10.0.0.1, group: 232.1.1.3, port: 1}}\n" +
+		"  - {name: ok, upstream: {source: 10.0.0.1, group: 232.1.1.4, port: 1}}\n" +
+		"  - {name: " + strings.Repeat("x", 64) + ", upstream: {source: 10.0.0.1, group: 232.1.1.5, port: 1}}\n", []string{
+		"2:12: services[0].name: \"a/b\" is not 1 to 63 letters",
+		"3:12: services[1].name: \"..\" is not 1 to 63 letters",
+		"5:12: services[3].name: ok is the name of services[2] already",
+		"6:12: services[4].name: \"xxx"}},
+	{"sessions twice, whatever the interface", "cast", `
+channels:
+  - {name: a, multicast: {source: 10.0.0.1, group: 232.1.1.1, port: 1}}
+  - {name: b, multicast: {source: 10.0.0.1, group: 232.1.1.1, port: 1, interface: eth1}}
+  - {name: c, multicast: {source: 10.0.0.2, group: 232.1.1.1, port: 1}}
+  - {name: d, multicast: {source: 10.0.0.1, group: 232.1.1.1, port: 2}}
+`, []string{"4:27: channels[1].multicast: (10.0.0.1,232.1.1.1):1 is the session of channels[0].multicast already"}},
+	{"loop", "relay", `
+services:
+  - name: a
+    upstream: {source: 10.0.0.1, group: 232.1.1.1, port: 1, parents: ["http://127.0.0.1:8081/x"]}
+    downstream: {source: 10.0.0.2, group: 232.1.1.1, port: 1}
+  - name: b
+    upstream: {source: 10.0.0.2, group: 232.1.1.1, port: 1}
+`, []string{
+		"4:71: services[0].upstream.parents[0]: is this node's own repair server",
+		"5:18: services[0].downstream: sends to (10.0.0.2,232.1.1.1):1, which services[1].upstream receives: a loop"}},
+	{"publishing beyond loopback without a key", "cast", "ingest: {listen: \":8090\"}\n" + minimalCast, []string{"4:5: channels[0].keys: the ingest listens on :8090, beyond loopback"}},
+	{"nothing can come in", "cast", "ingest: {listen: \"off\"}\n" + minimalCast, []string{"4:5: channels[0]: the ingest is off"}},
+	{"key of a pulled channel", "cast", minimalCast + "    pull: http://a/b.mpd\n    keys: [\"sha256:" + strings.Repeat("0a", 32) + "\"]\n", []string{"6:11: channels[0].keys: a channel that is pulled"}},
+	{"plain stream key, not echoed", "cast", minimalCast + "    keys: [my-secret-stream-key]\n", []string{"5:12: channels[0].keys[0]: a secret is named by env:NAME or file:PATH, or sha256:HEX"}},
+	{"servers on one address", "beacon", "http: {listen: \":9103\"}\n", []string{"1:1: admin.listen: 127.0.0.1:9103 is taken by http.listen"}},
+	{"half a certificate", "beacon", "http: {tls: {cert: a.pem}}\n", []string{"1:14: http.tls: has a cert and no key"}},
+	{"no such certificate", "beacon", "http: {tls: {cert: a.pem, key: b.pem}}\n", []string{"1:14: http.tls: open "}},
+	{"origins", "beacon", "http: {cors: {origins: [tv.example, \"https://a/b\"]}}\n", []string{
+		"1:25: http.cors.origins[0]: \"tv.example\" is not an origin", "1:37: http.cors.origins[1]:"}},
+	{"cache", "beacon", "cache: {memory: 1kB, disk: {size: 1GB}}\n", []string{"1:17: cache.memory: is less than 1MiB", "1:29: cache.disk: has a size and no dir"}},
+	{"not text", "cast", "node: \xff\n", []string{"is not UTF-8"}},
+	{"nested flow", "cast", strings.Repeat("[", 100_000), []string{"1:33: is nested more than 32 deep"}},
+	{"nested entries", "cast", strings.Repeat("- ", 100_000), []string{"1:65: is nested more than 32 deep"}},
+	{"large", "cast", strings.Repeat("#", maxFile+1), []string{"is larger than 1MiB"}},
+}
+
+func parseRole(role, name string, text []byte) (any, error) {
+	switch role {
+	case "cast":
+		return Parse[Cast](name, text)
+	case "relay":
+		return Parse[Relay](name, text)
+	}
+	return Parse[Beacon](name, text)
+}
+
+func TestRefused(t *testing.T) {
+	for _, tc := range refused {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := parseRole(tc.role, "f.yaml", []byte(tc.text))
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			got := strings.Split(err.Error(), "\n")
+			t.Log(err)
+			if len(tc.problems) == 0 {
+				return
+			}
+			require.Len(t, got, len(tc.problems))
+			for i, want := range tc.problems {
+				require.True(t, strings.HasPrefix(got[i], "f.yaml:"), got[i])
+				got := strings.TrimLeft(strings.TrimPrefix(got[i], "f.yaml:"), " ")
+				require.Truef(t, strings.HasPrefix(got, want), "got  %s\nwant %s", got, want)
+			}
+			var p Problem
+			require.True(t, errors.As(err, &p))
+			require.Equal(t, e.Problems[0], p)
+		})
+	}
+}
+
+func TestExamplesAreValid(t *testing.T) {
+	t.Setenv("LIVE_KEY", "0123456789abcdef")
+	dir := "../../examples/config"
+	files, err := filepath.Glob(dir + "/*.yaml")
+	require.NoError(t, err)
+	require.Len(t, files, 3)
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		require.NoError(t, err)
+		_, err = parseRole(strings.TrimSuffix(filepath.Base(f), ".yaml"), f, text)
+		require.NoError(t, err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, tc := range refused {
+		if len(tc.text) < 4096 {
+			f.Add([]byte(tc.text))
+		}
+	}
+	f.Add([]byte(fullRelay))
+	f.Add([]byte(minimalCast))
+	f.Add([]byte(minimalBeacon))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		for _, role := range []string{"cast", "relay", "beacon"} {
+			c, err := parseRole(role, "f", text)
+			if err == nil {
+				// What is valid stays so, and can be explained.
+				require.NoError(t, c.(document).Explain(&strings.Builder{}))
+				p := newProblems("")
+				c.(document).populate()
+				c.(document).validate(p)
+				require.NoError(t, p.err())
+				continue
+			}
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			require.NotEmpty(t, e.Problems)
+			lines := strings.Count(string(text), "\n") + strings.Count(string(text), "\r") + 2
+			for _, p := range e.Problems {
+				require.NotEmpty(t, p.Reason)
+				require.LessOrEqual(t, p.Line, lines)
+			}
+		}
+	})
+}
+
+func BenchmarkParse(b *testing.B) {
+	b.SetBytes(int64(len(fullRelay)))
+	for b.Loop() {
+		if _, err := Parse[Relay]("f", []byte(fullRelay)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,90 @@
+// Package edge serves the objects of a node's services over HTTP, to players and to child nodes alike.
+package edge
+
+import (
+	"context"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/treedn/treedn/cache"
+	"github.com/treedn/treedn/flute/repair"
+	"github.com/treedn/treedn/internal/service"
+)
+
+// Config configures a handler.
+type Config struct {
+	Store *cache.Store
+	// Services finds a service by name; nil if the node does not carry it.
+	Services func(name string) *service.Service
+	// Node is this node's name. A request that has passed this node before, by its Via fields, is refused, since parents
+	// that point at each other would otherwise ask in circles.
+	Node string
+}
+
+// New returns a handler for GET and HEAD below /<service>/<object name>. There is no listing.
+func New(c Config) http.Handler {
+	objects := &cache.Handler{
+		Store: c.Store,
+		Key: func(r *http.Request) (cache.Key, bool) {
+			key, ok := keyOf(r.URL.Path)
+			return key, ok && c.Services(key.Service) != nil
+		},
+		Resolve: func(ctx context.Context, key cache.Key) (*cache.Object, error) {
+			if s := c.Services(key.Service); s != nil {
+				return s.Open(ctx, key.Name)
+			}
+			return nil, cache.ErrNotFound
+		},
+		Options: cache.ServeOptions{Node: c.Node},
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if via := strings.Join(r.Header.Values("Via"), ", "); via != "" {
+			if looped(via, c.Node) {
+				cache.ServeError(w, r, loop{})
+				return
+			}
+			r = r.WithContext(service.WithVia(r.Context(), via))
+		}
+		if strings.HasPrefix(r.URL.Path, repair.PathPrefix) {
+			cache.ServeError(w, r, noRepair{})
+			return
+		}
+		objects.ServeHTTP(w, r)
+	})
+}
+
+// loop is the error of a request that came back to this node.
+type loop struct{}
+
+func (loop) Error() string   { return "request loop" }
+func (loop) StatusCode() int { return http.StatusLoopDetected }
+
+// noRepair is the error of a repair request where there is no repair server.
+type noRepair struct{}
+
+func (noRepair) Error() string   { return "no repair server" }
+func (noRepair) StatusCode() int { return http.StatusMethodNotAllowed }
+
+const maxName = 512
+
+func keyOf(p string) (cache.Key, bool) {
+	svc, name, ok := strings.Cut(strings.TrimPrefix(p, "/"), "/")
+	return cache.Key{Service: svc, Name: name}, ok && name != "" && len(name) <= maxName && path.Clean("/"+name) == "/"+name
+}
+
+// maxHops bounds the nodes that a request may have passed.
+const maxHops = 16
+
+// looped reports whether node stands in a Via field (RFC 9110 section 7.6.3), or too many nodes do.
+func looped(via, node string) bool {
+	hops := 0
+	for hop := range strings.SplitSeq(via, ",") {
+		f := strings.Fields(hop)
+		if len(f) >= 2 && f[1] == node {
+			return true
+		}
+		hops++
+	}
+	return hops > maxHops
+}

@@ -1,0 +1,301 @@
+// Package egress sends the objects of a service by multicast: it joins the ROUTE sender, which knows no sockets and no
+// clock, to a source-specific multicast socket.
+package egress
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/treedn/treedn/amt/ssm"
+	"github.com/treedn/treedn/internal/service"
+	"github.com/treedn/treedn/route"
+	"github.com/treedn/treedn/route/sls"
+)
+
+// Config configures an Egress.
+type Config struct {
+	Session   route.Session
+	Interface string
+	TTL       int
+	Sender    route.SenderConfig // its Session is set from the one above
+	Now       func() time.Time   // default time.Now
+	Logger    *slog.Logger       // default silent
+}
+
+// Egress is a service.Sink that multicasts what it is given. Its methods are safe for concurrent use.
+type Egress struct {
+	cfg  Config
+	dst  netip.AddrPort
+	sock *ssm.Sender
+	wake chan struct{}
+
+	mu     sync.Mutex // guards below
+	sender *route.Sender
+	closed bool
+	lost   uint64 // objects that the sender refused
+
+	works   chan *route.Work
+	workers sync.WaitGroup
+}
+
+var _ service.Sink = (*Egress)(nil)
+
+// New opens the socket. Run sends.
+func New(cfg Config) (*Egress, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	sock, err := ssm.NewSender(cfg.Session.Source, &ssm.SenderConfig{Interface: cfg.Interface, TTL: cfg.TTL})
+	if err != nil {
+		return nil, err
+	}
+	cfg.Sender.Session = cfg.Session
+	cfg.Sender.Logger = cfg.Logger
+	return &Egress{
+		cfg: cfg, sock: sock,
+		dst:    netip.AddrPortFrom(cfg.Session.Group, cfg.Session.Port),
+		wake:   make(chan struct{}, 1),
+		sender: route.NewSender(cfg.Sender),
+		works:  make(chan *route.Work, 64),
+	}, nil
+}
+
+// Session tells where the packets go.
+func (e *Egress) Session() route.Session { return e.cfg.Session }
+
+// Stats returns the sender's counters.
+func (e *Egress) Stats() route.SenderStats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sender.Stats()
+}
+
+// Lookup finds an object by its identifiers on the wire.
+func (e *Egress) Lookup(tsi, toi uint32) (route.Lookup, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sender.Lookup(tsi, toi)
+}
+
+// NextTSI is the first TSI that this sender has not used.
+func (e *Egress) NextTSI() uint32 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sender.NextTSI()
+}
+
+func (e *Egress) poke() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Begin implements service.Sink.
+func (e *Egress) Begin(m service.Meta) service.ObjectSink {
+	out := route.Outgoing{
+		Name: m.Name, Generation: m.Generation, ContentType: m.ContentType, Length: max(0, m.Length),
+		Carousel: m.Kind == service.Init,
+	}
+	if m.Kind == service.Media {
+		out.Track = m.Track
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil
+	}
+	tx, err := e.sender.Begin(e.cfg.Now(), out)
+	if err != nil {
+		e.lost++
+		e.cfg.Logger.Warn("object is not sent", "name", m.Name, "error", err)
+		return nil
+	}
+	e.poke()
+	return &object{e: e, tx: tx, name: m.Name}
+}
+
+// Manifest implements service.Sink.
+func (e *Egress) Manifest(m service.Meta, body []byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.sender.SetManifest(e.cfg.Now(), sls.Part{ContentType: m.ContentType, Location: m.Name, Generation: m.Generation, Body: body})
+	e.poke()
+}
+
+type object struct {
+	e    *Egress
+	tx   *route.Transmission
+	name string
+	bad  bool
+}
+
+func (o *object) Write(p []byte, chunkEnd bool) {
+	if o.bad {
+		return
+	}
+	o.e.mu.Lock()
+	defer o.e.mu.Unlock()
+	if err := o.tx.Append(o.e.cfg.Now(), p); err != nil {
+		// Receivers must not take what they have for whole.
+		o.bad = true
+		o.e.lost++
+		o.tx.Abort()
+		o.e.cfg.Logger.Warn("object is not sent to its end", "name", o.name, "error", err)
+		return
+	}
+	if chunkEnd {
+		o.tx.Cut()
+	}
+	o.e.poke()
+}
+
+func (o *object) Commit() {
+	if o.bad {
+		return
+	}
+	o.e.mu.Lock()
+	defer o.e.mu.Unlock()
+	if err := o.tx.End(o.e.cfg.Now()); err != nil {
+		o.e.lost++
+		o.e.cfg.Logger.Warn("object is not sent to its end", "name", o.name, "error", err)
+	}
+	o.e.poke()
+}
+
+func (o *object) Abort(error) {
+	if o.bad {
+		return
+	}
+	o.e.mu.Lock()
+	defer o.e.mu.Unlock()
+	o.tx.Abort()
+	o.e.poke()
+}
+
+const (
+	batchPackets = 64
+	maxPacket    = 2048
+)
+
+// Run sends until ctx ends, and then closes the socket. What the sender holds at that moment is not sent; Drain first.
+func (e *Egress) Run(ctx context.Context) error {
+	defer e.sock.Close()
+	e.workers.Go(func() { e.compute(ctx) })
+	defer e.workers.Wait()
+	buf := make([]byte, 0, batchPackets*maxPacket)
+	packets := make([][]byte, 0, batchPackets)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		packets = e.fill(buf, packets[:0])
+		if len(packets) > 0 {
+			if _, err := e.sock.WriteBatch(packets, e.dst); err != nil {
+				if errors.Is(err, net.ErrClosed) {
+					return nil
+				}
+				// A route may come back; the receivers repair what is lost meanwhile.
+				e.cfg.Logger.Warn("cannot send", "session", e.cfg.Session, "error", err)
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-time.After(100 * time.Millisecond):
+				}
+			}
+			if ctx.Err() == nil {
+				continue
+			}
+		}
+		e.mu.Lock()
+		now := e.cfg.Now()
+		next := e.sender.NextTimeout(now)
+		e.mu.Unlock()
+		wait := time.Hour
+		if !next.IsZero() {
+			wait = max(0, next.Sub(now))
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			e.mu.Lock()
+			e.closed = true
+			e.mu.Unlock()
+			return nil
+		case <-e.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// fill takes one batch of packets and hands out the computations that wait.
+func (e *Egress) fill(buf []byte, packets [][]byte) [][]byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := e.cfg.Now()
+	for {
+		w, ok := e.sender.PollWork()
+		if !ok {
+			break
+		}
+		select {
+		case e.works <- w:
+			continue
+		default:
+		}
+		// The workers are behind: rather late packets than unbounded memory.
+		w.Run()
+		e.sender.Finish(now, w)
+	}
+	for len(packets) < batchPackets && cap(buf)-len(buf) >= maxPacket {
+		n := len(buf)
+		var ok bool
+		if buf, ok = e.sender.Poll(now, buf); !ok {
+			break
+		}
+		packets = append(packets, buf[n:len(buf):len(buf)])
+	}
+	return packets
+}
+
+// compute runs FEC encoding beside the sending goroutine, which must not wait for it.
+func (e *Egress) compute(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case w := <-e.works:
+			w.Run()
+			e.mu.Lock()
+			e.sender.Finish(e.cfg.Now(), w)
+			e.mu.Unlock()
+			e.poke()
+		}
+	}
+}
+
+// Drain waits until all that was begun and ended has been sent with its repair packets, or ctx ends.
+func (e *Egress) Drain(ctx context.Context) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		e.mu.Lock()
+		idle := e.sender.Stats().Buffered == 0
+		e.mu.Unlock()
+		if idle {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

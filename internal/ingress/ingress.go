@@ -1,0 +1,265 @@
+// Package ingress receives a service by multicast: it joins source-specific sockets to the ROUTE receiver, which knows
+// no sockets and no clock, gives what comes to the service, and asks the parents of the node for what does not.
+package ingress
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/treedn/treedn/amt/ssm"
+	"github.com/treedn/treedn/internal/lossy"
+	"github.com/treedn/treedn/internal/service"
+	"github.com/treedn/treedn/route"
+)
+
+// A Source delivers datagrams in batches, as a multicast socket does. ReadBatch returns an error that matches
+// net.ErrClosed after Close.
+type Source interface {
+	ReadBatch(messages []ssm.Message) (int, error)
+	Close() error
+}
+
+// A Repairer fetches octets that multicast did not bring, from the parents of the node. It calls supply for each run of
+// octets it gets: their offset, and the length of the whole object or -1.
+type Repairer interface {
+	Repair(ctx context.Context, want Wanted, supply func(off int64, p []byte, total int64) error) error
+}
+
+// Wanted names the octets of an object that are missing.
+type Wanted struct {
+	Session    route.Session
+	TSI, TOI   uint32
+	Service    string
+	Name       string
+	Generation uint64 // of which the octets must be; 0 if the sender announced none
+	Missing    []route.Range
+}
+
+// Config configures an Ingress.
+type Config struct {
+	Service  *service.Service
+	Receiver route.ReceiverConfig
+	// Repair is asked for missing octets; nil if the node has no parents.
+	Repair Repairer
+	// Loss drops packets on purpose.
+	Loss   lossy.Config
+	Now    func() time.Time // default time.Now
+	Logger *slog.Logger     // default silent
+}
+
+// Stats is a snapshot of an Ingress.
+type Stats struct {
+	Receiver   route.ReceiverStats
+	Injected   uint64 // packets dropped on purpose
+	LastPacket time.Time
+	Repairs    int // under way
+}
+
+// Ingress feeds one service from one session. Its methods are safe for concurrent use.
+type Ingress struct {
+	cfg  Config
+	log  *slog.Logger
+	wake chan struct{} // the deadline may have become nearer
+
+	mu         sync.Mutex // guards below
+	rx         *route.Receiver
+	objects    map[*route.Object]*incoming
+	lastPacket time.Time
+	injected   uint64
+	repairs    int
+	begins     bool // new objects are taken
+	ctx        context.Context
+
+	works chan *route.Work
+	group sync.WaitGroup
+}
+
+// New returns an Ingress that waits for packets.
+func New(cfg Config) *Ingress {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	cfg.Receiver.Logger = cfg.Logger
+	return &Ingress{
+		cfg: cfg, log: cfg.Logger,
+		wake:    make(chan struct{}, 1),
+		rx:      route.NewReceiver(cfg.Receiver),
+		objects: make(map[*route.Object]*incoming),
+		begins:  true,
+		works:   make(chan *route.Work, 64),
+	}
+}
+
+// Stats returns the counters.
+func (in *Ingress) Stats() Stats {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return Stats{Receiver: in.rx.Stats(), Injected: in.injected, LastPacket: in.lastPacket, Repairs: in.repairs}
+}
+
+// Retire makes the Ingress take no new objects: another one does. Those under way go on. It returns once they have
+// ended, or ctx has.
+func (in *Ingress) Retire(ctx context.Context) {
+	in.mu.Lock()
+	in.begins = false
+	in.mu.Unlock()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		in.mu.Lock()
+		n := len(in.objects)
+		in.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+const (
+	batchMessages = 16
+	// workers decode FEC blocks beside the receiving goroutine, which must not wait for them.
+	workers = 2
+)
+
+// Run receives from src until ctx ends or src is closed; it closes src. Objects that are incomplete then are aborted.
+func (in *Ingress) Run(ctx context.Context, src Source) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in.mu.Lock()
+	in.ctx = ctx
+	in.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() { src.Close() })
+	defer stop()
+	for range workers {
+		in.group.Go(func() { in.compute(ctx) })
+	}
+	in.group.Go(func() { in.timers(ctx) })
+	err := in.receive(src)
+	cancel()
+	in.group.Wait()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for o := range in.objects {
+		in.drop(o, errors.New("reception has ended"))
+	}
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return err
+}
+
+func (in *Ingress) receive(src Source) error {
+	messages := ssm.NewMessages(batchMessages)
+	drop := lossy.New(in.cfg.Loss)
+	lossy := in.cfg.Loss.Active()
+	for {
+		n, err := src.ReadBatch(messages)
+		if err != nil {
+			return err
+		}
+		in.mu.Lock()
+		now := in.cfg.Now()
+		in.lastPacket = now
+		for i := range messages[:n] {
+			m := &messages[i]
+			for packet := range m.Segments {
+				if lossy && drop.Drop(now) {
+					in.injected++
+					continue
+				}
+				_ = in.rx.Push(now, m.Source, packet) // counted by the receiver
+			}
+		}
+		in.settle(now)
+		in.mu.Unlock()
+	}
+}
+
+// Push feeds one datagram, for sources that are not sockets.
+func (in *Ingress) Push(src netip.AddrPort, packet []byte) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	now := in.cfg.Now()
+	in.lastPacket = now
+	_ = in.rx.Push(now, src, packet)
+	in.settle(now)
+}
+
+func (in *Ingress) timers(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		in.mu.Lock()
+		now := in.cfg.Now()
+		next := in.rx.NextTimeout()
+		if !next.IsZero() && !next.After(now) {
+			in.rx.HandleTimeout(now)
+			in.settle(now)
+			next = in.rx.NextTimeout()
+		}
+		in.mu.Unlock()
+		wait := time.Hour
+		if !next.IsZero() {
+			wait = max(time.Millisecond, next.Sub(now))
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-in.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+func (in *Ingress) compute(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case w := <-in.works:
+			w.Run()
+			in.mu.Lock()
+			now := in.cfg.Now()
+			in.rx.Finish(now, w)
+			in.settle(now)
+			in.mu.Unlock()
+		}
+	}
+}
+
+// settle handles what the receiver has to say. It is called with mu held after each input.
+func (in *Ingress) settle(now time.Time) {
+	for {
+		in.events(now)
+		w, ok := in.rx.PollWork()
+		if !ok {
+			break
+		}
+		select {
+		case in.works <- w:
+			continue
+		default:
+		}
+		// The workers are behind: rather late packets than unbounded memory.
+		w.Run()
+		in.rx.Finish(now, w)
+	}
+	select {
+	case in.wake <- struct{}{}:
+	default:
+	}
+}

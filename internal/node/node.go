@@ -1,0 +1,79 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/treedn/treedn/cache"
+	"github.com/treedn/treedn/internal/config"
+	"github.com/treedn/treedn/internal/telemetry"
+)
+
+// DrainTime is how long a node that ends lets requests under way go on.
+const DrainTime = 5 * time.Second
+
+// Clock returns the node's clock: the system's, shifted.
+func Clock(offset time.Duration) func() time.Time {
+	if offset == 0 {
+		return time.Now
+	}
+	return func() time.Time { return time.Now().Add(offset) }
+}
+
+// Fixed refuses a change of what needs a restart: the node itself, and the values given by the path of their key.
+func Fixed(old, next config.Node, values map[string][2]any) error {
+	var changed []string
+	if old != next {
+		changed = append(changed, "node")
+	}
+	for path, v := range values {
+		if v[0] != v[1] {
+			changed = append(changed, path)
+		}
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	slices.Sort(changed)
+	return fmt.Errorf("a change of %s needs a restart; nothing was changed", strings.Join(changed, ", "))
+}
+
+// Open listens as configured; it returns nil for a server that is off.
+func Open(l config.Listen, t config.TLS, h http.Handler, log *slog.Logger) (*Server, error) {
+	if !l.Enabled() {
+		return nil, nil
+	}
+	var cert *tls.Certificate
+	if t.Enabled() {
+		c, err := t.Certificate()
+		if err != nil {
+			return nil, err
+		}
+		cert = &c
+	}
+	return Listen(l.AddrPort().String(), cert, h, log)
+}
+
+// Shutdown ends a server that may be nil.
+func Shutdown(ctx context.Context, s *Server) error {
+	if s == nil {
+		return nil
+	}
+	return s.Shutdown(ctx)
+}
+
+// CacheStatus is the cache's part of a status.
+func CacheStatus(s cache.Stats) *telemetry.Cache {
+	return &telemetry.Cache{
+		Objects:      uint64(s.Memory.Objects + s.Disk.Objects),
+		MemoryOctets: uint64(s.Memory.Octets), MemoryLimit: uint64(s.Memory.Limit.Octets),
+		DiskOctets: uint64(s.Disk.Octets), DiskLimit: uint64(s.Disk.Limit.Octets), DiskOK: !s.DiskFailed,
+		Hits: s.Hits, Misses: s.Misses, Evictions: s.EvictedMemory + s.EvictedDisk,
+	}
+}

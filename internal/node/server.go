@@ -1,0 +1,88 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+)
+
+// Server is one HTTP listener of a node. HTTP/1.1 on plain connections; HTTP/2 and HTTP/1.1 by ALPN when it has a
+// certificate.
+type Server struct {
+	ln   net.Listener
+	http *http.Server
+	cert atomic.Pointer[tls.Certificate]
+	done chan struct{}
+}
+
+// Listen opens the address and serves until Shutdown. A nil certificate means plain HTTP.
+func Listen(address string, cert *tls.Certificate, h http.Handler, log *slog.Logger) (*Server, error) {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{ln: ln, done: make(chan struct{})}
+	s.http = &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	serve := s.http.Serve
+	if cert != nil {
+		s.cert.Store(cert)
+		s.http.TLSConfig = &tls.Config{
+			MinVersion: tls.VersionTLS12,
+			NextProtos: []string{"h2", "http/1.1"},
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+				return s.cert.Load(), nil
+			},
+		}
+		serve = func(ln net.Listener) error { return s.http.ServeTLS(ln, "", "") }
+	}
+	go func() {
+		defer close(s.done)
+		if err := serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("server ended", "address", ln.Addr().String(), "error", err)
+		}
+	}()
+	return s, nil
+}
+
+// SetCertificate replaces the certificate for connections made from now on. It has no effect on a plain server.
+func (s *Server) SetCertificate(cert *tls.Certificate) {
+	if s != nil && cert != nil && s.cert.Load() != nil {
+		s.cert.Store(cert)
+	}
+}
+
+// Addr is the address that the server listens on.
+func (s *Server) Addr() net.Addr { return s.ln.Addr() }
+
+// URL is the base URL of the server, without a final slash; empty for a nil server, one that is off.
+func (s *Server) URL() string {
+	if s == nil {
+		return ""
+	}
+	scheme := "http"
+	if s.cert.Load() != nil {
+		scheme = "https"
+	}
+	return scheme + "://" + s.ln.Addr().String()
+}
+
+// Shutdown takes no new connections, lets requests end until ctx does, and then cuts them.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = s.http.Close()
+	}
+	<-s.done
+	return err
+}

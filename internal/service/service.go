@@ -1,0 +1,368 @@
+// Package service is one channel inside one node.
+//
+// Objects come in from exactly one kind of place (an encoder's push at CAST, multicast at RELAY and BEACON), are kept in
+// the node's cache where players and children read them while they still grow, and are handed to sinks, such as the
+// sender that multicasts them on. A Service knows what the current manifests announce, so that a request for an object
+// that is about to come can wait for it, and asks the parents of the node for what it has missed.
+//
+// Octets given to a Service are readable at once: whoever writes must have verified them first.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/treedn/treedn/cache"
+	"github.com/treedn/treedn/internal/manifest"
+	"github.com/treedn/treedn/route"
+)
+
+// Kind tells how an object takes part in the service.
+type Kind uint8
+
+const (
+	Other Kind = iota
+	Manifest
+	Init
+	Media
+)
+
+// Meta describes one object before its first octet.
+type Meta struct {
+	Name        string // Content-Location, relative to the service
+	ContentType string
+	Generation  uint64 // of two objects under one name the higher replaces the lower
+	Kind        Kind
+	Track       route.Track
+	Length      int64 // -1 while unknown
+}
+
+// A Sink receives every object that begins after it was added, and what is current (manifests, init segments) when it
+// is added. Its methods are called in order and must not block.
+type Sink interface {
+	Begin(Meta) ObjectSink // nil: not interested
+	Manifest(Meta, []byte)
+}
+
+// ObjectSink follows one object. The slices are only valid during the call.
+type ObjectSink interface {
+	Write(p []byte, chunkEnd bool)
+	Commit()
+	Abort(cause error)
+}
+
+var (
+	// ErrExists is returned by Begin for an object that is here already or is on its way.
+	ErrExists = errors.New("service: object exists")
+	// ErrOlder is returned for a generation lower than the newest one of that name.
+	ErrOlder = errors.New("service: older generation")
+	// ErrNotFound is returned by Open when neither this node nor a parent has the object.
+	ErrNotFound = cache.ErrNotFound
+)
+
+// A Fetcher asks the parents of the node for an object that did not come by itself.
+type Fetcher interface {
+	Fetch(ctx context.Context, service, name string, w func(Meta) (*cache.Writer, error)) error
+}
+
+// Config configures a Service.
+type Config struct {
+	Name  string
+	Store *cache.Store
+	// Parents is asked for objects that this node lacks; nil if there is none.
+	Parents Fetcher
+	// SegmentAge is the longest that a player may keep a media object, default 2 s. An encoder that restarts uses names
+	// again, so this stays at one segment.
+	SegmentAge time.Duration
+	Now        func() time.Time // default time.Now
+	Logger     *slog.Logger     // default silent
+}
+
+// Service is safe for concurrent use.
+type Service struct {
+	cfg   Config
+	log   *slog.Logger
+	index manifest.Index
+
+	mu        sync.Mutex // guards below
+	sinks     map[Sink]struct{}
+	newest    map[string]begun // by name
+	manifests map[string]current
+	inits     map[string]current
+	lastBegin time.Time
+}
+
+type begun struct {
+	generation uint64
+	aborted    bool
+	at         time.Time
+}
+
+type current struct {
+	meta Meta
+	body []byte
+}
+
+const (
+	maxNames   = 65536
+	maxCurrent = 256
+)
+
+// New returns an empty service.
+func New(cfg Config) *Service {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.SegmentAge <= 0 {
+		cfg.SegmentAge = 2 * time.Second
+	}
+	return &Service{
+		cfg: cfg, log: cfg.Logger,
+		sinks:     make(map[Sink]struct{}),
+		newest:    make(map[string]begun),
+		manifests: make(map[string]current),
+		inits:     make(map[string]current),
+	}
+}
+
+// Name returns the name of the service.
+func (s *Service) Name() string { return s.cfg.Name }
+
+// Index tells what the current manifests announce.
+func (s *Service) Index() *manifest.Index { return &s.index }
+
+func (s *Service) key(name string) cache.Key { return cache.Key{Service: s.cfg.Name, Name: name} }
+
+// AddSink hands s everything current and everything to come. The caller ends it with RemoveSink.
+func (s *Service) AddSink(sink Sink) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.inits {
+		if o := sink.Begin(c.meta); o != nil {
+			o.Write(c.body, true)
+			o.Commit()
+		}
+	}
+	for _, c := range s.manifests {
+		sink.Manifest(c.meta, c.body)
+	}
+	s.sinks[sink] = struct{}{}
+}
+
+// RemoveSink ends the sink's share in objects that begin from now on; those under way go on to their end.
+func (s *Service) RemoveSink(sink Sink) {
+	s.mu.Lock()
+	delete(s.sinks, sink)
+	s.mu.Unlock()
+}
+
+// PutManifest replaces a manifest at once and byte-identical: readers see the old one or the new one.
+func (s *Service) PutManifest(m Meta, body []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old, ok := s.manifests[m.Name]; ok && old.meta.Generation >= m.Generation {
+		return ErrOlder
+	} else if !ok && len(s.manifests) >= maxCurrent {
+		return fmt.Errorf("service: more than %d manifests", maxCurrent)
+	}
+	body = append([]byte(nil), body...)
+	m.Length = int64(len(body))
+	switch _, err := s.cfg.Store.Put(s.key(m.Name), s.cacheMeta(m), body); {
+	case err == nil, errors.Is(err, cache.ErrExists): // a request has fetched it from a parent
+	case errors.Is(err, cache.ErrStale):
+		return ErrOlder
+	default:
+		return err
+	}
+	s.manifests[m.Name] = current{m, body}
+	s.announce(m.Name, body)
+	for sink := range s.sinks {
+		sink.Manifest(m, body)
+	}
+	return nil
+}
+
+// announce notes what a manifest says. One that cannot be read is still passed on.
+func (s *Service) announce(name string, body []byte) {
+	if err := s.index.Update(name, body); err != nil {
+		s.log.Debug("manifest is passed on unread", "service", s.cfg.Name, "name", name, "error", err)
+	}
+}
+
+func (s *Service) cacheMeta(m Meta) cache.Meta {
+	cm := cache.Meta{ContentType: m.ContentType, Generation: m.Generation, Pinned: m.Kind == Init}
+	switch m.Kind {
+	case Manifest:
+		cm.CacheControl = "no-cache"
+	default:
+		cm.CacheControl = fmt.Sprintf("max-age=%d", max(1, int(s.cfg.SegmentAge/time.Second)))
+	}
+	return cm
+}
+
+// Begin opens an object. A newer generation of a name replaces the older one at once, also in mid-growth.
+func (s *Service) Begin(m Meta) (*Object, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b, ok := s.newest[m.Name]; ok {
+		switch {
+		case b.generation > m.Generation:
+			return nil, ErrOlder
+		case b.generation == m.Generation && !b.aborted:
+			return nil, ErrExists
+		}
+	} else if len(s.newest) >= maxNames {
+		s.forgetOldest()
+	}
+	o := &Object{service: s, meta: m}
+	w, err := s.cfg.Store.Create(s.key(m.Name), s.cacheMeta(m))
+	switch {
+	case err == nil:
+		o.cache = w
+	case errors.Is(err, cache.ErrExists):
+		// A player's request fetched it first; the sinks still need it.
+	case errors.Is(err, cache.ErrStale):
+		return nil, ErrOlder
+	default:
+		return nil, err
+	}
+	now := s.cfg.Now()
+	s.newest[m.Name] = begun{generation: m.Generation, at: now}
+	s.lastBegin = now
+	s.index.Observe(m.Name)
+	for sink := range s.sinks {
+		if os := sink.Begin(m); os != nil {
+			o.sinks = append(o.sinks, os)
+		}
+	}
+	if m.Kind == Init {
+		o.keep = make([]byte, 0, 2048)
+	}
+	return o, nil
+}
+
+// forgetOldest makes room for a new name; the replay of a name that has been forgotten for so long is for the seals to
+// refuse.
+func (s *Service) forgetOldest() {
+	var name string
+	var at time.Time
+	for n, b := range s.newest {
+		if name == "" || b.at.Before(at) {
+			name, at = n, b.at
+		}
+	}
+	delete(s.newest, name)
+}
+
+// An Object is written by one goroutine.
+type Object struct {
+	service *Service
+	meta    Meta
+	cache   *cache.Writer // nil if the cache has it from elsewhere
+	sinks   []ObjectSink
+	keep    []byte
+	n       int64
+	done    bool
+}
+
+// Meta returns what the object was begun with.
+func (o *Object) Meta() Meta { return o.meta }
+
+// Len returns the octets written so far.
+func (o *Object) Len() int64 { return o.n }
+
+// Write appends octets, which readers see at once. chunkEnd marks the end of a CMAF chunk, where packets are cut.
+func (o *Object) Write(p []byte, chunkEnd bool) error {
+	if o.done {
+		return errors.New("service: write after the end")
+	}
+	o.n += int64(len(p))
+	if o.meta.Kind == Init {
+		o.keep = append(o.keep, p...)
+	}
+	for _, s := range o.sinks {
+		s.Write(p, chunkEnd)
+	}
+	if o.cache != nil {
+		if _, err := o.cache.Write(p); err != nil {
+			// Limits of the cache end what players can read, not what is sent on.
+			o.cache.Abort(err)
+			o.cache = nil
+			o.service.log.Warn("object left the cache", "service", o.service.cfg.Name, "name", o.meta.Name, "error", err)
+		}
+	}
+	return nil
+}
+
+// Commit ends the object: its length is final.
+func (o *Object) Commit() error {
+	if o.done {
+		return nil
+	}
+	o.done = true
+	for _, s := range o.sinks {
+		s.Commit()
+	}
+	s := o.service
+	if o.meta.Kind == Init {
+		m := o.meta
+		m.Length = o.n
+		s.mu.Lock()
+		if _, ok := s.inits[m.Name]; ok || len(s.inits) < maxCurrent {
+			s.inits[m.Name] = current{m, o.keep}
+		}
+		s.mu.Unlock()
+	}
+	if o.cache != nil {
+		return o.cache.Finish()
+	}
+	return nil
+}
+
+// Abort breaks the object off: no reader ever takes it for complete.
+func (o *Object) Abort(cause error) {
+	if o.done {
+		return
+	}
+	o.done = true
+	for _, s := range o.sinks {
+		s.Abort(cause)
+	}
+	s := o.service
+	s.mu.Lock()
+	if b := s.newest[o.meta.Name]; b.generation == o.meta.Generation {
+		b.aborted = true
+		s.newest[o.meta.Name] = b
+	}
+	s.mu.Unlock()
+	if o.cache != nil {
+		o.cache.Abort(cause)
+	}
+}
+
+// LastBegin tells when the last object began; the zero time if none did.
+func (s *Service) LastBegin() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lastBegin
+}
+
+// RouteKind is the kind of media in the sender's terms.
+func RouteKind(k manifest.Kind) route.TrackKind {
+	switch k {
+	case manifest.Video:
+		return route.Video
+	case manifest.Audio:
+		return route.Audio
+	case manifest.Text:
+		return route.Text
+	}
+	return route.Unknown
+}

@@ -1,0 +1,196 @@
+package telemetry
+
+import (
+	"net/netip"
+	"runtime/debug"
+	"time"
+)
+
+// Status is what a node does at one moment. Parts that a role does not have are
+// nil. Fields without another unit count things since the node started.
+type Status struct {
+	Node      Node      `json:"node"`
+	Readiness Readiness `json:"readiness"`
+	Services  []Service `json:"services"`
+	Cache     *Cache    `json:"cache,omitempty"`
+	// HTTP serves players, Repair children, Ingest publishers.
+	HTTP    *Server  `json:"http,omitempty"`
+	Repair  *Server  `json:"repair,omitempty"`
+	Ingest  *Server  `json:"ingest,omitempty"`
+	Sockets []Socket `json:"sockets,omitempty"`
+}
+
+// Node says which node this is.
+type Node struct {
+	Name    string    `json:"name"`
+	Role    string    `json:"role"` // "cast", "relay" or "beacon"
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	// Uptime in seconds.
+	Uptime float64 `json:"uptime_seconds"`
+}
+
+// NewNode fills in version and uptime.
+func NewNode(name, role string, started, now time.Time) Node {
+	return Node{Name: name, Role: role, Version: Version(), Started: started, Uptime: now.Sub(started).Seconds()}
+}
+
+// Version is the module's version, or the commit it was built from, or "devel".
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "devel"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return "devel"
+}
+
+// Readiness says whether the node should get work, and if not, why.
+type Readiness struct {
+	Ready   bool     `json:"ready"`
+	Reasons []string `json:"reasons,omitempty"`
+}
+
+// NotReadyFor is ready if there are no reasons against it.
+func NotReadyFor(reasons []string) Readiness {
+	return Readiness{Ready: len(reasons) == 0, Reasons: reasons}
+}
+
+// State is how a service fares.
+type State string
+
+// States of a service.
+const (
+	StateWaiting  State = "waiting"  // nothing has come yet
+	StateRunning  State = "running"  // objects come
+	StateSilent   State = "silent"   // objects came, and none comes now
+	StateDraining State = "draining" // it is being ended
+)
+
+var states = [...]State{StateWaiting, StateRunning, StateSilent, StateDraining}
+
+// SourceKind is the way on which a service's octets come now.
+type SourceKind string
+
+// Kinds of sources.
+const (
+	SourceNone      SourceKind = "none"
+	SourcePush      SourceKind = "push"      // a publisher pushes
+	SourcePull      SourceKind = "pull"      // fetched from an origin
+	SourceMulticast SourceKind = "multicast" // received, with FEC and repair
+	SourceParent    SourceKind = "parent"    // fetched from a parent, the fallback
+)
+
+var sourceKinds = [...]SourceKind{SourceNone, SourcePush, SourcePull, SourceMulticast, SourceParent}
+
+// Source is where a service comes from now.
+type Source struct {
+	Kind SourceKind `json:"kind"`
+	// Address of the source: a session, a URL, a publisher.
+	Address string `json:"address,omitempty"`
+	// Since when, and why, in words for people.
+	Since time.Time `json:"since,omitzero"`
+	Why   string    `json:"why,omitempty"`
+}
+
+// Service is one channel or service. Objects are files of the service: segments,
+// init segments, manifests.
+type Service struct {
+	Name   string `json:"name"`
+	State  State  `json:"state"`
+	Source Source `json:"source"`
+
+	// Objects and Octets count objects that became complete.
+	Objects uint64 `json:"objects"`
+	Octets  uint64 `json:"octets"`
+	// ObjectsFEC, ObjectsRepair and ObjectsFallback count those among them
+	// that needed repair packets, unicast repair, or came by unicast alone.
+	ObjectsFEC      uint64 `json:"objects_fec"`
+	ObjectsRepair   uint64 `json:"objects_repair"`
+	ObjectsFallback uint64 `json:"objects_fallback"`
+	// ObjectsLost counts those that were given up.
+	ObjectsLost uint64 `json:"objects_lost"`
+	// ObjectsMissing are announced and not complete now.
+	ObjectsMissing uint64 `json:"objects_missing"`
+
+	// Packets received from multicast, and those known to be lost.
+	Packets     uint64 `json:"packets"`
+	PacketsLost uint64 `json:"packets_lost"`
+	// The octets of objects by the way on which they came: source packets,
+	// repair packets, unicast repair, fallback.
+	SourceOctets   uint64 `json:"source_octets"`
+	FECOctets      uint64 `json:"fec_octets"`
+	RepairOctets   uint64 `json:"repair_octets"`
+	FallbackOctets uint64 `json:"fallback_octets"`
+	// RejectedOctets were received and not used, by reason.
+	RejectedOctets map[string]uint64 `json:"rejected_octets,omitempty"`
+
+	// What was sent by multicast, FECOctetsSent of it in repair packets.
+	PacketsSent   uint64 `json:"packets_sent"`
+	OctetsSent    uint64 `json:"octets_sent"`
+	FECOctetsSent uint64 `json:"fec_octets_sent"`
+
+	// Latency from the first to the last hand: the role says between which.
+	Latency Quantiles `json:"latency_ms"`
+	// RateIn and RateOut are bit/s over about the last second.
+	RateIn  float64 `json:"rate_in"`
+	RateOut float64 `json:"rate_out"`
+
+	Limits []Limit `json:"limits,omitempty"`
+}
+
+// Limit is a bound on what one service may take, and how far it is used.
+type Limit struct {
+	Name string `json:"name"`
+	Used uint64 `json:"used"`
+	Max  uint64 `json:"max"`
+	// Hits counts how often something was refused for it.
+	Hits uint64 `json:"hits"`
+}
+
+// Cache is what a node keeps.
+type Cache struct {
+	Objects      uint64 `json:"objects"`
+	MemoryOctets uint64 `json:"memory_octets"`
+	MemoryLimit  uint64 `json:"memory_limit"`
+	DiskOctets   uint64 `json:"disk_octets"`
+	DiskLimit    uint64 `json:"disk_limit"`
+	// DiskOK is false when the disk tier was given up (full, broken).
+	DiskOK    bool   `json:"disk_ok"`
+	Hits      uint64 `json:"hits"`
+	Misses    uint64 `json:"misses"`
+	Evictions uint64 `json:"evictions"`
+}
+
+// Server is an HTTP server of the node.
+type Server struct {
+	// Requests by class of the answer's code: "2xx", "4xx"; "aborted" for
+	// those that ended with a broken connection.
+	Requests map[string]uint64 `json:"requests"`
+	// Active requests now.
+	Active uint64 `json:"active"`
+	// OctetsIn and OctetsOut are those of bodies.
+	OctetsIn  uint64 `json:"octets_in"`
+	OctetsOut uint64 `json:"octets_out"`
+	// Symbols are repair symbols that a repair server gave out.
+	Symbols uint64 `json:"symbols"`
+}
+
+// Socket is a receiving multicast socket with one membership.
+type Socket struct {
+	Service string     `json:"service"`
+	Source  netip.Addr `json:"source"`
+	Group   netip.Addr `json:"group"`
+	Port    uint16     `json:"port"`
+	// Drops are packets that the system dropped for lack of buffer.
+	Drops uint64 `json:"drops"`
+	// Buffer is the receive buffer in octets, as the system granted it.
+	Buffer uint64 `json:"buffer"`
+}

@@ -1,0 +1,228 @@
+package route
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/treedn/treedn/fec"
+	"github.com/treedn/treedn/flute/fdt"
+	"github.com/treedn/treedn/route/sls"
+)
+
+const (
+	slsCopies  = 3                     // of a new version, at once
+	slsSpacing = 20 * time.Millisecond // between them
+	// slsGather is how long a change that no packet waits for is held back
+	// for others: an encoder writes several manifests at a time.
+	slsGather = 5 * time.Millisecond
+
+	stsidLocation = "stsid.xml"
+	// expiresNever is the Expires of an EFDT without an end, as GPAC and the
+	// example of RFC 6726 have it.
+	expiresNever = 4294944000
+)
+
+// signal is the signalling channel, TSI 0: an SLS package with the S-TSID and
+// all manifests, under a TOI that carries its version (A/331, Annex C).
+type signal struct {
+	version uint8
+	toi     uint32
+	body    []byte
+	rev     uint64 // of the announcement in body
+	off     int    // of the copy that is being sent
+	sending bool
+	copies  int
+	next    time.Time // of the next copy
+	due     time.Time // when to make a new version, zero if nothing changed
+	urgent  bool      // packets wait for it
+	stsid   []byte
+	since   uint64 // generation of the S-TSID
+}
+
+func (g *signal) nextTimeout() time.Time {
+	return sooner(g.next, g.due)
+}
+
+// announce has the S-TSID made and sent at once, and returns the revision that
+// must have been sent before packets of what is new.
+func (s *Sender) announce() uint64 {
+	s.rev++
+	s.signal.urgent = true
+	return s.rev
+}
+
+// changed has a new version made soon.
+func (s *Sender) changed(now time.Time) {
+	if s.signal.due.IsZero() {
+		s.signal.due = now.Add(slsGather)
+	}
+}
+
+// SetManifest puts a part into the signalling package in place of the one with
+// the same Location: a manifest, or any other fragment. The S-TSID is the
+// Sender's own.
+//
+// A part that cannot be written is refused.
+func (s *Sender) SetManifest(now time.Time, part sls.Part) error {
+	if part.Location == stsidLocation || part.Kind() == sls.KindSTSID {
+		return fmt.Errorf("%w: the S-TSID is the Sender's own", ErrName)
+	}
+	if len(part.Location) > maxName {
+		return ErrName
+	}
+	if _, err := (&sls.Package{Parts: []sls.Part{part}}).Append(nil); err != nil {
+		return fmt.Errorf("route: %w", err)
+	}
+	part.Body = bytes.Clone(part.Body)
+	i := slices.IndexFunc(s.parts, func(p sls.Part) bool { return p.Location == part.Location })
+	if i < 0 {
+		s.parts = append(s.parts, part)
+	} else if p := &s.parts[i]; p.ContentType == part.ContentType && p.Generation == part.Generation && bytes.Equal(p.Body, part.Body) {
+		return nil
+	} else {
+		*p = part
+	}
+	s.changed(now)
+	return nil
+}
+
+// RemoveManifest takes a part out of the signalling package.
+func (s *Sender) RemoveManifest(now time.Time, location string) {
+	n := len(s.parts)
+	s.parts = slices.DeleteFunc(s.parts, func(p sls.Part) bool { return p.Location == location })
+	if len(s.parts) != n {
+		s.changed(now)
+	}
+}
+
+// appendSignalling appends the next packet of the package, if one is due.
+func (s *Sender) appendSignalling(now time.Time, dst []byte) ([]byte, bool) {
+	g := &s.signal
+	if g.urgent || !g.due.IsZero() && !now.Before(g.due) {
+		s.buildSignalling(now)
+	}
+	if !g.sending {
+		if g.next.IsZero() || now.Before(g.next) {
+			return dst, false
+		}
+		g.sending, g.off = true, 0
+	}
+	n := min(len(g.body)-g.off, s.cfg.MaxPayload-sourceOverhead)
+	last := g.off+n == len(g.body)
+	dst = appendHeader(dst, psiSource, cpPackage, 0, g.toi, last, int64(len(g.body)))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(g.off))
+	dst = append(dst, g.body[g.off:g.off+n]...)
+	if g.off += n; last {
+		g.sending = false
+		g.copies++
+		s.sentRev = g.rev
+		g.next = now.Add(s.cfg.SLSInterval)
+		if g.copies < slsCopies {
+			g.next = now.Add(slsSpacing)
+		}
+	}
+	return dst, true
+}
+
+// buildSignalling makes a new version of the package and begins to send it.
+func (s *Sender) buildSignalling(now time.Time) {
+	g := &s.signal
+	g.urgent, g.due = false, time.Time{}
+	stsid, err := s.stsid()
+	if err != nil {
+		s.cfg.Logger.Error("S-TSID cannot be made", "error", err)
+		return
+	}
+	if !bytes.Equal(stsid, g.stsid) {
+		g.stsid, g.since = stsid, max(g.since+1, uint64(now.UnixMicro()))
+	}
+	g.version++
+	if g.version == 0 {
+		g.version = 1 // GPAC takes version 0 for no version, and ignores the package
+	}
+	pkg := sls.Package{Version: g.version}
+	if stsid != nil {
+		pkg.Parts = append(pkg.Parts, sls.Part{
+			ContentType: sls.MediaTypeSTSID, Location: stsidLocation, Generation: g.since, Body: stsid,
+		})
+	}
+	pkg.Parts = append(pkg.Parts, s.parts...)
+	if len(pkg.Parts) == 0 {
+		g.sending, g.next, s.sentRev = false, time.Time{}, s.rev
+		return
+	}
+	// GPAC refuses an envelope without a DASH manifest.
+	pkg.NoEnvelope = !slices.ContainsFunc(pkg.Parts, func(p sls.Part) bool {
+		return strings.HasPrefix(p.ContentType, sls.MediaTypeDASH)
+	})
+	body, err := pkg.AppendGzip(nil)
+	if err != nil {
+		s.cfg.Logger.Error("SLS package cannot be made", "error", err)
+		return
+	}
+	g.body, g.toi = body, uint32(pkg.TOI(true))
+	g.rev, g.off, g.copies, g.sending, g.next = s.rev, 0, 0, true, now
+}
+
+// stsid describes all channels. Source and repair packets of a channel share
+// its TSI, where SPI tells them apart (RFC 9223, section 9.4): receivers that
+// know of no repair flow, GPAC among them, refuse an S-TSID with a channel that
+// has no source flow.
+func (s *Sender) stsid() ([]byte, error) {
+	rs := sls.RS{Source: s.cfg.Session.Source, Destination: s.cfg.Session.Group, Port: s.cfg.Session.Port}
+	for _, f := range s.flows {
+		if f == s.meta && len(f.files) == 0 {
+			continue // an EFDT that describes nothing is not allowed
+		}
+		rs.LS = append(rs.LS, s.channelOf(f))
+	}
+	if len(rs.LS) == 0 {
+		return nil, nil
+	}
+	doc := sls.STSID{RS: []sls.RS{rs}}
+	return doc.Append(nil)
+}
+
+func (s *Sender) channelOf(f *flow) sls.LS {
+	efdt := &fdt.Instance{
+		Expires:          expiresNever,
+		MaxTransportSize: uint32(s.cfg.MaxObject),
+		FileTemplate:     f.track.Stem,
+		Generation:       f.track.Run,
+	}
+	for _, x := range f.files {
+		file := fdt.File{
+			TOI: uint64(x.tx.toi), ContentLocation: x.name,
+			ContentType: x.tx.out.ContentType, Generation: x.tx.out.Generation,
+		}
+		if n := x.tx.length; n >= 0 {
+			file.ContentLength, file.HasContentLength = uint64(n), true
+		}
+		efdt.Files = append(efdt.Files, file)
+	}
+	f.describe(efdt)
+	src := &sls.SrcFlow{RealTime: f != s.meta, EFDT: efdt}
+	codepoints := []uint8{cpMedia}
+	if f == s.meta {
+		codepoints = []uint8{cpFile, cpInit, cpMedia}
+	} else if f.track.Representation != "" {
+		src.Media = &sls.MediaInfo{ContentType: f.track.Kind.String(), RepID: f.track.Representation}
+	}
+	for _, cp := range codepoints {
+		p, _ := sls.BuiltinPayload(cp)
+		src.Payloads = append(src.Payloads, p)
+	}
+	ls := sls.LS{TSI: f.tsi, SrcFlow: src}
+	if !s.cfg.NoRepair {
+		ls.RepairFlow = &sls.RepairFlow{HasOTI: true, Protected: []sls.ProtectedObject{{TSI: f.tsi}}}
+		// F and T vary with the object and come in each packet's EXT_FTI.
+		fec.AppendOTI(ls.RepairFlow.OTI[:0], fec.OTI{
+			SymbolSize: uint16(s.unit), SourceBlocks: 1, SubBlocks: 1, Alignment: symbolAlignment,
+		})
+	}
+	return ls
+}

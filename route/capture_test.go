@@ -1,0 +1,132 @@
+package route
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+type captured struct {
+	at       time.Time
+	src, dst netip.AddrPort
+	payload  []byte
+}
+
+// capture reads a classic pcap file of IPv4/UDP in Ethernet.
+func capture(t testing.TB, name string) (packets []captured) {
+	b, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.Equal(t, uint32(0xa1b2c3d4), binary.LittleEndian.Uint32(b))
+	le := binary.LittleEndian
+	for b = b[24:]; len(b) > 0; {
+		n := le.Uint32(b[8:])
+		at := time.Unix(int64(le.Uint32(b)), int64(le.Uint32(b[4:]))*1000)
+		ip := b[16+14 : 16+n]
+		b = b[16+n:]
+		udp := ip[int(ip[0]&15)*4:]
+		port := func(i int) uint16 { return binary.BigEndian.Uint16(udp[i:]) }
+		src, dst := netip.AddrFrom4([4]byte(ip[12:16])), netip.AddrFrom4([4]byte(ip[16:20]))
+		packets = append(packets, captured{at, netip.AddrPortFrom(src, port(0)), netip.AddrPortFrom(dst, port(2)), udp[8:port(4)]})
+	}
+	return packets
+}
+
+// listed is a line of the list of a capture's objects.
+type listed struct {
+	key      objectKey
+	length   int64
+	complete bool
+	sha256   string
+}
+
+func list(t testing.TB, name string, dst netip.AddrPort) (out []listed) {
+	b, err := os.ReadFile(name)
+	require.NoError(t, err)
+	for line := range strings.Lines(string(b)) {
+		f := strings.Split(strings.TrimSpace(line), "\t")
+		if strings.HasPrefix(line, "#") || f[0] != dst.Addr().String() || f[1] != strconv.Itoa(int(dst.Port())) {
+			continue
+		}
+		num := func(i int) int64 {
+			n, err := strconv.ParseInt(f[i], 10, 64)
+			require.NoError(t, err)
+			return n
+		}
+		out = append(out, listed{objectKey{uint32(num(2)), uint32(num(3))}, num(9), f[10] == "1", f[12]})
+	}
+	require.NotEmpty(t, out)
+	return out
+}
+
+func testCapture(t *testing.T, name, to string) {
+	const dir = "testdata"
+	dst := netip.MustParseAddrPort(to)
+	r := NewReceiver(ReceiverConfig{Session: Session{Group: dst.Addr(), Port: dst.Port()}})
+	got := map[objectKey]string{}
+	names := map[objectKey]string{}
+	var now time.Time
+	poll := func() {
+		for {
+			ev, ok := r.Poll()
+			if !ok {
+				return
+			}
+			switch ev.Kind {
+			case Complete:
+				o := ev.Object
+				b := make([]byte, o.Length())
+				_, err := o.ReadAt(b, 0)
+				require.NoError(t, err)
+				sum := sha256.Sum256(b)
+				got[o.key], names[o.key] = hex.EncodeToString(sum[:]), o.Name()
+				r.Release(now, o)
+			case Signalling:
+				if ev.Signal.TOI == 0 {
+					sum := sha256.Sum256(ev.Signal.Body)
+					got[objectKey{ev.Signal.TSI, 0}] = hex.EncodeToString(sum[:])
+				}
+			}
+		}
+	}
+	for _, p := range capture(t, filepath.Join(dir, name+".pcap")) {
+		if p.dst != dst {
+			continue
+		}
+		now = p.at
+		r.HandleTimeout(now)
+		require.NoError(t, r.Push(now, p.src, p.payload))
+		poll()
+	}
+	for key, rec := range r.records.m {
+		if rec.kind == kindPackage && rec.body != nil {
+			sum := sha256.Sum256(rec.body)
+			got[key] = hex.EncodeToString(sum[:])
+		}
+	}
+	for _, want := range list(t, filepath.Join(dir, name+".tsv"), dst) {
+		if want.complete {
+			require.Equal(t, want.sha256, got[want.key], "%v %q", want.key, names[want.key])
+		} else {
+			require.NotContains(t, got, want.key)
+		}
+	}
+}
+
+func TestCaptures(t *testing.T) {
+	for _, c := range []struct{ name, dst string }{
+		{"gpac-route-dash", "232.1.1.1:6000"},
+		{"gpac-route-ll", "232.1.1.2:6000"},
+		{"atsc3-ateme-lls-esg", "239.255.20.9:52009"},
+	} {
+		t.Run(c.name, func(t *testing.T) { testCapture(t, c.name, c.dst) })
+	}
+}

@@ -1,0 +1,162 @@
+// Package slab stores the octets of objects whose length is a claim that
+// cannot be trusted: memory is taken in slabs, and only for octets that came.
+package slab
+
+// Size is the size of one slab in octets.
+const Size = 16 << 10
+
+type slab = [Size]byte
+
+// Pool hands out slabs up to a limit and keeps some of those that come back.
+// It belongs to one goroutine.
+type Pool struct {
+	limit, used int
+	free        []*slab
+}
+
+// idle bounds the slabs that a pool keeps without use: 4 MiB.
+const idle = 256
+
+// NewPool returns a pool of at most limit octets, rounded up to whole slabs.
+func NewPool(limit int64) *Pool {
+	return &Pool{limit: int((limit + Size - 1) / Size)}
+}
+
+// Used is the number of octets handed out.
+func (p *Pool) Used() int64 { return int64(p.used) * Size }
+
+// Limit is the number of octets that the pool hands out at most.
+func (p *Pool) Limit() int64 { return int64(p.limit) * Size }
+
+func (p *Pool) get() *slab {
+	if p.used >= p.limit {
+		return nil
+	}
+	p.used++
+	if n := len(p.free); n > 0 {
+		s := p.free[n-1]
+		p.free = p.free[:n-1]
+		return s
+	}
+	return new(slab)
+}
+
+func (p *Pool) put(s *slab) {
+	p.used--
+	if len(p.free) < idle {
+		p.free = append(p.free, s)
+	}
+}
+
+// Buffer is a sparse octet store. The zero value is empty. It does not know
+// which of its octets were written: that is the caller's business.
+type Buffer struct {
+	slabs []*slab
+	held  int
+}
+
+// need tells how many slabs a write to [off, off+n) would take from the pool.
+func (b *Buffer) need(off int64, n int) (need int) {
+	for i := off / Size; i <= (off+int64(n)-1)/Size; i++ {
+		if i >= int64(len(b.slabs)) || b.slabs[i] == nil {
+			need++
+		}
+	}
+	return need
+}
+
+// WriteAt writes p at off. It writes nothing and returns false if the pool is
+// exhausted.
+func (b *Buffer) WriteAt(pool *Pool, p []byte, off int64) bool {
+	if len(p) == 0 {
+		return true
+	}
+	if need := b.need(off, len(p)); need > 0 && pool.used+need > pool.limit {
+		return false
+	}
+	for len(p) > 0 {
+		i := int(off / Size)
+		if i >= len(b.slabs) {
+			b.slabs = append(b.slabs, make([]*slab, i+1-len(b.slabs))...)
+		}
+		if b.slabs[i] == nil {
+			b.slabs[i] = pool.get()
+			b.held++
+		}
+		n := copy(b.slabs[i][off%Size:], p)
+		p, off = p[n:], off+int64(n)
+	}
+	return true
+}
+
+// Bytes returns the longest contiguous piece of memory that holds the octets
+// from off on, at most up to end; nil where nothing was ever written. It
+// aliases the buffer.
+func (b *Buffer) Bytes(off, end int64) []byte {
+	i := off / Size
+	if off >= end || i >= int64(len(b.slabs)) || b.slabs[i] == nil {
+		return nil
+	}
+	return b.slabs[i][off%Size : min(Size, end-i*Size)]
+}
+
+// ReadAt fills p with the octets from off on, which must have been written.
+func (b *Buffer) ReadAt(p []byte, off int64) {
+	for len(p) > 0 {
+		n := copy(p, b.Bytes(off, off+int64(len(p))))
+		if n == 0 {
+			clear(p)
+			return
+		}
+		p, off = p[n:], off+int64(n)
+	}
+}
+
+// Held is the memory in use, in octets.
+func (b *Buffer) Held() int64 { return int64(b.held) * Size }
+
+// Clone returns a buffer that shares the slabs, so that another goroutine may
+// read octets already written while b goes on to write others.
+func (b *Buffer) Clone() Buffer {
+	return Buffer{slabs: append([]*slab(nil), b.slabs...)}
+}
+
+// Truncate gives back all slabs from off on and keeps the octets below. With
+// detach, the slab that off lies in is replaced by a copy and nothing returns
+// to the pool's stock, since a Clone may still be reading.
+func (b *Buffer) Truncate(pool *Pool, off int64, detach bool) {
+	first := int((off + Size - 1) / Size)
+	for i := first; i < len(b.slabs); i++ {
+		b.Drop(pool, i, detach)
+	}
+	if first < len(b.slabs) {
+		b.slabs = b.slabs[:first]
+	}
+	if i := int(off / Size); detach && i < first && i < len(b.slabs) && b.slabs[i] != nil {
+		s := *b.slabs[i]
+		b.slabs[i] = &s
+	}
+}
+
+// Slabs is the number of places for slabs, taken or not.
+func (b *Buffer) Slabs() int { return len(b.slabs) }
+
+// Drop gives back slab i, if there is one. See Truncate for detach.
+func (b *Buffer) Drop(pool *Pool, i int, detach bool) {
+	if b.slabs[i] == nil {
+		return
+	}
+	b.held--
+	if detach {
+		pool.used--
+	} else {
+		pool.put(b.slabs[i])
+	}
+	b.slabs[i] = nil
+}
+
+// Release gives back everything.
+func (b *Buffer) Release(pool *Pool, detach bool) {
+	b.Truncate(pool, 0, detach)
+	b.slabs = nil
+}

@@ -1,0 +1,68 @@
+package slab
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestBuffer(t *testing.T) {
+	pool := NewPool(1 << 20)
+	r := rand.New(rand.NewPCG(3, 4))
+	want := make([]byte, 500_000)
+	for i := range want {
+		want[i] = byte(r.Uint32())
+	}
+	var b Buffer
+	for _, i := range r.Perm(500) {
+		require.True(t, b.WriteAt(pool, want[i*1000:(i+1)*1000], int64(i)*1000))
+	}
+	got := make([]byte, len(want))
+	b.ReadAt(got, 0)
+	require.True(t, bytes.Equal(want, got))
+	require.Equal(t, int64((500_000+Size-1)/Size*Size), b.Held())
+	require.Equal(t, b.Held(), pool.Used())
+
+	var joined []byte
+	for off := int64(0); off < 500_000; {
+		p := b.Bytes(off, 500_000)
+		joined = append(joined, p...)
+		off += int64(len(p))
+	}
+	require.True(t, bytes.Equal(want, joined))
+
+	b.Release(pool, false)
+	require.Zero(t, pool.Used())
+	require.Nil(t, b.Bytes(0, 10))
+}
+
+func TestBufferTakesMemoryForRealOctetsOnly(t *testing.T) {
+	pool := NewPool(4 * Size)
+	var b Buffer
+	require.True(t, b.WriteAt(pool, []byte{1}, 1<<32-2))
+	require.Equal(t, int64(Size), pool.Used())
+	require.True(t, b.WriteAt(pool, make([]byte, 2), 2*Size-1))
+	require.False(t, b.WriteAt(pool, make([]byte, 2), 5*Size-1), "a fourth and a fifth slab")
+	require.True(t, b.WriteAt(pool, make([]byte, 1), 5*Size))
+	require.Nil(t, b.Bytes(4*Size, 5*Size))
+}
+
+func TestTruncateWhileACloneReads(t *testing.T) {
+	for _, detach := range []bool{false, true} {
+		pool := NewPool(1 << 20)
+		var b Buffer
+		b.WriteAt(pool, bytes.Repeat([]byte{7}, 3*Size), 0)
+		c := b.Clone()
+		b.Truncate(pool, Size+10, detach)
+		require.Equal(t, int64(2*Size), pool.Used())
+		require.Equal(t, byte(7), b.Bytes(Size, Size+1)[0])
+		b.WriteAt(pool, []byte{9}, Size+10)
+		if detach {
+			require.Equal(t, byte(7), c.Bytes(Size+10, Size+11)[0])
+		}
+		b.Release(pool, detach)
+		require.Zero(t, pool.Used())
+	}
+}

@@ -1,0 +1,257 @@
+package route
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"github.com/treedn/treedn/fec"
+	"github.com/treedn/treedn/flute/fdt"
+	"github.com/treedn/treedn/route/sls"
+)
+
+// maxFiles bounds the File entries of one channel.
+const maxFiles = 65536
+
+// handlePackage takes the parts of an SLS package in.
+func (r *Receiver) handlePackage(now time.Time, o *Object, body []byte) {
+	pkg, err := sls.ParsePackage(body)
+	if err != nil {
+		r.badSignalling(o, err)
+		return
+	}
+	for _, part := range pkg.Parts {
+		old, ok := r.parts[part.Location]
+		if ok && old.ContentType == part.ContentType && old.Generation == part.Generation && bytes.Equal(old.Body, part.Body) {
+			continue
+		}
+		if !ok && len(r.parts) >= maxParts {
+			clear(r.parts)
+		}
+		part.Body = bytes.Clone(part.Body)
+		r.parts[part.Location] = part
+		if part.Kind() == sls.KindSTSID {
+			doc, err := sls.ParseSTSID(part.Body)
+			if err != nil {
+				r.badSignalling(o, err)
+				continue
+			}
+			r.signalled(now, &Signal{
+				TSI: o.key.tsi, TOI: o.key.toi, ContentType: part.ContentType, Location: part.Location,
+				Generation: part.Generation, Body: part.Body,
+				apply: func(now time.Time) { r.applySTSID(now, doc) },
+			})
+			continue
+		}
+		r.events.push(Event{Kind: Manifest, Part: part})
+	}
+}
+
+// maxParts bounds the names of parts that are remembered.
+const maxParts = 1024
+
+// handleEFDT takes in an Extended FDT Instance that came as TOI 0 of a channel.
+// It has no EXT_FDT, its version is efdtVersion.
+func (r *Receiver) handleEFDT(now time.Time, o *Object, body []byte) {
+	in, err := fdt.Parse(body)
+	if err != nil {
+		r.badSignalling(o, err)
+		return
+	}
+	ch := o.ch
+	if ch.embedded {
+		r.badSignalling(o, errEFDT)
+		return
+	}
+	if !ch.described {
+		// Not a channel of this session yet: hear it again when it is.
+		r.records.remove(o.key)
+		return
+	}
+	r.signalled(now, &Signal{
+		TSI: o.key.tsi, ContentType: fdt.MediaType, Location: fmt.Sprintf("efdt/%d", o.key.tsi),
+		Generation: in.Generation, Body: body,
+		apply: func(now time.Time) {
+			if r.channels[ch.tsi] != ch {
+				return
+			}
+			ch.inband = in
+			if !ch.embedded {
+				r.applyEFDT(now, ch, in)
+				r.redescribe(now, ch)
+			}
+		},
+	})
+}
+
+func (r *Receiver) badSignalling(o *Object, err error) {
+	r.stats.Rejected[RejectSignalling]++
+	r.cfg.Logger.Warn("signalling dropped", "tsi", o.key.tsi, "toi", o.key.toi, "error", err)
+}
+
+// signalled reports signalling and, unless it has to be accepted first, acts on
+// it.
+func (r *Receiver) signalled(now time.Time, s *Signal) {
+	if !r.cfg.HoldSignalling {
+		s.apply(now)
+	}
+	r.events.push(Event{Kind: Signalling, Signal: s})
+}
+
+// Accept acts on signalling that was held back, see HoldSignalling.
+func (r *Receiver) Accept(now time.Time, s *Signal) {
+	if r.cfg.HoldSignalling && s.apply != nil {
+		s.apply(now)
+		s.apply = nil
+	}
+}
+
+// applySTSID makes the channels what an S-TSID says. Channels that it does not
+// name any more describe no new objects.
+func (r *Receiver) applySTSID(now time.Time, doc *sls.STSID) {
+	for _, ch := range r.channels {
+		if ch.tsi != 0 {
+			ch.described, ch.embedded, ch.hasTemplate, ch.protected = false, false, false, false
+			clear(ch.payloads)
+			ch.sources = nil
+		}
+	}
+	for _, rs := range r.ownSessions(doc) {
+		for i := range rs.LS {
+			r.applyLS(now, &rs.LS[i])
+		}
+	}
+	for _, ch := range r.channels {
+		for _, m := range ch.sources {
+			if src := r.channels[m.tsi]; src != nil && len(ch.sources) == 1 {
+				src.protected = true
+			}
+		}
+		if ch.unused() {
+			r.forget(ch)
+			continue
+		}
+		r.redescribe(now, ch)
+	}
+}
+
+// forget removes a channel.
+func (r *Receiver) forget(ch *channel) {
+	delete(r.channels, ch.tsi)
+	r.records.remove(objectKey{ch.tsi, 0})
+}
+
+// ownSessions returns the ROUTE sessions of an S-TSID that are this one: those
+// with its group and port, or all if there is none such, since services are
+// re-streamed to other groups without a change.
+func (r *Receiver) ownSessions(doc *sls.STSID) []sls.RS {
+	s := r.cfg.Session
+	var own []sls.RS
+	for _, rs := range doc.RS {
+		group := !rs.Destination.IsValid() || !s.Group.IsValid() || rs.Destination.Unmap() == s.Group.Unmap()
+		port := rs.Port == 0 || s.Port == 0 || rs.Port == s.Port
+		if group && port {
+			own = append(own, rs)
+		}
+	}
+	if own == nil {
+		return doc.RS
+	}
+	return own
+}
+
+func (r *Receiver) applyLS(now time.Time, ls *sls.LS) {
+	if ls.TSI == 0 {
+		return
+	}
+	ch := r.channels[ls.TSI]
+	if ch == nil {
+		if len(r.channels) >= 2*r.cfg.MaxChannels { // half of them may be mere claims
+			r.cfg.Logger.Warn("too many channels", "tsi", ls.TSI)
+			return
+		}
+		ch = newChannel(ls.TSI)
+		r.channels[ls.TSI] = ch
+	}
+	ch.described = true
+	if src := ls.SrcFlow; src != nil {
+		if m := src.Media; m != nil {
+			ch.track = Track{Kind: trackKind(m.ContentType), Representation: m.RepID}
+		}
+		for _, p := range src.Payloads {
+			ch.payloads[p.Codepoint] = payload{format: p.FormatID, id: p.SrcFECPayloadID}
+		}
+		// The EFDT is in the S-TSID or comes as TOI 0 of the channel, never
+		// both (A/331, A.3.3.2.1).
+		ch.embedded = src.EFDT != nil
+		if ch.embedded {
+			clear(ch.files)
+			r.applyEFDT(now, ch, src.EFDT)
+		} else if ch.inband != nil {
+			r.applyEFDT(now, ch, ch.inband)
+		}
+	}
+	if rep := ls.RepairFlow; rep != nil {
+		if oti, err := fec.ParseOTI(rep.OTI[:]); err == nil && rep.HasOTI {
+			ch.repairOTI = oti
+		}
+		for _, p := range rep.Protected {
+			m := mapping{tsi: p.TSI, x: 1}
+			if len(p.SourceTOIs) > 0 {
+				m.x, m.y = p.SourceTOIs[0].X, p.SourceTOIs[0].Y
+			}
+			ch.sources = append(ch.sources, m)
+		}
+	}
+}
+
+// applyEFDT describes the objects of a channel.
+func (r *Receiver) applyEFDT(now time.Time, ch *channel, in *fdt.Instance) {
+	ch.maxDelta = time.Duration(in.MaxExpiresDelta) * time.Second
+	ch.until, _ = in.ExpiresAt(now)
+	if in.FileTemplate != "" {
+		t, err := fdt.ParseTemplate(in.FileTemplate)
+		if err != nil {
+			r.cfg.Logger.Warn("file template dropped", "tsi", ch.tsi, "error", err)
+		}
+		same := ch.stem == in.FileTemplate
+		ch.template, ch.hasTemplate, ch.stem = t, err == nil, in.FileTemplate
+		ch.announced = in.Generation != 0
+		if ch.announced {
+			ch.run = in.Generation
+		} else if !same || ch.run == 0 {
+			ch.run = r.newGeneration(now)
+		}
+	}
+	for _, f := range in.Files {
+		if f.TOI == 0 || f.TOI > 0xffffffff || f.ContentLocation == "" || len(ch.files) >= maxFiles {
+			continue
+		}
+		f = in.Resolve(f)
+		toi := uint32(f.TOI)
+		r.refile(now, ch, toi, &f)
+		ch.files[toi] = f
+	}
+}
+
+// refile looks for an object or record under a TOI whose File entry is new: one
+// of another file is over.
+func (r *Receiver) refile(now time.Time, ch *channel, toi uint32, f *fdt.File) {
+	key := objectKey{ch.tsi, toi}
+	n, known := f.Length()
+	differs := func(name string, generation uint64, announced bool, length int64) bool {
+		return name != f.ContentLocation || f.Generation != 0 && announced && f.Generation != generation ||
+			known && length >= 0 && uint64(length) != n
+	}
+	if o := r.objects[key]; o != nil && o.kind == kindFile && differs(o.name, o.generation, o.announced, o.length) {
+		if o.complete {
+			r.unmap(o)
+		} else {
+			r.lose(now, o)
+		}
+	}
+	if rec := r.records.m[key]; rec != nil && rec.kind == kindFile &&
+		differs(rec.name, rec.generation, rec.announced, rec.length) {
+		r.records.remove(key)
+	}
+}

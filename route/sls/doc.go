@@ -1,0 +1,36 @@
+// Package sls encodes and decodes Service Layer Signalling: what a ROUTE sender
+// repeats on TSI 0 to tell receivers which objects the service consists of
+// (RFC 9223; A/331, section 7.1).
+//
+// A [Package] holds the fragments: an S-TSID ([STSID]), which describes the LCT
+// channels and, by an Extended FDT in each, the objects in them; and the
+// manifests, which come through octet by octet.
+//
+//	p, err := sls.ParsePackage(object) // compressed or not
+//	if err != nil {
+//		return err
+//	}
+//	for i := range p.Parts {
+//		switch part := &p.Parts[i]; part.Kind() {
+//		case sls.KindSTSID:
+//			stsid, err := sls.ParseSTSID(part.Body)
+//			...
+//		case sls.KindManifest:
+//			...
+//		}
+//	}
+//
+// Reading is lenient, as captures of GPAC and of broadcast chains demand: about
+// the syntax of MIME headers, line breaks, a missing metadataEnvelope,
+// namespaces, and the forms that the editions of A/331 give to a thing. Writing
+// is strict, and keeps to what GPAC can read. A part has one header field of
+// our own, X-Treedn-Generation.
+//
+// Not covered are signed packages (A/360) and the contents of fragments other
+// than the S-TSID. LLS, by which an ATSC receiver finds the service, is not
+// needed: the session is configured.
+//
+// A package is hostile input until proved otherwise. [Limits] bounds its size,
+// also when it is compressed. A Content-Location is an opaque name: it must
+// never be used as a path of a file system.
+package sls

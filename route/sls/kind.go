@@ -1,0 +1,55 @@
+package sls
+
+import "strings"
+
+// Kind is what a part of a package is, by its media type.
+type Kind uint8
+
+// The kinds of A/331, Annex H. KindManifest is a DASH or HLS manifest.
+const (
+	KindOther Kind = iota
+	KindSTSID
+	KindManifest
+	KindUSBD
+	KindAPD
+	KindHELD
+	KindDWD
+	KindRSAT
+)
+
+// The media types that our packages use.
+const (
+	MediaTypeSTSID = "application/route-s-tsid+xml"
+	MediaTypeDASH  = "application/dash+xml"
+	MediaTypeHLS   = "application/vnd.apple.mpegurl"
+
+	mediaTypeEnvelope = "application/mbms-envelope+xml"
+)
+
+// Kind returns the kind of the part.
+func (p *Part) Kind() Kind {
+	switch mediaType(p.ContentType) {
+	case MediaTypeSTSID, "application/s-tsid": // the latter in Korea and in drafts
+		return KindSTSID
+	case MediaTypeDASH, "video/vnd.3gpp.mpd",
+		MediaTypeHLS, "application/x-mpegurl", "audio/mpegurl", "audio/x-mpegurl", "video/mpegurl":
+		return KindManifest
+	case "application/route-usd+xml", "application/mbms-user-service-description+xml":
+		return KindUSBD
+	case "application/route-apd+xml":
+		return KindAPD
+	case "application/atsc-held+xml":
+		return KindHELD
+	case "application/atsc-dwd+xml":
+		return KindDWD
+	case "application/atsc-rsat+xml":
+		return KindRSAT
+	}
+	return KindOther
+}
+
+// mediaType returns a Content-Type without its parameters, in lower case.
+func mediaType(contentType string) string {
+	t, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(strings.TrimSpace(t))
+}

@@ -1,0 +1,170 @@
+package route
+
+import "time"
+
+// NextTimeout is when HandleTimeout wants to be called, zero for never.
+func (r *Receiver) NextTimeout() time.Time { return r.next }
+
+// arm sets the time at which an object is looked at.
+func (r *Receiver) arm(o *Object, at time.Time) {
+	o.wake = at
+	r.next = sooner(r.next, at)
+}
+
+// HandleTimeout does what has become due: report holes, give up objects.
+func (r *Receiver) HandleTimeout(now time.Time) {
+	if r.next.IsZero() || now.Before(r.next) {
+		return
+	}
+	r.next = time.Time{}
+	for i := 0; i < len(r.active); {
+		o := r.active[i]
+		if !o.wake.IsZero() && !now.Before(o.wake) {
+			r.tick(now, o)
+		}
+		if o.released || o.complete {
+			// It may have left the list: another one has taken its place.
+			if i < len(r.active) && r.active[i] == o {
+				i++
+			}
+			continue
+		}
+		r.next = sooner(r.next, o.wake)
+		i++
+	}
+}
+
+// hole tells whether there is a hole above what was reported.
+func (r *Receiver) hole(o *Object) bool {
+	from := max(o.asked, 0)
+	return from < o.held.End() && !o.held.Contains(from, o.held.End())
+}
+
+// endDelay is when missing octets of an ended object are reported.
+func (r *Receiver) gapTime(o *Object) time.Time {
+	at := o.endedAt
+	if o.lastRepair.After(at) {
+		at = o.lastRepair
+	}
+	at = at.Add(r.cfg.GapDelay)
+	// While repair packets of other objects come, this one's are likely to
+	// follow: older objects go first.
+	if o.protected() && o.repair == nil {
+		busy := r.lastRepair.Add(r.cfg.GapDelay)
+		if limit := o.endedAt.Add(r.cfg.FECDelay); busy.After(limit) {
+			busy = limit
+		}
+		if busy.After(at) {
+			at = busy
+		}
+	}
+	return at
+}
+
+// lostTime is when an incomplete object is given up.
+func (r *Receiver) lostTime(o *Object) time.Time {
+	return sooner(o.lastNew.Add(r.cfg.Deadline), o.expires)
+}
+
+// wakeTime is when an incomplete object has to be looked at next.
+func (r *Receiver) wakeTime(now time.Time, o *Object) time.Time {
+	if o.kind == kindUndescribed {
+		return o.started.Add(r.cfg.UndescribedAge)
+	}
+	at := r.lostTime(o)
+	if o.full() && !o.closeAt.IsZero() { // by a B flag alone
+		return sooner(at, o.closeAt.Add(r.cfg.GapDelay))
+	}
+	if !o.visible() || o.decoding() {
+		return at
+	}
+	if o.endedAt.IsZero() {
+		at = sooner(at, o.lastPkt.Add(r.cfg.Inactivity))
+		if !o.holeAt.IsZero() {
+			at = sooner(at, o.holeAt.Add(r.cfg.HoleDelay))
+		}
+		if !o.askAgain.IsZero() && o.held.Prefix() < o.asked {
+			at = sooner(at, o.askAgain)
+		}
+		return at
+	}
+	gap := r.gapTime(o)
+	if o.askAgain.After(gap) {
+		gap = o.askAgain
+	}
+	return sooner(at, gap)
+}
+
+// tick handles an incomplete object whose time has come.
+func (r *Receiver) tick(now time.Time, o *Object) {
+	switch {
+	case o.complete:
+		return
+	case o.kind == kindUndescribed:
+		if !now.Before(o.started.Add(r.cfg.UndescribedAge)) {
+			r.lose(now, o)
+			return
+		}
+	case o.full() && !o.closeAt.IsZero() && !now.Before(o.closeAt.Add(r.cfg.GapDelay)):
+		o.firm = true
+		r.finish(now, o)
+		return
+	case !now.Before(r.lostTime(o)):
+		r.lose(now, o)
+		return
+	case !o.visible() || o.decoding():
+	case o.endedAt.IsZero():
+		if !now.Before(o.lastPkt.Add(r.cfg.Inactivity)) {
+			o.endedAt = now
+			break
+		}
+		again := !o.askAgain.IsZero() && !now.Before(o.askAgain) && o.held.Prefix() < o.asked
+		fresh := !o.holeAt.IsZero() && !now.Before(o.holeAt.Add(r.cfg.HoleDelay))
+		if again || fresh {
+			from := o.asked
+			if again {
+				from = 0
+			}
+			r.ask(now, o, from, again)
+		}
+	default:
+		if gap := r.gapTime(o); !now.Before(gap) && !now.Before(o.askAgain) {
+			r.askAll(now, o)
+		}
+	}
+	r.arm(o, r.wakeTime(now, o))
+}
+
+// ask reports the holes of a growing object from an offset on.
+func (r *Receiver) ask(now time.Time, o *Object, from int64, again bool) {
+	end := o.held.End()
+	r.missing = o.held.AppendMissing(r.missing[:0], from, end)
+	o.asked, o.holeAt = end, time.Time{}
+	if again || o.askAgain.IsZero() {
+		r.backOff(now, o)
+	}
+	if len(r.missing) == 0 {
+		return
+	}
+	m := make([]Range, len(r.missing))
+	for i, x := range r.missing {
+		m[i] = Range(x)
+	}
+	r.events.push(Event{Kind: NeedRepair, Object: o, Missing: m, Growing: true})
+}
+
+// askAll reports everything that an ended object lacks.
+func (r *Receiver) askAll(now time.Time, o *Object) {
+	o.asked, o.holeAt = o.held.End(), time.Time{}
+	r.backOff(now, o)
+	r.events.push(Event{Kind: NeedRepair, Object: o, Missing: o.AppendMissing(nil)})
+}
+
+func (r *Receiver) backOff(now time.Time, o *Object) {
+	if o.backoff == 0 {
+		o.backoff = r.cfg.RepairBackoff
+	} else {
+		o.backoff = min(2*o.backoff, r.cfg.RepairBackoffMax)
+	}
+	o.askAgain = now.Add(o.backoff)
+}
