@@ -240,3 +240,33 @@ func TestMemoryIsBoundedUnderFlood(t *testing.T) {
 	}
 	check(t, s)
 }
+
+// TestExpiredGenerationComesAgain makes sure that what is a miss can be filled.
+func TestExpiredGenerationComesAgain(t *testing.T) {
+	c := newClock()
+	s := openStore(t, Config{Retention: time.Minute, Now: c.Now})
+	put(t, s, key, 5, []byte("x"))
+	_, err := s.Put(key, Meta{Generation: 5}, nil)
+	require.ErrorIs(t, err, ErrExists)
+	c.Advance(2 * time.Minute)
+	_, ok := s.Lookup(key)
+	require.False(t, ok)
+	put(t, s, key, 5, []byte("x"))
+	_, ok = s.Lookup(key)
+	require.True(t, ok)
+	check(t, s)
+}
+
+func TestCreated(t *testing.T) {
+	c := newClock()
+	s := openStore(t, Config{Now: c.Now})
+	for _, tt := range []struct{ created, want time.Time }{
+		{time.Time{}, c.Now()},
+		{c.Now().Add(-time.Hour), c.Now().Add(-time.Hour)},
+		{c.Now().Add(time.Hour), c.Now()},
+	} {
+		o, err := s.Put(key, Meta{Created: tt.created}, nil)
+		require.NoError(t, err)
+		require.Equal(t, tt.want, o.Meta().Created)
+	}
+}

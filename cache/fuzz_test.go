@@ -123,7 +123,8 @@ func FuzzETag(f *testing.F) {
 		rec.Header().Set("Etag", tag)
 		http.ServeContent(rec, req, "", time.Time{}, bytes.NewReader([]byte("x")))
 		want := (rec.Code == status) == weak
-		if field != "" && !strings.ContainsAny(field, "\r\n\v\f\x85\u00a0") {
+		// The oracle trims what Unicode calls space, which is none here.
+		if field != "" && !strings.ContainsFunc(field, func(r rune) bool { return r < ' ' || r > '~' }) {
 			require.Equal(t, want, got, "%q", field)
 		}
 	})
