@@ -33,7 +33,7 @@ const (
 	DefaultMemoryOctets = 128 << 20
 	DefaultDiskOctets   = 4 << 30
 	DefaultObjects      = 1 << 16 // memory tier
-	DefaultDiskObjects  = 1 << 18
+	DefaultDiskObjects  = 1 << 16
 	DefaultMaxObject    = 32 << 20
 	DefaultLiveWindow   = 10 * time.Second
 	DefaultDiskRetry    = 10 * time.Second
@@ -48,7 +48,8 @@ type Config struct {
 	// DefaultObjects. Octets count what the objects' pages occupy.
 	Memory Limit
 	// Disk bounds the disk tier. Zero fields: DefaultDiskOctets and
-	// DefaultDiskObjects. Octets count whole files, sealed.
+	// DefaultDiskObjects. Octets count whole files, sealed. The index takes
+	// about 700 octets of RAM per object, and its header.
 	Disk Limit
 	// MaxObject is the greatest length of an object in octets. Zero:
 	// DefaultMaxObject.

@@ -97,7 +97,7 @@ func TestDiskSurvivesRestart(t *testing.T) {
 		i, _ := strconv.Atoi(strings.TrimPrefix(name, "seg-"))
 		require.Equal(t, Meta{
 			ContentType: "video/mp4", CacheControl: "max-age=3", Generation: uint64(i + 1), Pinned: i%2 == 0,
-			Created: newClock().Now().Add(time.Duration(i) * time.Second).Local(), Header: map[string]string{"seal": name},
+			Created: newClock().Now().Add(time.Duration(i) * time.Second), Header: map[string]string{"seal": name},
 		}, o.Meta())
 		n, final, err := o.Size()
 		require.NoError(t, err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 
 	"github.com/treedn/treedn/cache/chunked"
 )
@@ -114,8 +113,7 @@ func (of *openFile) failed(err error) error {
 		}
 	}
 	if forged {
-		s.log(slog.LevelWarn, "cache: file is not authentic, dropped",
-			"service", o.key.Service, "file", of.file.name.String())
+		s.warnForged()
 	}
 	return fmt.Errorf("%w: %w", ErrEvicted, err)
 }
@@ -146,11 +144,11 @@ func (s *Store) place(o *Object, f *diskFile) {
 	o.svc.disk.add(f.size, 1)
 }
 
-// makeDiskRoom evicts from disk until octets more fit into the limits, and at
-// least free octets in any case. It tells whether there is room.
-func (s *Store) makeDiskRoom(svc *service, octets, free int64) bool {
+// makeDiskRoom evicts from disk until octets and objects more fit into the
+// limits, and at least free octets in any case. It tells whether there is room.
+func (s *Store) makeDiskRoom(svc *service, octets int64, objects int, free int64) bool {
 	none := func(*Object) bool { return false }
-	for svc.cfg.Disk.exceeded(svc.disk, octets, 1) {
+	for svc.cfg.Disk.exceeded(svc.disk, octets, objects) {
 		n := svc.files.Victim(none)
 		if n == nil {
 			n = svc.pinnedFiles.Oldest()
@@ -161,7 +159,7 @@ func (s *Store) makeDiskRoom(svc *service, octets, free int64) bool {
 		s.evictDisk(n.Value)
 	}
 	target := max(0, s.disk.octets-free)
-	for s.cfg.Disk.exceeded(s.disk, octets, 1) || s.disk.octets > target {
+	for s.cfg.Disk.exceeded(s.disk, octets, objects) || s.disk.octets > target {
 		if n := len(s.foreign); n > 0 {
 			s.forget(n - 1)
 			continue

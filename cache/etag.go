@@ -41,15 +41,29 @@ func matchETag(fields []string, etag string, weak bool) bool {
 			if !strings.HasPrefix(f, `"`) {
 				break
 			}
-			end := strings.IndexByte(f[1:], '"')
-			if end < 0 {
+			n := tagLen(f)
+			if n == 0 {
 				break
 			}
-			if f[:end+2] == etag && (weak || !isWeak) {
+			if f[:n] == etag && (weak || !isWeak) {
 				return true
 			}
-			f = f[end+2:]
+			f = f[n:]
 		}
 	}
 	return false
+}
+
+// tagLen returns the length of the opaque tag, quotes included, at the
+// beginning of s, or 0 (section 8.8.3).
+func tagLen(s string) int {
+	for i := 1; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"':
+			return i + 1
+		case c < 0x21 || c == 0x7f:
+			return 0
+		}
+	}
+	return 0
 }

@@ -13,7 +13,7 @@ const (
 	// MaxName is the longest object name in octets.
 	MaxName = 2048
 	// MaxHeader bounds keys and values of Meta.Header together, in octets.
-	MaxHeader = 16 << 10
+	MaxHeader = 4 << 10
 
 	maxMetaField = 512
 )
@@ -48,8 +48,8 @@ type Meta struct {
 	Generation uint64
 	// CacheControl replaces the default of ServeOptions. Empty: default.
 	CacheControl string
-	// Created is when the object came into being at this node, the start of
-	// its Age. Zero: the time of Create or Put.
+	// Created is when the object came into being, the start of its Age and
+	// retention. Zero, or in the future: the time of Create or Put.
 	Created time.Time
 	// Length is the length in octets if it is known before the end. A growing
 	// object of known length is served with Content-Length and Range like a
@@ -59,7 +59,8 @@ type Meta struct {
 	Pinned bool
 	// Header keeps a few small values with the object for its users, such as
 	// the datagrams that seal it. It is not sent to HTTP clients. Values may
-	// be binary. At most MaxHeader octets.
+	// be binary. At most MaxHeader octets, which stay in RAM and do not count
+	// towards the memory tier's limit.
 	Header map[string]string
 }
 

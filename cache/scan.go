@@ -3,7 +3,6 @@ package cache
 import (
 	"errors"
 	"io/fs"
-	"log/slog"
 	"path"
 	"slices"
 )
@@ -51,7 +50,7 @@ func (s *Store) openDisk() error {
 	s.adopt(found)
 	for _, svc := range s.services {
 		s.sweep(svc)
-		s.makeDiskRoom(svc, 0, 0)
+		s.makeDiskRoom(svc, 0, 0, 0)
 	}
 	s.wg.Go(s.spillLoop)
 	return nil
@@ -91,11 +90,13 @@ func (s *Store) reject(n fileName, err error) {
 	var unreadable *fs.PathError
 	if errors.As(err, &unreadable) {
 		s.count.diskErrors.Add(1)
-	} else {
-		s.count.authFail.Add(1)
+		return // perhaps it can be read another time
 	}
-	s.cfg.Logger.Log(s.ctx, slog.LevelWarn, "cache: file dropped", "file", n.String(), "error", err)
+	s.count.authFail.Add(1)
 	_ = s.cfg.files.Remove(n.path())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.warnForged()
 }
 
 // eachFile calls f for each name of a file in the tier.
@@ -244,7 +245,7 @@ func (s *Store) reclaim(svc *service) {
 	defer s.mu.Unlock()
 	s.adopt(found)
 	s.sweep(svc)
-	s.makeDiskRoom(svc, 0, 0)
+	s.makeDiskRoom(svc, 0, 0, 0)
 }
 
 func (s *Store) closeDisk() {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -68,8 +69,12 @@ func serveObject(w http.ResponseWriter, r *http.Request, o *Object, opts *ServeO
 		w.WriteHeader(status)
 		return nil
 	}
-	h.Set("Accept-Ranges", "bytes")
 	h.Set("Content-Type", o.contentType())
+	if _, final, _ := o.Size(); final {
+		// What grows is not announced as seekable, though ranges of it are
+		// answered: FFmpeg would first read a seekable input to its end.
+		h.Set("Accept-Ranges", "bytes")
+	}
 	if r.Method == http.MethodHead {
 		_, _, err := o.Size()
 		if err != nil {
@@ -167,20 +172,24 @@ func (a *answer) run(specs []byterange.Spec) error {
 // await waits for the first octet that the answer needs, so that what dies
 // before it still gets a proper status. It returns the ranges that count.
 //
-// While the length is unknown, neither a suffix nor the field "bytes=0-" can
-// be answered with 206: the one has no place yet, and the other, which FFmpeg
-// and browsers send by habit, means the whole object, that they would take for
-// ended at today's last octet. Both are ignored, as section 14.2 allows.
+// Of a growing object, "bytes=0-", which FFmpeg and browsers send by habit, is
+// answered with the whole: with 206 and no length they would take it for ended
+// at today's last octet, and with a length for seekable. A suffix has no place
+// before the length is known. Both are ignored, as section 14.2 allows.
 func (a *answer) await(specs []byterange.Spec) ([]byterange.Spec, error) {
+	if _, final, _ := a.rd.size(); !final && slices.ContainsFunc(specs, func(s byterange.Spec) bool {
+		return s == byterange.Spec{First: 0, Last: -1} || (s.First < 0 && a.rd.total() < 0)
+	}) {
+		specs = nil
+	}
 	first := int64(0)
 	if len(specs) > 0 {
 		first = math.MaxInt64
 		for _, s := range specs {
-			first = min(first, max(0, s.First))
-			if a.rd.total() < 0 && (s.First < 0 || (s.First == 0 && s.Last < 0)) {
-				specs, first = nil, 0
-				break
+			if s.First < 0 {
+				s.First = max(0, a.rd.total()-s.Last)
 			}
+			first = min(first, s.First)
 		}
 	}
 	if total := a.rd.total(); total >= 0 && first >= total {

@@ -116,13 +116,13 @@ func (s *Store) spillOne(o *Object) {
 	s.mu.Lock()
 	switch {
 	case err != nil:
-	case !s.makeDiskRoom(o.svc, f.size, 0):
+	case !s.makeDiskRoom(o.svc, f.size, 1, 0):
 		s.count.unspilled.Add(1)
 		s.spilled(o)
 		return
 	default:
 		err = s.tryWrite(f, record, b)
-		if diskFull(err) && s.makeDiskRoom(o.svc, f.size, max(4*f.size, s.disk.octets/64)) {
+		if diskFull(err) && s.makeDiskRoom(o.svc, f.size, 1, max(4*f.size, s.disk.octets/64)) {
 			// The disk holds less than the limit allows: the tier lives with
 			// what there is.
 			err = s.tryWrite(f, record, b)
@@ -140,6 +140,9 @@ func (s *Store) spillOne(o *Object) {
 		s.place(o, f)
 	} else {
 		s.spill.remove(f.name)
+		if o.current {
+			s.enqueue(o) // its key was taken away meanwhile
+		}
 	}
 	s.diskRecovered()
 }
@@ -203,6 +206,17 @@ func (s *Store) warnSmall(err error) {
 		s.log(slog.LevelWarn, "cache: disk is full before the disk tier's limit is reached",
 			"dir", s.cfg.Dir, "octets", s.disk.octets, "limit", s.cfg.Disk.Octets)
 	}
+}
+
+// warnForged says that files were not authentic, once a minute at most: a disk
+// that rots has many.
+func (s *Store) warnForged() {
+	now := s.cfg.Now()
+	if !s.forgedSaid.IsZero() && now.Sub(s.forgedSaid) < time.Minute {
+		return
+	}
+	s.forgedSaid = now
+	s.log(slog.LevelWarn, "cache: files are not authentic, dropped", "dir", s.cfg.Dir, "since start", s.count.authFail.Load())
 }
 
 // log logs without the lock, which the caller holds.

@@ -3,12 +3,9 @@ package cache
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"sync"
 	"time"
-
-	"github.com/treedn/treedn/cache/internal/sieve"
 )
 
 // Store keeps objects in a memory tier and, if configured, a sealed disk tier.
@@ -32,32 +29,11 @@ type Store struct {
 	lastGen  uint64 // last generation that the store assigned
 	closed   bool
 
-	foreign []foreignFile
+	foreign    []foreignFile
+	forgedSaid time.Time // when files that are not authentic were reported
 
 	spill spiller
 	lock  io.Closer // of the disk tier's directory
-}
-
-// service is what the store holds of one service; guarded by Store.mu.
-type service struct {
-	name    string
-	cfg     ServiceConfig
-	keys    []*epoch
-	objects map[string]*Object
-	mem     usage
-	disk    usage
-
-	// The evictable objects in memory, each in one queue: those that can go,
-	// those on their way to the disk, those that go last.
-	clean, dirty, pinned sieve.Queue[*Object]
-	// The same on disk.
-	files, pinnedFiles sieve.Queue[*Object]
-}
-
-// watch is closed when a new object appears under its key.
-type watch struct {
-	ch      chan struct{}
-	waiters int
 }
 
 // Create makes an object that grows, visible at once. It replaces an object of
@@ -124,8 +100,11 @@ func (m *Meta) check(key Key) error {
 
 func (s *Store) newObject(key Key, meta Meta) *Object {
 	o := &Object{key: key, meta: meta, store: s}
-	if meta.Created.IsZero() {
-		o.meta.Created = s.cfg.Now()
+	o.meta.Created = s.cfg.Now()
+	if age := meta.Created.Sub(o.meta.Created); age < 0 && !meta.Created.IsZero() {
+		// The same time, on the monotonic clock: a step of the wall clock must
+		// not age objects.
+		o.meta.Created = o.meta.Created.Add(age)
 	}
 	o.meta.Header = nil
 	o.header.Store(&meta.Header)
@@ -141,6 +120,10 @@ func (s *Store) admit(o *Object, from *flight) error {
 	}
 	o.svc = s.service(o.key.Service)
 	cur := o.svc.objects[o.key.Name]
+	if cur != nil && s.gone(cur, s.cfg.Now()) {
+		s.drop(cur)
+		cur = nil
+	}
 	if o.meta.Generation == 0 {
 		s.lastGen = max(s.lastGen+1, uint64(max(0, s.cfg.Now().UnixMicro())))
 		if cur != nil {
@@ -202,16 +185,6 @@ func (s *Store) settle(o *Object, length int64) {
 	}
 	o.svc.memQueue(o, s.enqueue(o)).Push(&o.inMem)
 	s.sweep(o.svc)
-}
-
-func (svc *service) memQueue(o *Object, dirty bool) *sieve.Queue[*Object] {
-	switch {
-	case o.meta.Pinned:
-		return &svc.pinned
-	case dirty:
-		return &svc.dirty
-	}
-	return &svc.clean
 }
 
 // charge accounts for octets that o is about to take.
@@ -306,54 +279,26 @@ func (s *Store) lookup(key Key, now time.Time) *Object {
 		return nil
 	}
 	o := svc.objects[key.Name]
-	if o == nil || s.expired(o, now) {
+	if o == nil || s.gone(o, now) {
 		return nil
-	}
-	if b := o.body.Load(); b != nil {
-		// Between the end of an aborted body and its removal there is a gap.
-		if _, st, _ := b.status(); st == aborted {
-			return nil
-		}
 	}
 	o.inMem.Hit()
 	o.inDisk.Hit()
 	return o
 }
 
-// Await blocks until there is an object of key whose generation is greater
-// than after, or ctx is done. It starts nothing: see Fetch for that.
-func (s *Store) Await(ctx context.Context, key Key, after uint64) (*Object, error) {
-	for {
-		s.mu.Lock()
-		if s.closed {
-			s.mu.Unlock()
-			return nil, ErrClosed
-		}
-		if o := s.lookup(key, s.cfg.Now()); o != nil && o.meta.Generation > after {
-			s.mu.Unlock()
-			return o, nil
-		}
-		w := s.watches[key]
-		if w == nil {
-			w = &watch{ch: make(chan struct{})}
-			s.watches[key] = w
-		}
-		w.waiters++
-		s.mu.Unlock()
-		select {
-		case <-w.ch:
-		case <-ctx.Done():
-		case <-s.ctx.Done():
-		}
-		s.mu.Lock()
-		if w.waiters--; w.waiters == 0 && s.watches[key] == w {
-			delete(s.watches, key)
-		}
-		s.mu.Unlock()
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
+// gone tells whether o, which is in the index, is to be treated as if it were
+// not: it expired, or it was aborted a moment ago.
+func (s *Store) gone(o *Object, now time.Time) bool {
+	if s.expired(o, now) {
+		return true
 	}
+	b := o.body.Load()
+	if b == nil {
+		return false
+	}
+	_, st, _ := b.status()
+	return st == aborted
 }
 
 // Remove drops the object of key and tells whether there was one. Those who
@@ -367,83 +312,6 @@ func (s *Store) Remove(key Key) bool {
 	}
 	s.drop(svc.objects[key.Name])
 	return true
-}
-
-// List returns the objects of a service, in no order.
-func (s *Store) List(service string) []*Object {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	svc := s.services[service]
-	if svc == nil {
-		return nil
-	}
-	list := make([]*Object, 0, len(svc.objects))
-	for _, o := range svc.objects {
-		list = append(list, o)
-	}
-	return list
-}
-
-// Services returns the identifiers of the services that are configured or
-// hold objects.
-func (s *Store) Services() []string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	names := make([]string, 0, len(s.services))
-	for name := range s.services {
-		names = append(names, name)
-	}
-	return names
-}
-
-func (s *Store) service(name string) *service {
-	svc := s.services[name]
-	if svc == nil {
-		svc = &service{name: name, objects: make(map[string]*Object)}
-		s.services[name] = svc
-	}
-	return svc
-}
-
-// SetService configures a service while the store runs: limits and retention
-// apply at once, objects sealed in epochs that are no longer listed are
-// dropped from the disk.
-func (s *Store) SetService(name string, sc ServiceConfig) error {
-	if err := validateService(name, sc); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return ErrClosed
-	}
-	svc := s.service(name)
-	svc.cfg = sc
-	if err := s.setKeys(svc); err != nil {
-		return fmt.Errorf("cache: service %q: %w", name, err)
-	}
-	if s.spill.running && len(s.foreign) > 0 {
-		s.spill.jobs = append(s.spill.jobs, func() { s.reclaim(svc) })
-		s.spill.work.Signal()
-	}
-	s.sweep(svc)
-	s.makeRoom(svc, 0, 0)
-	return nil
-}
-
-// RemoveService drops a service with its objects and keys.
-func (s *Store) RemoveService(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	svc := s.services[name]
-	if svc == nil {
-		return
-	}
-	for _, o := range svc.objects {
-		s.drop(o)
-	}
-	svc.cfg, svc.keys = ServiceConfig{}, nil
-	delete(s.services, name)
 }
 
 // Close aborts what still grows, writes what is complete to the disk tier,

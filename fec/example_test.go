@@ -31,3 +31,15 @@ func ExampleOTI() {
 	// 000000a40000052001000108
 	// 32 0 41984
 }
+
+// Packets that are not cut along symbols: a lost one spoils all symbols that it
+// has a part in.
+func ExampleLoss_RepairWeighted() {
+	costs := make([]int, 60)
+	for i := range costs {
+		costs[i] = 1 + i%2 // every other packet straddles two symbols
+	}
+	l := fec.Loss{Random: 0.10}
+	fmt.Println(l.Repair(60), l.RepairWeighted(costs, 1))
+	// Output: 24 36
+}

@@ -19,6 +19,15 @@ type objects struct {
 			Hex   string
 		}
 	}
+	SubBlocks []struct {
+		K, T    int
+		N       uint16
+		Al      uint8
+		Seed    uint64
+		Symbol0 string
+		Symbol1 string
+		Repair  map[uint32]string
+	} `json:"sub_blocks"`
 	Partition []struct {
 		I, J   uint64
 		Result [4]uint64 `json:"IL_IS_JL_JS"`

@@ -175,7 +175,7 @@ func (s *Sender) buildSignalling(now time.Time) {
 func (s *Sender) stsid() ([]byte, error) {
 	rs := sls.RS{Source: s.cfg.Session.Source, Destination: s.cfg.Session.Group, Port: s.cfg.Session.Port}
 	for _, f := range s.flows {
-		if len(f.files) == 0 && !f.fits {
+		if f == s.meta && len(f.files) == 0 {
 			continue // an EFDT that describes nothing is not allowed
 		}
 		rs.LS = append(rs.LS, s.channelOf(f))
@@ -191,10 +191,8 @@ func (s *Sender) channelOf(f *flow) sls.LS {
 	efdt := &fdt.Instance{
 		Expires:          expiresNever,
 		MaxTransportSize: uint32(s.cfg.MaxObject),
+		FileTemplate:     f.track.Stem,
 		Generation:       f.track.Run,
-	}
-	if f.fits {
-		efdt.FileTemplate = f.track.Stem
 	}
 	for _, x := range f.files {
 		file := fdt.File{
@@ -210,7 +208,7 @@ func (s *Sender) channelOf(f *flow) sls.LS {
 	src := &sls.SrcFlow{RealTime: f != s.meta, EFDT: efdt}
 	codepoints := []uint8{cpMedia}
 	if f == s.meta {
-		codepoints = []uint8{cpFile, cpInit}
+		codepoints = []uint8{cpFile, cpInit, cpMedia}
 	} else if f.track.Representation != "" {
 		src.Media = &sls.MediaInfo{ContentType: f.track.Kind.String(), RepID: f.track.Representation}
 	}

@@ -15,7 +15,10 @@ type channel struct {
 
 	hasTemplate bool
 	template    fdt.Template
-	run         uint64 // generation of the template's objects, 0 if not announced
+	stem        string // the template as it was announced
+	run         uint64 // generation of the template's objects
+	announced   bool   // the sender told it
+	track       Track  // Kind and Representation
 	files       map[uint32]fdt.File
 	payloads    map[uint8]payload
 	maxDelta    time.Duration // lifetime of an object after its first packet
@@ -101,7 +104,8 @@ func (ch *channel) format(cp uint8) (uint8, bool) {
 type description struct {
 	kind                               kind
 	name, contentType, contentEncoding string
-	generation                         uint64
+	generation                         uint64 // 0 if there is none yet
+	announced                          bool
 	length                             int64
 }
 
@@ -116,7 +120,7 @@ func (ch *channel) describe(key objectKey) description {
 	if f, ok := ch.files[key.toi]; ok {
 		d := description{
 			kind: kindFile, name: f.ContentLocation, contentType: f.ContentType,
-			contentEncoding: f.ContentEncoding, generation: f.Generation, length: -1,
+			contentEncoding: f.ContentEncoding, generation: f.Generation, announced: f.Generation != 0, length: -1,
 		}
 		if n, ok := f.Length(); ok && n <= maxObject {
 			d.length = int64(n)
@@ -124,7 +128,10 @@ func (ch *channel) describe(key objectKey) description {
 		return d
 	}
 	if ch.hasTemplate {
-		return description{kind: kindMedia, name: ch.template.Expand(uint64(key.toi)), generation: ch.run, length: -1}
+		return description{
+			kind: kindMedia, name: ch.template.Expand(uint64(key.toi)),
+			generation: ch.run, announced: ch.announced, length: -1,
+		}
 	}
 	return description{}
 }
@@ -158,4 +165,13 @@ func (ch *channel) sourceOf(toi uint32) (objectKey, bool) {
 // unused tells that nothing would be lost with the channel.
 func (ch *channel) unused() bool {
 	return !ch.described && len(ch.objects) == 0
+}
+
+func (ch *channel) incomplete() (n int) {
+	for _, o := range ch.objects {
+		if !o.complete {
+			n++
+		}
+	}
+	return n
 }

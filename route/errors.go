@@ -11,7 +11,6 @@ const (
 	RejectHeader                    // no LCT header, or TSI or TOI beyond 32 bits
 	RejectCodepoint                 // declared with a payload ID other than start_offset
 	RejectTooLarge                  // beyond MaxObject or MaxSignalling
-	RejectObjects                   // too many objects at a time
 	RejectMemory                    // beyond MaxMemory
 	RejectRanges                    // too many holes
 	RejectBeyond                    // octets behind the end of the object
@@ -24,7 +23,7 @@ const (
 )
 
 var reasonNames = [reasons]string{
-	"source", "header", "codepoint", "too_large", "objects", "memory", "ranges", "beyond",
+	"source", "header", "codepoint", "too_large", "memory", "ranges", "beyond",
 	"conflict", "length", "repair", "undescribed", "signalling",
 }
 
@@ -50,7 +49,6 @@ var (
 	errHeader      = &RejectError{RejectHeader, "no LCT header of ROUTE"}
 	errCodepoint   = &RejectError{RejectCodepoint, "codepoint with an unknown payload ID"}
 	errTooLarge    = &RejectError{RejectTooLarge, "object is too large"}
-	errObjects     = &RejectError{RejectObjects, "too many objects at a time"}
 	errMemory      = &RejectError{RejectMemory, "octets of all objects exceed the limit"}
 	errRanges      = &RejectError{RejectRanges, "object has too many holes"}
 	errBeyond      = &RejectError{RejectBeyond, "octets behind the end of the object"}
@@ -59,6 +57,8 @@ var (
 	errRepair      = &RejectError{RejectRepair, "malformed or contradictory repair packet"}
 	errUndescribed = &RejectError{RejectUndescribed, "object is not described"}
 )
+
+var errEFDT = errors.New("route: EFDT in a channel whose EFDT is in the S-TSID")
 
 // ErrReleased is returned for an object that was released, or lost.
 var ErrReleased = errors.New("route: object was released")

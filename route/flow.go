@@ -1,6 +1,7 @@
 package route
 
 import (
+	"math"
 	"reflect"
 	"slices"
 	"time"
@@ -8,21 +9,18 @@ import (
 	"github.com/treedn/treedn/flute/fdt"
 )
 
-// highTOI is where the TOIs of File entries begin in a track's channel. The
-// template's numbers stay below it.
-const highTOI = 1 << 31
-
 // A flow is one LCT channel of the Sender: the metadata channel with a File
-// entry for each object, or the channel of one run of a media track.
+// entry for each object, or the channel of one run of a media track, whose
+// template names all of its objects. A track's channel has no File entries: to
+// a receiver that missed the newest S-TSID their TOIs would look like the
+// template's, and it would give the object a wrong name.
 type flow struct {
 	tsi     uint32
 	track   Track
-	tmpl    fdt.Template
-	fits    bool // the Stem is a legal template
 	rev     uint64
-	files   []*file
-	nextTOI uint32 // of the next File entry
-	numbers numbers
+	files   []*file         // of the metadata channel
+	nextTOI uint32          // likewise
+	numbers numbers         // of a track
 	queue   []*Transmission // with packets to come, oldest first
 	open    int             // transmissions that have not ended
 	idle    time.Time       // since when there has been nothing to send
@@ -60,11 +58,9 @@ type numbers struct {
 	late    uint64 // bit i: highest-i was used
 }
 
-// use marks n and tells whether it was new.
+// use marks n, which is not 0, and tells whether it was new.
 func (u *numbers) use(n uint32) bool {
 	switch d := int64(n) - int64(u.highest); {
-	case n == 0 || n >= highTOI:
-		return false
 	case u.highest == 0 || d >= 64:
 		u.highest, u.late = n, 1
 	case d > 0:
@@ -77,18 +73,30 @@ func (u *numbers) use(n uint32) bool {
 	return true
 }
 
-// place gives an object its TOI: the number if the template yields the name,
-// else the next one for File entries.
-func (f *flow) place(out *Outgoing) (toi uint32, templated bool) {
-	if f.fits {
-		n, ok := f.tmpl.Match(out.Name)
-		if ok && n == uint64(out.Track.Number) && f.numbers.use(out.Track.Number) {
-			return out.Track.Number, true
+// templated tells whether a track's template names the object. TOI 0 is that of
+// an EFDT, and 2^32-1 is what receivers take for an initialization segment.
+func (o *Outgoing) templated() bool {
+	if o.Track.Number == 0 || o.Track.Number == math.MaxUint32 {
+		return false
+	}
+	t, err := fdt.ParseTemplate(o.Track.Stem)
+	if err != nil {
+		return false
+	}
+	n, ok := t.Match(o.Name)
+	return ok && n == uint64(o.Track.Number)
+}
+
+// place finds the channel and the TOI of an object.
+func (s *Sender) place(out *Outgoing) (f *flow, toi uint32, templated bool) {
+	if out.templated() {
+		if f := s.trackFlow(out.Track); f.numbers.use(out.Track.Number) {
+			return f, out.Track.Number, true
 		}
 	}
-	toi = f.nextTOI
+	f = s.metaFlow()
 	f.nextTOI++
-	return toi, false
+	return f, f.nextTOI, false
 }
 
 // pendingIn returns the oldest transmission of the flow with a packet to send.
@@ -111,7 +119,6 @@ func (f *flow) removeFile(x *file) {
 func (s *Sender) metaFlow() *flow {
 	if s.meta == nil {
 		s.meta = s.newFlow(Track{})
-		s.meta.nextTOI = 1
 	}
 	return s.meta
 }
@@ -128,11 +135,7 @@ func (s *Sender) trackFlow(track Track) *flow {
 			f.gone = f.gone || f.track.Run < track.Run
 		}
 	}
-	f := s.newFlow(track)
-	f.nextTOI = highTOI
-	tmpl, err := fdt.ParseTemplate(track.Stem)
-	f.tmpl, f.fits = tmpl, err == nil
-	return f
+	return s.newFlow(track)
 }
 
 func (s *Sender) newFlow(track Track) *flow {
@@ -149,8 +152,7 @@ func (s *Sender) retire(now time.Time) {
 		f := s.flows[i]
 		for j := 0; j < len(f.files); j++ {
 			if x := f.files[j]; !x.expires.IsZero() && !now.Before(x.expires) {
-				f.removeFile(x)
-				s.changed(now)
+				s.dropFile(now, x)
 				j--
 			}
 		}

@@ -20,11 +20,9 @@ func (r *Receiver) open(now time.Time, key objectKey, cp uint8) (*Object, error)
 	if !ok {
 		return nil, errCodepoint
 	}
-	if err := r.makeRoom(now, ch); err != nil {
-		return nil, err
-	}
+	r.makeRoom(now, ch)
 	o := &Object{
-		r: r, ch: ch, key: key, format: format, length: -1,
+		r: r, ch: ch, key: key, cp: cp, format: format, length: -1,
 		started: now, lastNew: now, lastPkt: now, mapped: true,
 	}
 	r.objects[key] = o
@@ -35,10 +33,10 @@ func (r *Receiver) open(now time.Time, key objectKey, cp uint8) (*Object, error)
 	return o, nil
 }
 
-// makeRoom sees to it that a channel may have one more object. Of objects that
-// got no second packet the oldest goes: a flood of forged TOIs must not shut
-// out the true ones, which get their packets within milliseconds.
-func (r *Receiver) makeRoom(now time.Time, ch *channel) error {
+// makeRoom sees to it that a channel may have one more object. The object with
+// the fewest octets goes: a flood of forged TOIs must not shut out the true
+// ones, which get their packets within milliseconds.
+func (r *Receiver) makeRoom(now time.Time, ch *channel) {
 	n := 0
 	var victim *Object
 	for _, o := range ch.objects {
@@ -46,34 +44,15 @@ func (r *Receiver) makeRoom(now time.Time, ch *channel) error {
 			continue
 		}
 		n++
-		if o.packets <= 1 && (victim == nil || o.started.Before(victim.started)) {
+		if victim == nil || o.held.Total() < victim.held.Total() ||
+			o.held.Total() == victim.held.Total() && o.started.Before(victim.started) {
 			victim = o
 		}
 	}
-	if n < r.cfg.MaxObjects {
-		return nil
+	if n >= r.cfg.MaxObjects {
+		r.stats.Evicted++
+		r.lose(now, victim)
 	}
-	if victim == nil {
-		return errObjects
-	}
-	r.lose(now, victim)
-	return nil
-}
-
-// evictUndescribed frees the memory of the oldest object without description
-// other than the given one, and tells whether there was one.
-func (r *Receiver) evictUndescribed(except *Object) bool {
-	var victim *Object
-	for _, o := range r.active {
-		if o != except && o.kind == kindUndescribed && o.data.Held() > 0 && (victim == nil || o.started.Before(victim.started)) {
-			victim = o
-		}
-	}
-	if victim == nil {
-		return false
-	}
-	r.lose(victim.lastPkt, victim)
-	return true
 }
 
 // describe gives an object its name, if the signalling has one, and reports
@@ -86,10 +65,12 @@ func (r *Receiver) describe(now time.Time, o *Object) {
 	r.undescribed -= o.data.Held()
 	o.kind = d.kind
 	o.name, o.contentType, o.contentEncoding = d.name, d.contentType, d.contentEncoding
-	o.generation, o.announced = d.generation, d.generation != 0
-	if !o.announced && o.visible() {
-		r.lastGen = max(r.lastGen+1, uint64(o.started.UnixMicro()))
-		o.generation = r.lastGen
+	o.generation, o.announced = d.generation, d.announced
+	if o.generation == 0 && o.visible() {
+		o.generation = r.newGeneration(now)
+	}
+	if d.kind == kindMedia {
+		o.stem = o.ch.stem
 	}
 	if d.length >= 0 {
 		_ = o.setLength(d.length, true)
@@ -101,6 +82,21 @@ func (r *Receiver) describe(now time.Time, o *Object) {
 	r.events.push(Event{Kind: Started, Object: o})
 	if o.kind == kindMedia {
 		r.succeed(now, o)
+	}
+}
+
+// newGeneration numbers what the sender does not.
+func (r *Receiver) newGeneration(now time.Time) uint64 {
+	r.lastGen = max(r.lastGen+1, uint64(now.UnixMicro()))
+	return r.lastGen
+}
+
+// restarted begins a new run of a track whose sender announces none and uses a
+// TOI of the given run again.
+func (r *Receiver) restarted(now time.Time, ch *channel, run uint64) {
+	if ch != nil && ch.hasTemplate && !ch.announced && ch.run == run {
+		ch.run = r.newGeneration(now)
+		ch.highest = 0
 	}
 }
 
@@ -126,6 +122,9 @@ func (r *Receiver) succeed(now time.Time, o *Object) {
 		key := objectKey{o.key.tsi, first}
 		if r.objects[key] != nil || r.records.m[key] != nil {
 			continue
+		}
+		if ch.incomplete() >= r.cfg.MaxObjects {
+			return // a suspicion is not worth an object that was seen
 		}
 		if p, err := r.open(now, key, cpMedia); err == nil {
 			p.endedAt = now
@@ -169,13 +168,16 @@ func (r *Receiver) lose(now time.Time, o *Object) {
 		r.stats.Rejected[RejectUndescribed] += uint64(o.packets)
 		r.stats.RejectedBytes += uint64(o.held.Total())
 	}
-	r.retire(now, o, true, nil)
+	r.retire(now, o, lost, nil)
 }
 
 // retire frees an object and leaves a record of it.
-func (r *Receiver) retire(now time.Time, o *Object, lost bool, body []byte) {
-	rec := &record{kind: o.kind, name: o.name, generation: o.generation, length: o.length, lost: lost, announced: o.announced, body: body, seen: now}
-	if !lost && body == nil {
+func (r *Receiver) retire(now time.Time, o *Object, how fate, body []byte) {
+	rec := &record{
+		kind: o.kind, name: o.name, generation: o.generation, announced: o.announced,
+		length: o.length, fate: how, body: body, seen: now,
+	}
+	if how == delivered && body == nil {
 		if o.kind == kindFile && o.length <= maxRecordBody {
 			rec.body = make([]byte, o.length)
 			o.data.ReadAt(rec.body, 0)
@@ -201,7 +203,7 @@ func (r *Receiver) retire(now time.Time, o *Object, lost bool, body []byte) {
 	}
 	// A file that was lost comes again with the next turn of the carousel,
 	// and one without description may get one.
-	if mapped && (!lost || o.kind == kindMedia) {
+	if mapped && (how != lost || o.kind == kindMedia) {
 		r.records.add(o.key, rec)
 	}
 }

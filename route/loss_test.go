@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
 	"github.com/treedn/treedn/route/sls"
 )
 
@@ -89,13 +90,16 @@ func (l *live) unicast() {
 			q := queue[0]
 			queue = queue[1:]
 			b := l.want[q.o.Name()]
+			total := int64(-1)
+			if _, ended := l.ends[q.o.Name()]; ended {
+				total = int64(len(b))
+			}
 			for _, m := range q.m {
-				if m.End < 0 {
+				if m.End < 0 || m.End > int64(len(b)) {
 					m.End = int64(len(b))
 				}
-				if m.Start < int64(len(b)) {
-					_ = l.rcv.Supply(l.now, q.o, m.Start, b[m.Start:m.End], int64(len(b)))
-				}
+				m.Start = min(m.Start, m.End)
+				_ = l.rcv.Supply(l.now, q.o, m.Start, b[m.Start:m.End], total)
 			}
 			l.poll()
 		}

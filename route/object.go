@@ -7,6 +7,7 @@ import (
 
 	"github.com/treedn/treedn/route/internal/ranges"
 	"github.com/treedn/treedn/route/internal/slab"
+	"github.com/treedn/treedn/route/sls"
 )
 
 // Range is the half-open interval [Start, End) of octets of an object. An End
@@ -41,7 +42,8 @@ type Object struct {
 	kind kind
 
 	name, contentType, contentEncoding string
-	format                             uint8
+	stem                               string // the template
+	cp, format                         uint8
 	generation                         uint64
 	announced                          bool // the sender gave the generation
 	late                               bool // joined in its middle
@@ -88,9 +90,10 @@ func (o *Object) TOI() uint32 { return o.key.toi }
 // Name is the Content-Location, a hostile string.
 func (o *Object) Name() string { return o.name }
 
-// Generation orders the objects of one name. If the sender announces none it
-// is the time of the first packet in microseconds, or one more than that of
-// the object before.
+// Generation orders the objects of one name. If the sender announces none, the
+// receiver counts: from the time in microseconds, one generation for each file,
+// and one for each run of a track. A run ends when a TOI comes again with other
+// octets.
 func (o *Object) Generation() uint64 { return o.generation }
 
 // ContentType and ContentEncoding are those of the File entry, empty for
@@ -108,6 +111,23 @@ func (o *Object) Templated() bool { return o.kind == kindMedia }
 // Format is the delivery object format (formatId): 1 File Mode, 2 Entity Mode,
 // 3 unsigned package, 4 signed package.
 func (o *Object) Format() uint8 { return o.format }
+
+// Track is what Outgoing.Track was for an object that a template names, and
+// the zero value for others.
+func (o *Object) Track() Track {
+	if o.kind != kindMedia {
+		return Track{}
+	}
+	t := o.ch.track
+	t.Stem, t.Number, t.Run = o.stem, o.key.toi, o.generation
+	return t
+}
+
+// Init tells that the codepoint is one of initialization segments, which are
+// sent again and again.
+func (o *Object) Init() bool {
+	return o.cp >= sls.CPInitNew && o.cp <= sls.CPInitRedundant
+}
 
 // Length is the length of the object in octets, -1 while it is unknown.
 func (o *Object) Length() int64 { return o.length }
@@ -250,7 +270,7 @@ func (o *Object) write(off int64, p []byte) error {
 	}
 	before := o.data.Held()
 	for !o.data.WriteAt(&o.r.pool, p, off) {
-		if !o.r.evictUndescribed(o) {
+		if !o.r.evict(o) {
 			return errMemory
 		}
 	}
@@ -260,6 +280,15 @@ func (o *Object) write(off int64, p []byte) error {
 		}
 	}
 	return nil
+}
+
+// memory is what the object takes of the pool, in octets.
+func (o *Object) memory() int64 {
+	n := o.data.Held()
+	if o.repair != nil {
+		n += o.repair.data.Held()
+	}
+	return n
 }
 
 // equal compares held octets with p.

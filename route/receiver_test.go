@@ -14,6 +14,7 @@ import (
 	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/flute/fdt"
 	"github.com/treedn/treedn/flute/lct"
+	"github.com/treedn/treedn/route/internal/slab"
 	"github.com/treedn/treedn/route/sls"
 )
 
@@ -213,7 +214,7 @@ func TestUndescribedIsBounded(t *testing.T) {
 		}
 	}
 	h.signal(track(70_000)) // the true signalling still gets in
-	h.wait(3 * time.Second)
+	h.wait(6 * time.Second)
 	require.Empty(t, h.r.objects)
 	require.Len(t, h.r.channels, 2)
 	require.Zero(t, h.r.Stats().Memory)
@@ -240,7 +241,10 @@ func TestHostileTOIs(t *testing.T) {
 		h.r.HandleTimeout(h.now)
 		for _, ev := range h.events() {
 			if ev.Kind == Complete && ev.Object.TOI() < 1000 {
-				require.True(t, bytes.Equal(b, ev.Object.Bytes(0)))
+				got := make([]byte, len(b))
+				_, err := ev.Object.ReadAt(got, 0)
+				require.NoError(t, err)
+				require.True(t, bytes.Equal(b, got))
 				h.r.Release(h.now, ev.Object)
 			}
 		}
@@ -685,7 +689,7 @@ func TestReject(t *testing.T) {
 	require.True(t, bytes.Equal(b, got))
 }
 
-const slabSize = 64 << 10
+const slabSize = slab.Size
 
 // repairs makes repair packets of an object.
 func repairs(t testing.TB, tsi, toi uint32, b []byte, y, group, n, block int) (out []pk) {
@@ -804,7 +808,7 @@ func TestForgedRepair(t *testing.T) {
 	require.NotContains(t, kinds(evs), Complete)
 	require.NotEmpty(t, missing(evs))
 	require.Equal(t, uint64(1), h.r.Stats().DecodeErrors)
-	require.Equal(t, int64(slabSize), h.r.Stats().Memory)
+	require.Equal(t, int64(3*slabSize), h.r.Stats().Memory)
 	o := evs[0].Object
 	require.NoError(t, h.r.Supply(h.now, o, 38_000, b[38_000:], int64(len(b))))
 	require.Contains(t, kinds(h.events()), Complete)
@@ -879,7 +883,10 @@ func TestSupplySymbols(t *testing.T) {
 	h.r.RunWork(h.now)
 	evs := h.events()
 	require.Equal(t, Complete, evs[len(evs)-1].Kind)
-	require.Equal(t, b, append(append([]byte(nil), o.Bytes(0)...), o.Bytes(slabSize)...))
+	got := make([]byte, len(b))
+	_, err = o.ReadAt(got, 0)
+	require.NoError(t, err)
+	require.Equal(t, b, got)
 	require.Zero(t, h.r.Stats().ObjectsLost)
 }
 
@@ -966,4 +973,81 @@ func BenchmarkReceiver(b *testing.B) {
 			}
 		})
 	}
+}
+
+// A sender that announces no generations starts again with TOI 1.
+func TestForeignRuns(t *testing.T) {
+	h := newHand(t, ReceiverConfig{})
+	ls := channelLS(10, fdt.Instance{FileTemplate: "v-$TOI%03d$.m4s"})
+	ls.SrcFlow.Media = &sls.MediaInfo{ContentType: "audio", RepID: "a1"}
+	h.signal(ls)
+	send := func(toi uint32, fill byte) *Object {
+		h.ok(pk{tsi: 10, toi: toi, cp: 8, data: bytes.Repeat([]byte{fill}, 200), tol: 200})
+		evs := h.events()
+		if len(evs) == 0 {
+			return nil
+		}
+		require.Equal(t, []EventKind{Started, Complete}, kinds(evs))
+		h.r.Release(h.now, evs[0].Object)
+		return evs[0].Object
+	}
+	a := send(1, 1)
+	require.Equal(t, Track{Stem: "v-$TOI%03d$.m4s", Number: 1, Run: a.Generation(), Kind: Audio, Representation: "a1"}, a.Track())
+	require.False(t, a.Announced())
+	require.False(t, a.Init())
+	h.signal(ls) // nothing new
+	b := send(2, 2)
+	require.Equal(t, a.Generation(), b.Generation())
+	require.Nil(t, send(2, 2))
+	c := send(1, 9)
+	require.Greater(t, c.Generation(), a.Generation())
+	require.Equal(t, c.Generation(), send(2, 8).Generation())
+	require.Equal(t, c.Generation(), send(3, 7).Generation())
+}
+
+func TestTrackOfAnnouncedRun(t *testing.T) {
+	s := newSim(t, SenderConfig{}, ReceiverConfig{})
+	out := media(5, 1234)
+	s.sendWhole(out, randomBytes(1, 5000))
+	s.sendWhole(Outgoing{Name: "init.mp4", Generation: 9, Carousel: true}, randomBytes(2, 500))
+	s.run(100 * time.Millisecond)
+	n := 0
+	for _, ev := range s.events {
+		if ev.Kind != Complete {
+			continue
+		}
+		n++
+		if ev.Object.Templated() {
+			require.Equal(t, out.Track, ev.Object.Track())
+			continue
+		}
+		require.Equal(t, Track{}, ev.Object.Track())
+		require.True(t, ev.Object.Init())
+		require.Equal(t, uint64(9), ev.Object.Generation())
+	}
+	require.Equal(t, 2, n)
+}
+
+// An old initialization segment stays in the carousel until its successor is
+// whole.
+func TestReplacementMayFail(t *testing.T) {
+	s := newSim(t, SenderConfig{}, ReceiverConfig{})
+	old := Outgoing{Name: "init.mp4", Generation: 9, Carousel: true}
+	s.sendWhole(old, []byte("old"))
+	s.run(time.Second)
+	next := old
+	next.Generation++
+	tx, err := s.snd.Begin(s.now, next)
+	require.NoError(t, err)
+	require.NoError(t, tx.Append(s.now, []byte("ne")))
+	tx.Cut()
+	s.run(time.Second)
+	tx.Abort()
+	before := s.snd.Stats().CarouselPackets
+	s.run(3 * time.Second)
+	require.Equal(t, before+3, s.snd.Stats().CarouselPackets)
+	s.sendWhole(next, []byte("new"))
+	s.run(2 * time.Second)
+	require.Equal(t, "new", string(s.got["init.mp4"]))
+	require.Len(t, s.snd.meta.files, 1)
 }

@@ -9,14 +9,23 @@ type record struct {
 	name       string
 	generation uint64
 	length     int64
-	lost       bool
+	fate       fate
 	announced  bool   // its TOI is never reused
 	body       []byte // all octets, of signalling and small files
 	head       [64]byte
 	headLen    int
 	seen       time.Time
-	old        bool // a package of TSI 0 that another one replaced
 }
+
+// fate is how an object ended.
+type fate uint8
+
+const (
+	delivered fate = iota
+	replaced       // a package of TSI 0, by a later one
+	dropped        // released before it was complete
+	lost
+)
 
 // maxRecordBody is the size up to which a record keeps all octets of a file:
 // initialization segments are sent again and again under one TOI, and an
@@ -31,13 +40,18 @@ const stale = 2 * time.Second
 // to a new one that reuses its TOI (GPAC's initialization segments do, and TOI
 // 0 does).
 func (rec *record) repeats(now time.Time, off int64, payload []byte, length int64, known bool) bool {
-	if rec.announced {
-		return true
-	}
-	if rec.lost || rec.old {
+	switch rec.fate {
+	case replaced, dropped:
 		fresh := now.Sub(rec.seen) < stale
 		rec.seen = now
 		return fresh
+	case lost:
+		// Stragglers. An attacker who made it be lost before it was sent
+		// must not have made it deaf: a first packet is always heard.
+		return off > 0 && now.Sub(rec.seen) < stale
+	}
+	if rec.announced {
+		return true
 	}
 	end := off + int64(len(payload))
 	if known && length != rec.length || end > rec.length {
@@ -65,9 +79,9 @@ type records struct {
 const maxBodies = 8 << 20
 
 func (rs *records) add(key objectKey, rec *record) {
-	if rec.kind == kindPackage && !rec.lost {
+	if rec.kind == kindPackage && rec.fate == delivered {
 		if old := rs.pkg; old != nil {
-			old.old = true
+			old.fate = replaced
 			rs.dropBody(old)
 		}
 		rs.pkg = rec

@@ -82,6 +82,15 @@ func (k TrackKind) String() string {
 	return ""
 }
 
+func trackKind(contentType string) TrackKind {
+	for _, k := range []TrackKind{Video, Audio, Text} {
+		if k.String() == contentType {
+			return k
+		}
+	}
+	return Unknown
+}
+
 // A Work is a FEC computation that takes long enough to delay packets. Run it
 // on any goroutine, then give it back to the Sender or Receiver that handed it
 // out. A Work that is never given back leaks the memory of its object.

@@ -59,6 +59,10 @@ func (r *Receiver) handleEFDT(now time.Time, o *Object, body []byte) {
 		return
 	}
 	ch := o.ch
+	if ch.embedded {
+		r.badSignalling(o, errEFDT)
+		return
+	}
 	if !ch.described {
 		// Not a channel of this session yet: hear it again when it is.
 		r.records.remove(o.key)
@@ -171,6 +175,9 @@ func (r *Receiver) applyLS(now time.Time, ls *sls.LS) {
 	}
 	ch.described = true
 	if src := ls.SrcFlow; src != nil {
+		if m := src.Media; m != nil {
+			ch.track = Track{Kind: trackKind(m.ContentType), Representation: m.RepID}
+		}
 		for _, p := range src.Payloads {
 			ch.payloads[p.Codepoint] = payload{format: p.FormatID, id: p.SrcFECPayloadID}
 		}
@@ -200,14 +207,20 @@ func (r *Receiver) applyLS(now time.Time, ls *sls.LS) {
 
 // applyEFDT describes the objects of a channel.
 func (r *Receiver) applyEFDT(now time.Time, ch *channel, in *fdt.Instance) {
-	ch.run = in.Generation
 	ch.maxDelta = time.Duration(in.MaxExpiresDelta) * time.Second
 	ch.until, _ = in.ExpiresAt(now)
 	if in.FileTemplate != "" {
 		t, err := fdt.ParseTemplate(in.FileTemplate)
-		ch.template, ch.hasTemplate = t, err == nil
 		if err != nil {
 			r.cfg.Logger.Warn("file template dropped", "tsi", ch.tsi, "error", err)
+		}
+		same := ch.stem == in.FileTemplate
+		ch.template, ch.hasTemplate, ch.stem = t, err == nil, in.FileTemplate
+		ch.announced = in.Generation != 0
+		if ch.announced {
+			ch.run = in.Generation
+		} else if !same || ch.run == 0 {
+			ch.run = r.newGeneration(now)
 		}
 	}
 	for _, f := range in.Files {

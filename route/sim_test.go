@@ -33,6 +33,10 @@ type sim struct {
 	wire   []flight
 
 	chance *rand.Rand
+	// keep leaves complete objects to onEvent.
+	keep bool
+	// clock is called at every step.
+	clock func()
 
 	started   map[*Object]bool
 	got       map[string][]byte
@@ -74,6 +78,9 @@ func (s *sim) run(d time.Duration) {
 		for _, f := range s.wire {
 			next = sooner(next, f.at)
 		}
+		if s.clock != nil {
+			next = sooner(next, s.now.Add(time.Millisecond))
+		}
 		if next.IsZero() || next.After(end) {
 			s.now = end
 			return
@@ -86,6 +93,9 @@ func (s *sim) run(d time.Duration) {
 }
 
 func (s *sim) step() {
+	if s.clock != nil {
+		s.clock()
+	}
 	s.snd.RunWork(s.now)
 	for {
 		pkt, ok := s.snd.Poll(s.now, nil)
@@ -140,6 +150,9 @@ func (s *sim) poll() {
 		case Progress:
 			s.progress[o.Name()] = s.now
 		case Complete:
+			if s.keep {
+				break
+			}
 			b := make([]byte, o.Length())
 			_, err := o.ReadAt(b, 0)
 			require.NoError(s.t, err)
@@ -154,7 +167,7 @@ func (s *sim) poll() {
 		if s.onEvent != nil {
 			s.onEvent(ev)
 		}
-		if ev.Kind == Complete && !o.released {
+		if ev.Kind == Complete && !o.released && !s.keep {
 			s.rcv.Release(s.now, o)
 		}
 	}

@@ -72,7 +72,7 @@ func (r *Receiver) wakeTime(now time.Time, o *Object) time.Time {
 		return o.started.Add(r.cfg.UndescribedAge)
 	}
 	at := r.lostTime(o)
-	if o.full() { // by a B flag alone
+	if o.full() && !o.closeAt.IsZero() { // by a B flag alone
 		return sooner(at, o.closeAt.Add(r.cfg.GapDelay))
 	}
 	if !o.visible() || o.decoding() {

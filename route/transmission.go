@@ -28,8 +28,8 @@ type Outgoing struct {
 	// file in the metadata channel.
 	Track Track
 	// Carousel repeats the object every CarouselInterval until an object of
-	// the same name replaces it or RemoveFile ends it. For lone files only:
-	// initialization segments.
+	// the same name replaces it or RemoveFile ends it: for initialization
+	// segments. It has no effect on objects that a template names.
 	Carousel bool
 }
 
@@ -39,8 +39,8 @@ type Track struct {
 	// RFC 9223, section 6.3.1 writes it: "chunk-stream0-$TOI%05d$.m4s".
 	Stem string
 	// Number is the TOI, if Stem with this number yields the object's name
-	// and the number is new in this run. Otherwise the object gets a File
-	// entry.
+	// and the number is new in this run. Otherwise the object goes with the
+	// lone files and gets a File entry.
 	Number uint32
 	// Run is the generation of the run. A new one takes a new TSI.
 	Run uint64
@@ -76,6 +76,7 @@ type Transmission struct {
 	coding  bool // a Work reads buf
 	settled bool // no longer counted as waiting
 	endedAt time.Time
+	sentAt  time.Time // when the last source packet left
 }
 
 // TSI and TOI identify the object on the wire.
@@ -193,7 +194,7 @@ func appendHeader(dst []byte, psi, cp uint8, tsi, toi uint32, last bool, length 
 	return dst
 }
 
-// A Lookup tells a repair server what it needs to know about an object.
+// Lookup is what a repair server needs to know about an object.
 type Lookup struct {
 	Name        string
 	Generation  uint64

@@ -194,6 +194,23 @@ func (b *builder) addRest() (need int) {
 	return 0
 }
 
+// addSurplus records the rows that are left, by which the result can be checked.
+func (b *builder) addSurplus() {
+	next := 0 // dense steps are in order of rows
+	for r := range b.rows.len() {
+		if b.peeler.degree[r] == spent {
+			continue
+		}
+		if next < len(b.plan.dense) && b.plan.dense[next].row == uint32(r) {
+			next++
+			continue
+		}
+		at := uint32(len(b.plan.cols))
+		b.plan.cols = append(b.plan.cols, b.rows.row(r)...)
+		b.plan.surplus = append(b.plan.surplus, step{row: uint32(r), begin: at, mid: at, end: uint32(len(b.plan.cols))})
+	}
+}
+
 // hdpcRows returns the HDPC rows in terms of the inactive columns, one octet
 // for each, in rows of width octets.
 func (b *builder) hdpcRows() (m []byte, width int) {

@@ -9,7 +9,7 @@ import (
 const DefaultCacheSize = 4 << 20
 
 // Codec makes encoders and decoders that share one bounded cache of encoding
-// plans. A plan depends on K' alone, so a sender whose blocks repeat a few sizes
+// plans, and the working memory of decoding. A plan depends on K' alone, so a sender whose blocks repeat a few sizes
 // plans each size once. The zero value is ready; a Codec is safe for concurrent
 // use and must not be copied after its first use.
 type Codec struct {
@@ -18,6 +18,8 @@ type Codec struct {
 	// caches nothing. A plan takes about 50 octets per source symbol, and must
 	// not be changed after the first use.
 	CacheSize int
+
+	buffers sync.Pool // of *[]byte, for the intermediate symbols of decoding
 
 	mu    sync.Mutex // guards below
 	plans map[int]*list.Element
@@ -68,4 +70,14 @@ func sourceISIs(p *params) []uint32 {
 		isis[i] = uint32(i)
 	}
 	return isis
+}
+
+// buffer returns a buffer of n octets of any content.
+func (c *Codec) buffer(n int) *[]byte {
+	if b, ok := c.buffers.Get().(*[]byte); ok && cap(*b) >= n {
+		*b = (*b)[:n]
+		return b
+	}
+	b := make([]byte, n)
+	return &b
 }

@@ -142,11 +142,11 @@ func TestSizes(t *testing.T) {
 		require.ErrorIs(t, err, ErrSize)
 	}
 	// A large block costs nothing until symbols arrive.
-	d, err := NewDecoder(MaxK, MaxSymbolSize)
+	d, err := NewDecoder(MaxK, 9000)
 	require.NoError(t, err)
 	require.Equal(t, MaxK, d.Need())
 	require.Equal(t, MaxK, d.K())
-	require.Equal(t, MaxSymbolSize, d.SymbolSize())
+	require.Equal(t, 9000, d.SymbolSize())
 }
 
 func TestAddRefuses(t *testing.T) {
@@ -232,6 +232,44 @@ func TestHeavySymbolsAreBounded(t *testing.T) {
 	pl, need := newPlan(&p, isis)
 	require.Nil(t, pl)
 	require.Equal(t, 1, need)
+}
+
+// With symbols to spare a corrupt one is noticed, wherever it is.
+func TestConsistent(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for _, k := range []int{10, 26, 49, 120, 400} {
+		source := splitmix(uint64(k), k*8)
+		e, err := NewEncoder(source, 8)
+		require.NoError(t, err)
+		for more := range 20 {
+			for _, corrupt := range []bool{false, true} {
+				d, err := NewDecoder(k, 8)
+				require.NoError(t, err)
+				lost := 1 + rng.IntN(k)
+				bad := rng.IntN(k + more)
+				for i := range k + more {
+					esi := uint32(lost + i)
+					s := e.AppendSymbol(nil, esi)
+					if corrupt && i == bad {
+						s[rng.IntN(8)] ^= uint8(1 + rng.IntN(255))
+					}
+					_, err := d.Add(esi, s)
+					require.NoError(t, err)
+				}
+				if !d.Decode() {
+					require.Less(t, more, 2)
+					continue
+				}
+				if more > 4 {
+					require.Equal(t, corrupt, !d.Consistent(), "K = %d, %d more, %d lost, bad %d", k, more, lost, bad)
+				}
+				if !corrupt {
+					require.True(t, d.Consistent())
+					requireSource(t, d, source)
+				}
+			}
+		}
+	}
 }
 
 func TestAddDoesNotAllocatePerSymbol(t *testing.T) {

@@ -33,6 +33,9 @@ func (c *Codec) NewEncoder(source []byte, t int) (*Encoder, error) {
 		return nil, fmt.Errorf("%w: %d octets in symbols of %d", ErrSize, len(source), t)
 	}
 	e := &Encoder{params: lookup(k), k: k, t: t, source: source}
+	if err := e.params.addressable(t); err != nil {
+		return nil, err
+	}
 	values := make([][]byte, e.params.kp)
 	for i := range k {
 		if (i+1)*t <= len(source) {
@@ -65,7 +68,6 @@ func (e *Encoder) AppendSymbol(dst []byte, esi uint32) []byte {
 		clear(symbol[have:])
 		return dst
 	}
-	clear(symbol)
 	e.params.encode(symbol, e.inter, e.params.isi(e.k, esi))
 	return dst
 }

@@ -1,6 +1,10 @@
 package raptorq
 
-import "sort"
+import (
+	"fmt"
+	"math"
+	"sort"
+)
 
 const (
 	// MaxK is the largest number of source symbols in one block
@@ -50,6 +54,15 @@ func lookup(k int) params {
 	for p.p1 = p.p; !prime(p.p1); p.p1++ {
 	}
 	return p
+}
+
+// addressable returns an error when the intermediate symbols do not fit the
+// address space, as happens on 32-bit machines.
+func (p *params) addressable(t int) error {
+	if uint64(p.l)*uint64(t) > math.MaxInt {
+		return fmt.Errorf("%w: K' = %d, T = %d exceed the address space", ErrSize, p.kp, t)
+	}
+	return nil
 }
 
 func prime(n int) bool {

@@ -28,6 +28,10 @@ type plan struct {
 	rest    []uint16
 	byHDPC  []uint8
 	byDense []uint8
+
+	// surplus are the binary rows that nothing was solved by; all their
+	// columns are in the after list, and col means nothing.
+	surplus []step
 }
 
 // step solves column col by row row; rows below S are LDPC rows of value zero.
@@ -70,6 +74,7 @@ func newPlan(p *params, isis []uint32) (pl *plan, need int) {
 	if need := b.addRest(); need > 0 {
 		return nil, need
 	}
+	b.addSurplus()
 	return b.plan, 0
 }
 

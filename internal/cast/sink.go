@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/treedn/treedn/internal/ingest"
-	"github.com/treedn/treedn/internal/manifest"
 	"github.com/treedn/treedn/internal/service"
 	"github.com/treedn/treedn/route"
 )
@@ -31,7 +30,7 @@ func (s sink) Begin(o ingest.Object) (ingest.Writer, error) {
 		m.Kind = service.Media
 		if !o.Track.Template.IsZero() {
 			m.Track = route.Track{
-				Stem: o.Track.Template.String(), Number: o.Track.Number, Run: o.Run, Kind: trackKind(o.Track.Kind),
+				Stem: o.Track.Template.String(), Number: o.Track.Number, Run: o.Run, Kind: service.RouteKind(o.Track.Kind),
 			}
 		}
 	}
@@ -67,15 +66,3 @@ func (w *manifestWriter) Commit() error {
 }
 
 func (w *manifestWriter) Abort(error) {}
-
-func trackKind(k manifest.Kind) route.TrackKind {
-	switch k {
-	case manifest.Video:
-		return route.Video
-	case manifest.Audio:
-		return route.Audio
-	case manifest.Text:
-		return route.Text
-	}
-	return route.Unknown
-}

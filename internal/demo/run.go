@@ -65,7 +65,7 @@ func push(ctx context.Context, t *Tree, o Options, key string) error {
 	if o.FFmpeg {
 		return runFFmpeg(ctx, t.Cast.IngestURL(), key, o.Logger)
 	}
-	cfg := clip.PushConfig{Logger: o.Logger, Header: make(http.Header)}
+	cfg := clip.PushConfig{Logger: o.Logger, Header: http.Header{"User-Agent": {clipAgent}}}
 	if key != "" {
 		cfg.Header.Set("Authorization", "Bearer "+key)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/treedn/treedn/cache"
+	"github.com/treedn/treedn/flute/repair"
 	"github.com/treedn/treedn/internal/service"
 )
 
@@ -45,6 +46,10 @@ func New(c Config) http.Handler {
 			}
 			r = r.WithContext(service.WithVia(r.Context(), via))
 		}
+		if strings.HasPrefix(r.URL.Path, repair.PathPrefix) {
+			cache.ServeError(w, r, noRepair{})
+			return
+		}
 		objects.ServeHTTP(w, r)
 	})
 }
@@ -54,6 +59,12 @@ type loop struct{}
 
 func (loop) Error() string   { return "request loop" }
 func (loop) StatusCode() int { return http.StatusLoopDetected }
+
+// noRepair is the error of a repair request where there is no repair server.
+type noRepair struct{}
+
+func (noRepair) Error() string   { return "no repair server" }
+func (noRepair) StatusCode() int { return http.StatusMethodNotAllowed }
 
 const maxName = 512
 

@@ -69,7 +69,6 @@ type Ingress struct {
 	mu         sync.Mutex // guards below
 	rx         *route.Receiver
 	objects    map[*route.Object]*incoming
-	runs       map[uint32]run // of sources that announce no generation
 	lastPacket time.Time
 	injected   uint64
 	repairs    int
@@ -94,7 +93,6 @@ func New(cfg Config) *Ingress {
 		wake:    make(chan struct{}, 1),
 		rx:      route.NewReceiver(cfg.Receiver),
 		objects: make(map[*route.Object]*incoming),
-		runs:    make(map[uint32]run),
 		begins:  true,
 		works:   make(chan *route.Work, 64),
 	}

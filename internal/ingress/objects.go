@@ -18,12 +18,6 @@ type incoming struct {
 	refused   bool // the service has it already, or has a newer one
 }
 
-// run is the state of a track whose sender announces no generations.
-type run struct {
-	generation uint64
-	highest    uint32
-}
-
 var errLost = errors.New("object is incomplete and too late")
 
 func (in *Ingress) events(now time.Time) {
@@ -122,19 +116,17 @@ func (in *Ingress) begin(now time.Time, o *route.Object, x *incoming) bool {
 	return true
 }
 
-// meta tells what an object is. A lone file shows by its first octets whether it is an init segment.
+// meta tells what an object is. A lone file shows by its first octets whether it is an init segment, whatever codepoint
+// its sender chose.
 func (in *Ingress) meta(o *route.Object) (service.Meta, bool) {
 	m := service.Meta{Name: o.Name(), ContentType: o.ContentType(), Generation: o.Generation(), Length: o.Length()}
 	if o.Templated() {
 		m.Kind = service.Media
-		t, n, ok := manifest.ClassifyTemplate(m.Name)
-		if !ok {
-			return m, true
-		}
-		m.Track = route.Track{Stem: t.String(), Number: n, Run: in.run(o, n)}
-		m.Generation = m.Track.Run
-		if track, ok := in.cfg.Service.Index().TrackOf(m.Name); ok {
-			m.Track.Kind = trackKind(track.Kind)
+		m.Track = o.Track()
+		if m.Track.Kind == route.Unknown {
+			if t, ok := in.cfg.Service.Index().TrackOf(m.Name); ok {
+				m.Track.Kind = service.RouteKind(t.Kind)
+			}
 		}
 		return m, true
 	}
@@ -142,39 +134,10 @@ func (in *Ingress) meta(o *route.Object) (service.Meta, bool) {
 		return m, false
 	}
 	var head [8]byte
-	if n, _ := o.ReadAt(head[:], 0); n == len(head) && string(head[4:]) == "ftyp" {
+	if n, _ := o.ReadAt(head[:], 0); o.Init() || n == len(head) && string(head[4:]) == "ftyp" {
 		m.Kind = service.Init
 	}
 	return m, true
-}
-
-// run returns the run of a track: what the sender announced, or for a sender that announces nothing the generation of
-// the first object since the numbers last fell.
-func (in *Ingress) run(o *route.Object, number uint32) uint64 {
-	if o.Announced() {
-		return o.Generation()
-	}
-	r, ok := in.runs[o.TSI()]
-	if !ok || number+64 < r.highest {
-		r = run{generation: o.Generation()}
-	}
-	r.highest = max(r.highest, number)
-	if ok || len(in.runs) < 256 {
-		in.runs[o.TSI()] = r
-	}
-	return r.generation
-}
-
-func trackKind(k manifest.Kind) route.TrackKind {
-	switch k {
-	case manifest.Video:
-		return route.Video
-	case manifest.Audio:
-		return route.Audio
-	case manifest.Text:
-		return route.Text
-	}
-	return route.Unknown
 }
 
 func (in *Ingress) finish(now time.Time, o *route.Object) {

@@ -94,7 +94,6 @@ type Service struct {
 	manifests map[string]current
 	inits     map[string]current
 	lastBegin time.Time
-	closed    bool
 }
 
 type begun struct {
@@ -353,4 +352,17 @@ func (s *Service) LastBegin() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lastBegin
+}
+
+// RouteKind is the kind of media in the sender's terms.
+func RouteKind(k manifest.Kind) route.TrackKind {
+	switch k {
+	case manifest.Video:
+		return route.Video
+	case manifest.Audio:
+		return route.Audio
+	case manifest.Text:
+		return route.Text
+	}
+	return route.Unknown
 }

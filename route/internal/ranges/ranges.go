@@ -4,7 +4,10 @@
 // of the time and every operation touches its end only.
 package ranges
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // Range is the half-open interval [Start, End).
 type Range struct {
@@ -101,6 +104,33 @@ func (s *Set) Truncate(x int64) {
 	for _, r := range s.r {
 		s.total += r.Len()
 	}
+}
+
+// Remove removes [start, end).
+func (s *Set) Remove(start, end int64) {
+	if start >= end {
+		return
+	}
+	i := s.find(start)
+	j := i
+	var left, right Range
+	for j < len(s.r) && s.r[j].Start < end {
+		s.total -= min(end, s.r[j].End) - max(start, s.r[j].Start)
+		if s.r[j].Start < start {
+			left = Range{s.r[j].Start, start}
+		}
+		if s.r[j].End > end {
+			right = Range{end, s.r[j].End}
+		}
+		j++
+	}
+	var keep []Range
+	for _, r := range []Range{left, right} {
+		if r.Len() > 0 {
+			keep = append(keep, r)
+		}
+	}
+	s.r = slices.Replace(s.r, i, j, keep...)
 }
 
 // Contains tells whether all of [start, end) is in the set. An empty range

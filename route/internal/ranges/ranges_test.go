@@ -62,7 +62,12 @@ func script(t *testing.T, ops []byte) {
 	var m model
 	for len(ops) >= 3 {
 		a, b := int64(min(ops[1], ops[2])), int64(max(ops[1], ops[2]))
-		if ops[0] == 255 {
+		if ops[0] >= 200 && ops[0] < 220 {
+			s.Remove(a, b)
+			for i := a; i < b; i++ {
+				m[i] = false
+			}
+		} else if ops[0] == 255 {
 			s.Truncate(a)
 			for i := a; i < 256; i++ {
 				m[i] = false
@@ -92,6 +97,7 @@ func TestSet(t *testing.T) {
 }
 
 func FuzzSet(f *testing.F) {
+	f.Add([]byte{0, 10, 90, 200, 20, 30, 201, 5, 12, 200, 0, 255})
 	f.Add([]byte{0, 10, 20, 0, 30, 40, 0, 20, 30, 255, 25, 0})
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		script(t, ops[:min(len(ops), 300)])

@@ -3,7 +3,7 @@
 package slab
 
 // Size is the size of one slab in octets.
-const Size = 64 << 10
+const Size = 16 << 10
 
 type slab = [Size]byte
 
@@ -15,7 +15,7 @@ type Pool struct {
 }
 
 // idle bounds the slabs that a pool keeps without use: 4 MiB.
-const idle = 64
+const idle = 256
 
 // NewPool returns a pool of at most limit octets, rounded up to whole slabs.
 func NewPool(limit int64) *Pool {
@@ -127,15 +127,7 @@ func (b *Buffer) Clone() Buffer {
 func (b *Buffer) Truncate(pool *Pool, off int64, detach bool) {
 	first := int((off + Size - 1) / Size)
 	for i := first; i < len(b.slabs); i++ {
-		if s := b.slabs[i]; s != nil {
-			b.held--
-			if detach {
-				pool.used--
-			} else {
-				pool.put(s)
-			}
-		}
-		b.slabs[i] = nil
+		b.Drop(pool, i, detach)
 	}
 	if first < len(b.slabs) {
 		b.slabs = b.slabs[:first]
@@ -144,6 +136,23 @@ func (b *Buffer) Truncate(pool *Pool, off int64, detach bool) {
 		s := *b.slabs[i]
 		b.slabs[i] = &s
 	}
+}
+
+// Slabs is the number of places for slabs, taken or not.
+func (b *Buffer) Slabs() int { return len(b.slabs) }
+
+// Drop gives back slab i, if there is one. See Truncate for detach.
+func (b *Buffer) Drop(pool *Pool, i int, detach bool) {
+	if b.slabs[i] == nil {
+		return
+	}
+	b.held--
+	if detach {
+		pool.used--
+	} else {
+		pool.put(b.slabs[i])
+	}
+	b.slabs[i] = nil
 }
 
 // Release gives back everything.

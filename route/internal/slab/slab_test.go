@@ -22,7 +22,7 @@ func TestBuffer(t *testing.T) {
 	got := make([]byte, len(want))
 	b.ReadAt(got, 0)
 	require.True(t, bytes.Equal(want, got))
-	require.Equal(t, int64(8*Size), b.Held())
+	require.Equal(t, int64((500_000+Size-1)/Size*Size), b.Held())
 	require.Equal(t, b.Held(), pool.Used())
 
 	var joined []byte

@@ -1,0 +1,105 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/treedn/treedn/internal/lossy"
+)
+
+func check(t *testing.T, o Options) *Report {
+	t.Helper()
+	o.Listen = netip.MustParseAddr("127.0.0.1")
+	o.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	o.Print = func(line string) { t.Log(line) }
+	rep, err := Run(t.Context(), o)
+	require.NoError(t, err)
+	return rep
+}
+
+func TestCheckOfALossyTree(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	rep := check(t, Options{Check: 14 * time.Second, Dump: dir, Loss: lossy.Config{Random: 0.2, Seed: 3}})
+	require.True(t, rep.OK, "%+v", rep)
+	require.Len(t, rep.Nodes, 4)
+	lossy := rep.Nodes[3]
+	require.Equal(t, "beacon-2", lossy.Name)
+	require.Zero(t, lossy.Missing+lossy.Different)
+	require.Positive(t, lossy.PacketsLost)
+	require.Positive(t, lossy.FECOctets)
+	require.Zero(t, rep.Nodes[2].PacketsLost, "nothing is lost on the way to the other")
+
+	// What the BEACONs served is what CAST took in, octet by octet.
+	compared := 0
+	for _, node := range []string{"beacon-1", "beacon-2"} {
+		err := filepath.WalkDir(filepath.Join(dir, node), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			name, err := filepath.Rel(filepath.Join(dir, node), path)
+			require.NoError(t, err)
+			served, err := os.ReadFile(path)
+			require.NoError(t, err)
+			taken, err := os.ReadFile(filepath.Join(dir, "cast", name))
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(taken, served), "%s of %s", name, node)
+			compared++
+			return nil
+		})
+		require.NoError(t, err)
+	}
+	require.Equal(t, rep.Nodes[2].Objects+rep.Nodes[3].Objects, compared)
+}
+
+func TestCheckWithoutUnicast(t *testing.T) {
+	t.Parallel()
+	rep := check(t, Options{Check: 14 * time.Second, NoUnicast: true, Loss: lossy.Config{Random: 0.1, Seed: 1}})
+	require.True(t, rep.OK, "%+v", rep)
+	for _, n := range rep.Nodes {
+		require.Zero(t, n.RepairOctets+n.FallbackOctets, n.Name)
+	}
+	require.Positive(t, rep.Nodes[3].FECOctets)
+}
+
+// TestCheckFails makes sure that a check can say no.
+func TestCheckFails(t *testing.T) {
+	t.Parallel()
+	rep := check(t, Options{Check: 12 * time.Second, NoUnicast: true, Loss: lossy.Config{Random: 0.8, Seed: 1}})
+	require.False(t, rep.OK)
+	require.Positive(t, rep.Nodes[3].Missing)
+	require.NotEmpty(t, rep.Problems)
+	require.Zero(t, rep.Nodes[2].Missing, "only the lossy one misses something")
+}
+
+func TestEndsWhenToldTo(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	lines := make(chan string, 32)
+	_, err := Run(ctx, Options{
+		Listen: netip.MustParseAddr("127.0.0.1"), Logger: slog.New(slog.DiscardHandler),
+		Print: func(line string) { lines <- line },
+	})
+	require.NoError(t, err)
+	require.NotEmpty(t, lines)
+}
+
+func TestDumpStaysInItsDirectory(t *testing.T) {
+	dir := t.TempDir()
+	require.Error(t, writeObject(dir, "cast", "../escaped", []byte("x")))
+	require.NoError(t, writeObject(dir, "cast", "v/1.m4s", []byte("x")))
+	_, err := os.Stat(filepath.Join(dir, "cast", "v", "1.m4s"))
+	require.NoError(t, err)
+	_, err = os.Stat(filepath.Join(dir, "escaped"))
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}

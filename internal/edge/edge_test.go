@@ -1,0 +1,65 @@
+package edge
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/treedn/treedn/cache"
+	"github.com/treedn/treedn/internal/service"
+)
+
+func TestHandler(t *testing.T) {
+	store, err := cache.Open(cache.Config{})
+	require.NoError(t, err)
+	defer store.Close()
+	live := service.New(service.Config{Name: "live", Store: store})
+	o, err := live.Begin(service.Meta{Name: "v/1.m4s", Generation: 1, Kind: service.Media})
+	require.NoError(t, err)
+	require.NoError(t, o.Write([]byte("octets"), true))
+	require.NoError(t, o.Commit())
+	// A service that the node no longer carries has left an object behind.
+	_, err = store.Put(cache.Key{Service: "gone", Name: "1.m4s"}, cache.Meta{Generation: 1}, []byte("x"))
+	require.NoError(t, err)
+	h := New(Config{Store: store, Node: "leaf", Services: func(name string) *service.Service {
+		if name == "live" {
+			return live
+		}
+		return nil
+	}})
+	for _, c := range []struct {
+		name, method, path, via string
+		status                  int
+		body                    string
+	}{
+		{"an object", "GET", "/live/v/1.m4s", "", 200, "octets"},
+		{"another node before", "GET", "/live/v/1.m4s", "1.1 other", 200, "octets"},
+		{"this node before", "GET", "/live/v/1.m4s", "1.1 other, 1.1 leaf", 508, ""},
+		{"unknown object", "GET", "/live/v/2.m4s", "", 404, ""},
+		{"unknown service", "GET", "/dead/v/1.m4s", "", 404, ""},
+		{"service that is gone", "GET", "/gone/1.m4s", "", 404, ""},
+		{"no object", "GET", "/live/", "", 404, ""},
+		{"no service", "GET", "/", "", 404, ""},
+		{"path that is not clean", "GET", "/live/v/../v/1.m4s", "", 404, ""},
+		{"double slash", "GET", "/live//v/1.m4s", "", 404, ""},
+		{"push", "PUT", "/live/v/1.m4s", "", 405, ""},
+		{"repair", "GET", "/repair/v1/127.0.0.1/232.1.1.1/6000/1/1", "", 405, ""},
+		{"preflight", "OPTIONS", "/live/v/1.m4s", "", 204, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := httptest.NewRequest(c.method, c.path, nil)
+			if c.via != "" {
+				r.Header.Set("Via", c.via)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			require.Equal(t, c.status, w.Code)
+			require.Equal(t, "*", w.Header().Get("Access-Control-Allow-Origin"))
+			if c.status == http.StatusOK {
+				require.Equal(t, c.body, w.Body.String())
+			}
+		})
+	}
+}

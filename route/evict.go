@@ -1,0 +1,78 @@
+package route
+
+import "github.com/treedn/treedn/route/internal/slab"
+
+// evict frees memory for another object, and tells whether it could: first that
+// of objects without description, then of the one that fills its memory worst.
+// True packets fill what they take within milliseconds; forged ones with far
+// offsets do not, and would keep the true ones out.
+func (r *Receiver) evict(except *Object) bool {
+	if r.evictUndescribed(except) {
+		return true
+	}
+	var victim *Object
+	worst := 0.5
+	for _, o := range r.active {
+		if m := o.memory(); !o.complete && m > 0 {
+			if d := float64(o.held.Total()) / float64(m); d < worst {
+				victim, worst = o, d
+			}
+		}
+	}
+	if victim == nil {
+		return false
+	}
+	r.stats.Evicted++
+	if victim.purge() {
+		return true
+	}
+	if victim == except || worst > 0.25 {
+		return false
+	}
+	r.lose(victim.lastPkt, victim)
+	return true
+}
+
+// evictUndescribed frees the memory of the oldest object without description
+// other than the given one, and tells whether there was one.
+func (r *Receiver) evictUndescribed(except *Object) bool {
+	var victim *Object
+	for _, o := range r.active {
+		if o != except && o.kind == kindUndescribed && o.memory() > 0 && (victim == nil || o.started.Before(victim.started)) {
+			victim = o
+		}
+	}
+	if victim == nil {
+		return false
+	}
+	r.lose(victim.lastPkt, victim)
+	return true
+}
+
+// purge frees the slabs of an object that are almost empty, but for the one
+// that the prefix grows into, and tells whether there were any.
+func (o *Object) purge() (freed bool) {
+	before := o.data.Held()
+	growing := o.held.Prefix() / slab.Size
+	for i := range int64(o.data.Slabs()) {
+		start, end := i*slab.Size, (i+1)*slab.Size
+		if i == growing || o.filled(start, end) >= slab.Size/4 {
+			continue
+		}
+		o.held.Remove(start, end)
+		o.data.Drop(&o.r.pool, int(i), o.busy > 0)
+	}
+	return o.data.Held() < before
+}
+
+// filled is the number of octets held in [start, end).
+func (o *Object) filled(start, end int64) (n int64) {
+	for {
+		h, ok := o.held.Next(start, end)
+		if !ok {
+			return n
+		}
+		n += h.Len()
+		start = h.End
+	}
+}

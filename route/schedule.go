@@ -1,0 +1,179 @@
+package route
+
+import (
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/treedn/treedn/flute/lct"
+)
+
+func (s *Sender) rate() int64 {
+	if s.cfg.Rate > 0 {
+		return s.cfg.Rate
+	}
+	return max(minRate, 4*s.peak.bitrate())
+}
+
+// Poll appends the next packet to dst, if one may leave now. Signalling and
+// source packets go first, then repair packets, those of the oldest object
+// first, then carousel repetitions.
+func (s *Sender) Poll(now time.Time, dst []byte) (pkt []byte, ok bool) {
+	rate := s.rate()
+	if s.bucket.wait(now, rate, s.cfg.Burst) > 0 {
+		return dst, false
+	}
+	n := len(dst)
+	dst, ok = s.appendNext(now, dst)
+	if ok {
+		s.bucket.take(now, len(dst)-n+udpOverhead, rate)
+		s.stats.Packets++
+		s.stats.Octets += uint64(len(dst) - n)
+	}
+	return dst, ok
+}
+
+func (s *Sender) appendNext(now time.Time, dst []byte) ([]byte, bool) {
+	s.expire(now)
+	if dst, ok := s.appendSignalling(now, dst); ok {
+		s.stats.SignallingPackets++
+		return dst, true
+	}
+	if t := s.nextSource(); t != nil {
+		n := len(dst)
+		dst = t.appendSource(dst, t.next)
+		t.next++
+		s.stats.SourcePackets++
+		s.stats.SourceOctets += uint64(len(dst) - n)
+		if t.next == len(t.packets) {
+			t.flow.queue = slices.DeleteFunc(t.flow.queue, func(x *Transmission) bool { return x == t })
+			t.flow.idle, t.sentAt = now, now
+			s.release(t)
+		}
+		return dst, true
+	}
+	n := len(dst)
+	if dst, ok := s.appendRepair(now, dst); ok {
+		s.stats.RepairPackets++
+		s.stats.RepairOctets += uint64(len(dst) - n)
+		return dst, true
+	}
+	if dst, ok := s.appendCarousel(now, dst); ok {
+		s.stats.CarouselPackets++
+		return dst, true
+	}
+	return dst, false
+}
+
+// nextSource takes the channels in turn, so that a large segment of one does
+// not hold up the small ones of another.
+func (s *Sender) nextSource() *Transmission {
+	for range s.flows {
+		s.turn = (s.turn + 1) % len(s.flows)
+		if t := s.flows[s.turn].pendingIn(); t != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+func (s *Sender) appendRepair(now time.Time, dst []byte) ([]byte, bool) {
+	for len(s.repairs) > 0 {
+		j := s.repairs[0]
+		if t := j.tx; t.next == len(t.packets) && now.Sub(t.sentAt) > s.cfg.RepairAge {
+			s.stats.RepairDropped++
+		} else if dst, ok := j.appendPacket(dst); ok {
+			return dst, true
+		}
+		s.repairs = slices.Delete(s.repairs, 0, 1)
+	}
+	return dst, false
+}
+
+// appendPacket appends the next repair packet. The blocks take turns, so that
+// a burst of losses hits all of them alike.
+func (j *encodeJob) appendPacket(dst []byte) ([]byte, bool) {
+	for range j.blocks {
+		sbn := j.turn
+		j.turn = (j.turn + 1) % len(j.blocks)
+		b := &j.blocks[sbn]
+		if b.sent == len(b.symbols) {
+			continue
+		}
+		y := int(j.oti.SymbolSize)
+		n := min(j.group*y, len(b.symbols)-b.sent)
+		var room [16]byte
+		ext, _ := lct.Extensions(room[:0]).AppendFTI(j.fti[:])
+		h := lct.Header{
+			PSI: psiRepair, Codepoint: cpRepair,
+			TSI: uint64(j.tx.flow.tsi), TOI: uint64(j.tx.toi), HasTOI: true, TSILen: 4, TOILen: 4,
+			Extensions: ext,
+		}
+		dst, _ = h.AppendTo(dst)
+		esi := b.k + uint32(b.sent/y)
+		dst = binary.BigEndian.AppendUint32(dst, uint32(sbn)<<24|esi)
+		dst = append(dst, b.symbols[b.sent:b.sent+n]...)
+		b.sent += n
+		return dst, true
+	}
+	return dst, false
+}
+
+func (s *Sender) appendCarousel(now time.Time, dst []byte) ([]byte, bool) {
+	for {
+		x := s.carousel
+		if x == nil {
+			if x = s.dueFile(now); x == nil {
+				return dst, false
+			}
+			s.carousel = x
+			x.at = 0
+		}
+		if x.at < len(x.tx.packets) && slices.Contains(s.meta.files, x) {
+			dst = x.tx.appendSource(dst, x.at)
+			x.at++
+			return dst, true
+		}
+		x.next = now.Add(s.cfg.CarouselInterval)
+		s.carousel = nil
+	}
+}
+
+// dueFile returns a carousel file whose time has come.
+func (s *Sender) dueFile(now time.Time) *file {
+	if s.meta == nil {
+		return nil
+	}
+	for _, x := range s.meta.files {
+		if !x.next.IsZero() && !now.Before(x.next) && x.tx.next == len(x.tx.packets) {
+			return x
+		}
+	}
+	return nil
+}
+
+// NextTimeout is when Poll is worth calling again if it had nothing, or was
+// not allowed, to send; zero if only new input can change that.
+func (s *Sender) NextTimeout(now time.Time) time.Time {
+	next := s.nextRetire()
+	ready := s.signal.urgent || s.signal.sending || len(s.repairs) > 0 || s.carousel != nil
+	for _, f := range s.flows {
+		ready = ready || f.pendingIn() != nil
+	}
+	if s.meta != nil {
+		for _, x := range s.meta.files {
+			next = sooner(next, x.next)
+		}
+	}
+	next = sooner(next, s.signal.nextTimeout())
+	if ready || !next.IsZero() && next.Before(now) {
+		next = now
+	}
+	if next.IsZero() {
+		return next
+	}
+	if free := now.Add(s.bucket.wait(now, s.rate(), s.cfg.Burst)); next.Before(free) {
+		return free
+	}
+	return next
+}

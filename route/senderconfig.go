@@ -1,0 +1,94 @@
+package route
+
+import (
+	"cmp"
+	"log/slog"
+	"time"
+
+	"github.com/treedn/treedn/fec"
+)
+
+// SenderConfig configures a Sender. The zero value of every field is usable.
+type SenderConfig struct {
+	// Session is announced in the S-TSID. Receivers take it from there only
+	// if it is valid.
+	Session Session
+	// MaxPayload is the largest UDP payload in octets. Default 1400, at
+	// least 256.
+	MaxPayload int
+	// FirstTSI is the first TSI for files and media, default 1. A sender that
+	// starts again must continue behind the TSIs of the run before, see
+	// NextTSI: receivers remember them.
+	FirstTSI uint32
+	// Loss is what the repair flow must make up for.
+	Loss fec.Loss
+	// NoRepair turns the repair flow off.
+	NoRepair bool
+	// BlockSymbols bounds the source symbols of one RaptorQ block, default
+	// 1024. Blocks of smaller symbols may have up to four times as many.
+	BlockSymbols int
+	// Rate limits what is sent, in bit/s. Default: four times the peak of
+	// the octets appended within a second, but never less than 20 Mbit/s.
+	Rate int64
+	// Burst is how much may leave at once, in octets. Default 64 KiB.
+	Burst int
+	// SLSInterval is the repetition of the signalling, default 500 ms.
+	SLSInterval time.Duration
+	// CarouselInterval is the repetition of carousel objects, default 1 s.
+	CarouselInterval time.Duration
+	// TrackLinger is how long the channel of a superseded run stays
+	// announced, default 10 s; also for the File entry of a lone file.
+	TrackLinger time.Duration
+	// TrackIdle is how long a channel without objects stays announced,
+	// default 60 s.
+	TrackIdle time.Duration
+	// Retain is how long Lookup finds an object after its end, default 60 s.
+	Retain time.Duration
+	// RepairAge is how long after the last source packet of an object its
+	// repair packets may leave, default 5 s.
+	RepairAge time.Duration
+	// MaxObject bounds one object, in octets. Default 64 MiB.
+	MaxObject int64
+	// MaxBuffered bounds the octets that wait to be sent. Default 256 MiB.
+	MaxBuffered int64
+	// Logger gets warnings. Nil is silent.
+	Logger *slog.Logger
+}
+
+func (c SenderConfig) withDefaults() SenderConfig {
+	c.MaxPayload = max(256, cmp.Or(c.MaxPayload, 1400))
+	c.FirstTSI = max(1, c.FirstTSI)
+	c.BlockSymbols = cmp.Or(c.BlockSymbols, 1024)
+	c.Burst = cmp.Or(c.Burst, 64<<10)
+	c.SLSInterval = cmp.Or(c.SLSInterval, 500*time.Millisecond)
+	c.CarouselInterval = cmp.Or(c.CarouselInterval, time.Second)
+	c.TrackLinger = cmp.Or(c.TrackLinger, 10*time.Second)
+	c.TrackIdle = cmp.Or(c.TrackIdle, time.Minute)
+	c.Retain = cmp.Or(c.Retain, time.Minute)
+	c.RepairAge = cmp.Or(c.RepairAge, 5*time.Second)
+	c.MaxObject = min(maxObject, cmp.Or(c.MaxObject, 64<<20))
+	c.MaxBuffered = cmp.Or(c.MaxBuffered, 256<<20)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	return c
+}
+
+const (
+	minRate = 20_000_000 // bit/s
+	// Largest headers before the payload: LCT 16, Payload ID 4, and EXT_TOL 8
+	// on source or EXT_FTI 16 on repair packets.
+	sourceOverhead = 16 + 4 + 8
+	repairOverhead = 16 + 4 + 16
+)
+
+// SenderStats counts what a Sender did.
+type SenderStats struct {
+	Packets, Octets             uint64 // all of them, UDP payload
+	SourcePackets, SourceOctets uint64
+	RepairPackets, RepairOctets uint64
+	SignallingPackets           uint64
+	CarouselPackets             uint64
+	Objects, Aborted            uint64
+	RepairDropped               uint64 // objects whose repair came too late
+	Buffered                    int64  // octets that wait
+	Rate                        int64  // bit/s, as it stands
+}
