@@ -155,6 +155,10 @@ func (o *Object) Seen() bool { return o.packets > 0 || o.repair != nil || o.held
 func (o *Object) Recovered() int64 { return o.recovered }
 func (o *Object) Supplied() int64  { return o.supplied }
 
+// LastPacket is when the last source packet of the object came; for one that is
+// only suspected, when it began to be.
+func (o *Object) LastPacket() time.Time { return o.lastPkt }
+
 // Bytes returns octets from off on without copying them: as many as lie in one
 // piece of memory, none at the end of the prefix. The slice is valid until
 // Release or Reject.

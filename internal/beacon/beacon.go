@@ -4,9 +4,9 @@ package beacon
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -27,27 +27,27 @@ type Options struct {
 
 // Node is a running BEACON. Its methods are safe for concurrent use.
 type Node struct {
-	log    *slog.Logger
-	now    func() time.Time
-	base   *reception.Base
-	http   *node.Server
-	admin  *node.Server
-	count  telemetry.Requests
-	ctx    context.Context
-	cancel context.CancelFunc
+	log     *slog.Logger
+	now     func() time.Time
+	base    *reception.Base
+	http    *node.Server
+	admin   *node.Server
+	count   telemetry.Requests
+	origins node.Origins
+	closing sync.Once
+	closed  error
 
-	mu     sync.RWMutex // guards below
-	cfg    *config.Beacon
-	closed bool
+	applying sync.Mutex // guards below; held while a configuration is applied
+	cfg      *config.Beacon
+	ended    bool
 }
 
 // New opens the node's servers and sockets. The configuration must be complete, as config.Complete returns it. Close the
 // node, or Run it.
 func New(cfg *config.Beacon, o Options) (*Node, error) {
 	n := &Node{log: o.Logger, now: node.Clock(cfg.Node.ClockOffset), cfg: cfg}
-	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.open(o); err != nil {
-		n.Close(context.Background())
+		_ = n.Close(node.AtOnce())
 		return nil, err
 	}
 	return n, nil
@@ -60,12 +60,13 @@ func (n *Node) open(o Options) (err error) {
 		return err
 	}
 	for _, c := range cfg.Services {
-		if _, err := n.base.Services.Add(n.ctx, c); err != nil {
+		if _, err := n.base.Services.Add(c); err != nil {
 			return err
 		}
 	}
+	n.origins.Set(cfg.HTTP.CORS.Origins)
 	players := edge.New(edge.Config{Store: n.base.Store, Services: n.base.Services.Lookup, Node: cfg.Node.Name})
-	if n.http, err = node.Open(cfg.HTTP.Listen, cfg.HTTP.TLS, n.count.Wrap(players), n.log); err != nil {
+	if n.http, err = node.Open(cfg.HTTP.Listen, cfg.HTTP.TLS, n.count.Wrap(n.origins.Wrap(players)), n.log); err != nil {
 		return err
 	}
 	n.admin, err = node.Open(cfg.Admin.Listen, config.TLS{}, telemetry.NewHandler(telemetry.Config{Status: n.Status, Pprof: cfg.Admin.Pprof, Log: n.log}), n.log)
@@ -76,41 +77,43 @@ func (n *Node) open(o Options) (err error) {
 func (n *Node) URL() string      { return n.http.URL() }
 func (n *Node) AdminURL() string { return n.admin.URL() }
 
+// Addresses are the base URLs of the node's servers.
+func (n *Node) Addresses() []slog.Attr {
+	return []slog.Attr{slog.String("http", n.URL()), slog.String("admin", n.AdminURL())}
+}
+
 // Apply changes the running node to another configuration and touches only what differs. What cannot change without a
-// restart is named in the error, and then nothing is changed.
+// restart is named in the error, and then nothing is changed. A service that cannot be changed stays as it is, one that
+// cannot be added stays away, until the configuration is applied again.
 func (n *Node) Apply(next *config.Beacon) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if err := node.Fixed(n.cfg.Node, next.Node, map[string][2]any{
-		"http.listen":  {n.cfg.HTTP.Listen, next.HTTP.Listen},
-		"admin.listen": {n.cfg.Admin.Listen, next.Admin.Listen},
-		"cache":        {n.cfg.Cache, next.Cache},
-	}); err != nil {
+	n.applying.Lock()
+	defer n.applying.Unlock()
+	if n.ended {
+		return net.ErrClosed
+	}
+	if err := node.Fixed(
+		node.Value{Key: "node", Old: n.cfg.Node, New: next.Node},
+		node.Value{Key: "http.listen", Old: n.cfg.HTTP.Listen, New: next.HTTP.Listen},
+		node.Value{Key: "http.tls", Old: n.cfg.HTTP.TLS.Enabled(), New: next.HTTP.TLS.Enabled()},
+		node.Value{Key: "admin", Old: n.cfg.Admin, New: next.Admin},
+		node.Value{Key: "log.format", Old: n.cfg.Log.Format, New: next.Log.Format},
+		node.Value{Key: "cache", Old: n.cfg.Cache, New: next.Cache},
+	); err != nil {
 		return err
 	}
-	var cert *tls.Certificate
-	if next.HTTP.TLS.Enabled() {
-		c, err := next.HTTP.TLS.Certificate()
-		if err != nil {
-			return err
-		}
-		cert = &c
+	if err := n.http.Renew(next.HTTP.TLS); err != nil {
+		return err
 	}
-	n.http.SetCertificate(cert)
-	changes := config.Diff(n.cfg.Services, next.Services)
-	for _, c := range changes.Removed {
-		n.base.Services.Remove(c.Name)
-	}
-	var errs []error
-	for _, c := range changes.Added {
-		_, err := n.base.Services.Add(n.ctx, c)
-		errs = append(errs, err)
-	}
-	for _, c := range changes.Changed {
-		errs = append(errs, n.base.Services.Change(n.ctx, c.New))
-	}
-	n.cfg = next
-	return errors.Join(errs...)
+	n.origins.Set(next.HTTP.CORS.Origins)
+	applied := *next
+	var err error
+	applied.Services, err = node.ApplyEach(n.cfg.Services, next.Services, node.Actions[config.Service]{
+		Add:    func(c config.Service) error { _, err := n.base.Services.Add(c); return err },
+		Change: func(_, c config.Service) error { return n.base.Services.Change(c) },
+		Remove: func(c config.Service) { n.base.Services.Remove(c.Name) },
+	})
+	n.cfg = &applied
+	return err
 }
 
 // Status returns what the node does now.
@@ -133,15 +136,15 @@ func (n *Node) Run(ctx context.Context) error {
 
 // Close ends the node. Requests under way may go on until ctx ends. It may be called more than once.
 func (n *Node) Close(ctx context.Context) error {
-	n.mu.Lock()
-	if n.closed {
-		n.mu.Unlock()
-		return nil
-	}
-	n.closed = true
-	n.mu.Unlock()
-	err := errors.Join(node.Shutdown(ctx, n.http), node.Shutdown(ctx, n.admin))
-	n.cancel()
+	n.closing.Do(func() { n.closed = n.close(ctx) })
+	return n.closed
+}
+
+func (n *Node) close(ctx context.Context) error {
+	n.applying.Lock()
+	n.ended = true
+	n.applying.Unlock()
+	err := errors.Join(n.http.Shutdown(ctx), n.admin.Shutdown(ctx))
 	if n.base != nil {
 		err = errors.Join(err, n.base.Close())
 	}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net"
 	"net/http"
 	"path/filepath"
 	"sync"
@@ -17,7 +19,7 @@ import (
 	"github.com/treedn/treedn/internal/config"
 	"github.com/treedn/treedn/internal/depot"
 	"github.com/treedn/treedn/internal/edge"
-	"github.com/treedn/treedn/internal/egress"
+	"github.com/treedn/treedn/internal/emission"
 	"github.com/treedn/treedn/internal/ingest"
 	"github.com/treedn/treedn/internal/node"
 	"github.com/treedn/treedn/internal/service"
@@ -28,46 +30,42 @@ import (
 type Node struct {
 	log     *slog.Logger
 	now     func() time.Time
+	name    string
 	started time.Time
 	store   *cache.Store
 	depot   *depot.Depot
 	ingest  *ingest.Server
+	repairs *repair.Handler
 
 	ingestServer, repairServer, adminServer *node.Server
 	ingestCount, repairCount                telemetry.Requests
-	repairs                                 *repair.Handler
+	closing                                 sync.Once
+	closed                                  error
 
-	ctx    context.Context
-	cancel context.CancelFunc
+	applying sync.Mutex // guards below; held while a configuration is applied
+	cfg      *config.Cast
+	ended    bool
 
 	mu       sync.RWMutex // guards below
-	cfg      *config.Cast
 	channels map[string]*channel
-	closed   bool
 }
 
 // channel is one live channel.
 type channel struct {
-	cfg     config.Channel
-	svc     *service.Service
-	out     *egress.Egress
-	stop    context.CancelFunc
-	pull    context.CancelFunc
-	group   sync.WaitGroup
-	rateOut telemetry.Rate
-	lastOut uint64
-	rateIn  telemetry.Rate
-	lastIn  uint64
+	cfg   config.Channel // replaced with its channel
+	svc   *service.Service
+	out   *emission.Emission
+	delay *telemetry.Latency // from taking a chunk in to its last packet
+	rate  *telemetry.Rate    // of what is taken in
 }
 
 // New opens the node's servers and sockets. The configuration must be complete, as config.Complete returns it. Close the
 // node, or Run it.
 func New(cfg *config.Cast, log *slog.Logger) (*Node, error) {
-	n := &Node{log: log, now: node.Clock(cfg.Node.ClockOffset), cfg: cfg, channels: make(map[string]*channel)}
+	n := &Node{log: log, now: node.Clock(cfg.Node.ClockOffset), name: cfg.Node.Name, cfg: cfg, channels: make(map[string]*channel)}
 	n.started = n.now()
-	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.open(); err != nil {
-		n.Close(context.Background())
+		_ = n.Close(node.AtOnce())
 		return nil, err
 	}
 	return n, nil
@@ -79,20 +77,17 @@ func (n *Node) open() (err error) {
 		return err
 	}
 	n.depot = depot.New(n.store)
-	n.mu.Lock()
 	for _, c := range cfg.Channels {
 		if err := n.add(c); err != nil {
-			n.mu.Unlock()
 			return err
 		}
 	}
-	n.mu.Unlock()
 	state := ""
 	if cfg.Node.StateDir != "" {
 		state = filepath.Join(string(cfg.Node.StateDir), "ingest")
 	}
 	n.ingest, err = ingest.New(ingest.Config{
-		Sink: sink{n}, Channels: ingestChannels(cfg), RequireKey: !cfg.Ingest.Listen.Loopback(),
+		Sink: sink{n}, Channels: ingestChannels(cfg.Channels), RequireKey: !cfg.Ingest.Listen.Loopback(),
 		StateDir: state, Logger: n.log, Now: n.now,
 	})
 	if err != nil {
@@ -112,9 +107,9 @@ func (n *Node) open() (err error) {
 	return err
 }
 
-func ingestChannels(cfg *config.Cast) map[string]ingest.Channel {
-	m := make(map[string]ingest.Channel, len(cfg.Channels))
-	for _, c := range cfg.Channels {
+func ingestChannels(channels []config.Channel) map[string]ingest.Channel {
+	m := make(map[string]ingest.Channel, len(channels))
+	for _, c := range channels {
 		if !c.Pull.IsZero() {
 			continue // takes no pushes
 		}
@@ -127,84 +122,66 @@ func ingestChannels(cfg *config.Cast) map[string]ingest.Channel {
 	return m
 }
 
-// add starts a channel. It is called with mu held.
+// add starts a channel.
 func (n *Node) add(c config.Channel) error {
-	if err := n.store.SetService(c.Name, cache.ServiceConfig{Retention: c.Retention}); err != nil {
+	if err := n.keep(c); err != nil {
 		return err
 	}
-	x := &channel{cfg: c}
-	x.svc = service.New(service.Config{Name: c.Name, Store: n.store, Now: n.now, Logger: n.log})
-	if err := n.send(x, c.Multicast); err != nil {
+	x := &channel{
+		cfg: c, delay: new(telemetry.Latency), rate: new(telemetry.Rate),
+		svc: service.New(service.Config{Name: c.Name, Store: n.store, Now: n.now, Logger: n.log}),
+	}
+	x.out = emission.New(emission.Config{Service: x.svc, Depot: n.depot, Delay: x.delay, Now: n.now, Logger: n.log})
+	if err := x.out.Change(c.Multicast); err != nil {
+		n.store.RemoveService(c.Name)
 		return fmt.Errorf("channel %s: %w", c.Name, err)
 	}
-	n.channels[c.Name] = x
+	n.set(x)
 	return nil
 }
 
-// send makes the channel leave by multicast.
-func (n *Node) send(x *channel, d config.Downstream) error {
-	out, err := egress.New(egress.FromConfig(d, n.now, n.log))
-	if err != nil {
-		return err
+// keep tells the store how long a channel's objects stay.
+func (n *Node) keep(c config.Channel) error {
+	if err := n.store.SetService(c.Name, cache.ServiceConfig{Retention: c.Retention}); err != nil {
+		return fmt.Errorf("channel %s: %w", c.Name, err)
 	}
-	ctx, cancel := context.WithCancel(n.ctx)
-	x.out, x.stop = out, cancel
-	x.group.Go(func() { _ = out.Run(ctx) })
-	x.svc.AddSink(out)
-	n.depot.Add(depot.Outlet{Service: x.cfg.Name, Sender: out})
 	return nil
 }
 
-// linger is how long a session that was replaced goes on with the objects that it has begun, and is answered for by the
-// repair server.
-const linger = 10 * time.Second
-
-// resend moves the channel to another session. What has begun ends on the old one; what begins goes to the new one.
-func (n *Node) resend(x *channel, d config.Downstream) error {
-	old, stop := x.out, x.stop
-	x.svc.RemoveSink(old)
-	if err := n.send(x, d); err != nil {
-		x.svc.AddSink(old)
-		x.out, x.stop = old, stop
-		return err
+func (n *Node) change(_, c config.Channel) error {
+	x := *n.channel(c.Name)
+	if err := x.out.Change(c.Multicast); err != nil {
+		return fmt.Errorf("channel %s: %w", c.Name, err)
 	}
-	x.group.Go(func() {
-		select {
-		case <-n.ctx.Done():
-		case <-time.After(linger):
-		}
-		stop()
-		if old.Session() != x.out.Session() {
-			n.depot.Remove(old.Session())
-		}
-	})
-	return nil
+	x.cfg = c
+	n.set(&x)
+	return n.keep(c)
 }
 
-func (n *Node) remove(name string) {
-	x := n.channels[name]
-	if x == nil {
-		return
-	}
-	delete(n.channels, name)
-	x.end()
-	n.depot.Remove(x.out.Session())
-	n.store.RemoveService(name)
+func (n *Node) remove(c config.Channel) {
+	x := n.channel(c.Name)
+	n.mu.Lock()
+	delete(n.channels, c.Name)
+	n.mu.Unlock()
+	x.out.Close(node.AtOnce())
+	n.store.RemoveService(c.Name)
 }
 
-func (x *channel) end() {
-	if x.pull != nil {
-		x.pull()
-	}
-	x.stop()
-	x.group.Wait()
+func (n *Node) set(x *channel) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.channels[x.cfg.Name] = x
+}
+
+func (n *Node) channel(name string) *channel {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.channels[name]
 }
 
 // Service finds the service of a channel; nil if there is none.
 func (n *Node) Service(name string) *service.Service {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	if x := n.channels[name]; x != nil {
+	if x := n.channel(name); x != nil {
 		return x.svc
 	}
 	return nil
@@ -215,55 +192,40 @@ func (n *Node) IngestURL() string { return n.ingestServer.URL() }
 func (n *Node) RepairURL() string { return n.repairServer.URL() }
 func (n *Node) AdminURL() string  { return n.adminServer.URL() }
 
-// Apply changes the running node to another configuration and touches only what differs. What cannot change without a
-// restart is named in the error, and then nothing is changed.
-func (n *Node) Apply(next *config.Cast) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if err := node.Fixed(n.cfg.Node, next.Node, map[string][2]any{
-		"ingest.listen": {n.cfg.Ingest.Listen, next.Ingest.Listen},
-		"repair.listen": {n.cfg.Repair.Listen, next.Repair.Listen},
-		"admin.listen":  {n.cfg.Admin.Listen, next.Admin.Listen},
-	}); err != nil {
-		return err
-	}
-	if next.Ingest.TLS.Enabled() {
-		c, err := next.Ingest.TLS.Certificate()
-		if err != nil {
-			return err
-		}
-		n.ingestServer.SetCertificate(&c)
-	}
-	changes := config.Diff(n.cfg.Channels, next.Channels)
-	for _, c := range changes.Removed {
-		n.remove(c.Name)
-	}
-	var errs []error
-	for _, c := range changes.Added {
-		errs = append(errs, n.add(c))
-	}
-	for _, c := range changes.Changed {
-		errs = append(errs, n.change(c.New))
-	}
-	errs = append(errs, n.ingest.SetChannels(ingestChannels(next)))
-	n.cfg = next
-	return errors.Join(errs...)
+// Addresses are the base URLs of the node's servers.
+func (n *Node) Addresses() []slog.Attr {
+	return []slog.Attr{slog.String("ingest", n.IngestURL()), slog.String("repair", n.RepairURL()), slog.String("admin", n.AdminURL())}
 }
 
-func (n *Node) change(c config.Channel) error {
-	x := n.channels[c.Name]
-	if x == nil {
-		return n.add(c)
+// Apply changes the running node to another configuration and touches only what differs. What cannot change without a
+// restart is named in the error, and then nothing is changed. A channel that cannot be changed stays as it is, one that
+// cannot be added stays away, until the configuration is applied again.
+func (n *Node) Apply(next *config.Cast) error {
+	n.applying.Lock()
+	defer n.applying.Unlock()
+	if n.ended {
+		return net.ErrClosed
 	}
-	old := x.cfg
-	x.cfg = c
-	if err := n.store.SetService(c.Name, cache.ServiceConfig{Retention: c.Retention}); err != nil {
+	if err := node.Fixed(
+		node.Value{Key: "node", Old: n.cfg.Node, New: next.Node},
+		node.Value{Key: "ingest.listen", Old: n.cfg.Ingest.Listen, New: next.Ingest.Listen},
+		node.Value{Key: "ingest.tls", Old: n.cfg.Ingest.TLS.Enabled(), New: next.Ingest.TLS.Enabled()},
+		node.Value{Key: "repair.listen", Old: n.cfg.Repair.Listen, New: next.Repair.Listen},
+		node.Value{Key: "admin", Old: n.cfg.Admin, New: next.Admin},
+		node.Value{Key: "log.format", Old: n.cfg.Log.Format, New: next.Log.Format},
+	); err != nil {
 		return err
 	}
-	if old.Multicast != c.Multicast {
-		return n.resend(x, c.Multicast)
+	if err := n.ingestServer.Renew(next.Ingest.TLS); err != nil {
+		return err
 	}
-	return nil
+	applied := *next
+	var err error
+	applied.Channels, err = node.ApplyEach(n.cfg.Channels, next.Channels, node.Actions[config.Channel]{
+		Add: n.add, Change: n.change, Remove: n.remove,
+	})
+	n.cfg = &applied
+	return errors.Join(err, n.ingest.SetChannels(ingestChannels(applied.Channels)))
 }
 
 // Run waits until ctx ends, and then closes the node: it takes no new publishers and lets what is under way end.
@@ -284,28 +246,27 @@ func (n *Node) Run(ctx context.Context) error {
 
 // Close ends the node. Requests under way may go on until ctx ends. It may be called more than once.
 func (n *Node) Close(ctx context.Context) error {
-	n.mu.Lock()
-	if n.closed {
-		n.mu.Unlock()
-		return nil
-	}
-	n.closed = true
-	n.mu.Unlock()
-	var errs []error
+	n.closing.Do(func() { n.closed = n.close(ctx) })
+	return n.closed
+}
+
+func (n *Node) close(ctx context.Context) error {
+	n.applying.Lock()
+	n.ended = true
+	n.applying.Unlock()
+	err := n.ingestServer.Shutdown(ctx)
 	if n.ingest != nil {
-		errs = append(errs, n.ingest.Close())
+		err = errors.Join(err, n.ingest.Close())
 	}
-	errs = append(errs, node.Shutdown(ctx, n.ingestServer))
-	n.mu.Lock()
-	for _, x := range n.channels {
-		x.out.Drain(ctx)
-		x.end()
+	n.mu.RLock()
+	channels := maps.Clone(n.channels)
+	n.mu.RUnlock()
+	for _, x := range channels {
+		x.out.Close(ctx)
 	}
-	n.mu.Unlock()
-	errs = append(errs, node.Shutdown(ctx, n.repairServer), node.Shutdown(ctx, n.adminServer))
-	n.cancel()
+	err = errors.Join(err, n.repairServer.Shutdown(ctx), n.adminServer.Shutdown(ctx))
 	if n.store != nil {
-		errs = append(errs, n.store.Close())
+		err = errors.Join(err, n.store.Close())
 	}
-	return errors.Join(errs...)
+	return err
 }

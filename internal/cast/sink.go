@@ -2,9 +2,11 @@ package cast
 
 import (
 	"errors"
+	"time"
 
 	"github.com/treedn/treedn/internal/ingest"
 	"github.com/treedn/treedn/internal/service"
+	"github.com/treedn/treedn/internal/telemetry"
 	"github.com/treedn/treedn/route"
 )
 
@@ -15,15 +17,15 @@ var errNoChannel = errors.New("cast: no such channel")
 
 // Begin implements ingest.Sink.
 func (s sink) Begin(o ingest.Object) (ingest.Writer, error) {
-	svc := s.n.Service(o.Channel)
-	if svc == nil {
+	x := s.n.channel(o.Channel)
+	if x == nil {
 		return nil, errNoChannel
 	}
 	m := service.Meta{Name: o.Name, ContentType: o.ContentType, Generation: o.Generation, Length: -1}
 	switch o.Kind {
 	case ingest.Manifest:
 		m.Kind = service.Manifest
-		return &manifestWriter{svc: svc, meta: m}, nil
+		return &manifestWriter{svc: x.svc, meta: m}, nil
 	case ingest.Init:
 		m.Kind = service.Init
 	case ingest.Media:
@@ -34,17 +36,26 @@ func (s sink) Begin(o ingest.Object) (ingest.Writer, error) {
 			}
 		}
 	}
-	w, err := svc.Begin(m)
+	w, err := x.svc.Begin(m)
 	if err != nil {
 		return nil, err
 	}
-	return writer{w}, nil
+	return writer{w, x.rate, s.n.now}, nil
 }
 
 // Delete implements ingest.Sink. What an encoder drops from its window stays for readers behind it.
 func (s sink) Delete(string, string) {}
 
-type writer struct{ *service.Object }
+type writer struct {
+	*service.Object
+	rate *telemetry.Rate
+	now  func() time.Time
+}
+
+func (w writer) Write(p []byte, chunkEnd bool) error {
+	w.rate.Add(w.now(), len(p))
+	return w.Object.Write(p, chunkEnd)
+}
 
 type manifestWriter struct {
 	svc  *service.Service

@@ -1,6 +1,7 @@
 package cast
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -13,31 +14,27 @@ import (
 func (n *Node) Status() telemetry.Status {
 	now := n.now()
 	n.mu.RLock()
-	defer n.mu.RUnlock()
+	channels := slices.Collect(maps.Values(n.channels))
+	n.mu.RUnlock()
 	st := telemetry.Status{
-		Node:   telemetry.NewNode(n.cfg.Node.Name, "cast", n.started, now),
+		Node:   telemetry.NewNode(n.name, "cast", n.started, now),
 		Cache:  node.CacheStatus(n.store.Stats()),
 		Ingest: n.ingestCount.Server(),
 		Repair: n.repairCount.Server(),
 	}
 	st.Repair.Symbols = n.repairs.Stats().Symbols
 	var reasons []string
-	for name, x := range n.channels {
-		s := telemetry.Service{Name: name}
-		in, _ := n.ingest.State(name)
-		sent := x.out.Stats()
+	for _, x := range channels {
+		s := telemetry.Service{Name: x.cfg.Name, RateIn: x.rate.Bits(now), Latency: x.delay.Quantiles()}
+		in, _ := n.ingest.State(s.Name)
 		s.Objects, s.Octets = in.Objects, in.Octets
-		s.PacketsSent, s.OctetsSent, s.FECOctetsSent = sent.Packets, sent.Octets, sent.RepairOctets
-		x.rateOut.Add(now, int(sent.Octets-x.lastOut))
-		x.rateIn.Add(now, int(in.Octets-x.lastIn))
-		x.lastOut, x.lastIn = sent.Octets, in.Octets
-		s.RateOut, s.RateIn = x.rateOut.Bits(now), x.rateIn.Bits(now)
+		x.out.Status(&s)
 		s.State, s.Source = sourceOf(in)
 		if !x.cfg.Pull.IsZero() {
 			s.Source.Kind, s.Source.Address = telemetry.SourcePull, x.cfg.Pull.String()
 		}
 		if s.State != telemetry.StateRunning {
-			reasons = append(reasons, "channel "+name+" has no source")
+			reasons = append(reasons, "channel "+s.Name+" has no source")
 		}
 		st.Services = append(st.Services, s)
 	}

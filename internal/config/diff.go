@@ -33,28 +33,29 @@ func Diff[S Item](old, new []S) Changes[S] {
 	var c Changes[S]
 	before := map[string]S{}
 	for _, s := range old {
-		before[nameOf(s)] = s
+		before[NameOf(s)] = s
 	}
 	for _, s := range new {
-		o, ok := before[nameOf(s)]
+		o, ok := before[NameOf(s)]
 		if !ok {
 			c.Added = append(c.Added, s)
 			continue
 		}
-		delete(before, nameOf(s))
+		delete(before, NameOf(s))
 		if keys := differences(reflect.ValueOf(o), reflect.ValueOf(s), "", nil); len(keys) > 0 {
 			c.Changed = append(c.Changed, Change[S]{o, s, keys})
 		}
 	}
 	for _, s := range old {
-		if _, gone := before[nameOf(s)]; gone {
+		if _, gone := before[NameOf(s)]; gone {
 			c.Removed = append(c.Removed, s)
 		}
 	}
 	return c
 }
 
-func nameOf[S Item](s S) string {
+// NameOf returns the name of a channel or service.
+func NameOf[S Item](s S) string {
 	switch s := any(s).(type) {
 	case Channel:
 		return s.Name
@@ -96,13 +97,13 @@ func (c Changes[S]) String() string {
 		s += fmt.Sprintf(format, args...)
 	}
 	for _, i := range c.Added {
-		add("added %s", nameOf(i))
+		add("added %s", NameOf(i))
 	}
 	for _, i := range c.Removed {
-		add("removed %s", nameOf(i))
+		add("removed %s", NameOf(i))
 	}
 	for _, i := range c.Changed {
-		add("changed %s %v", nameOf(i.New), i.Keys)
+		add("changed %s %v", NameOf(i.New), i.Keys)
 	}
 	if s == "" {
 		return "none"

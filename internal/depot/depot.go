@@ -49,11 +49,13 @@ func (d *Depot) Add(o Outlet) {
 	d.outlets[o.Sender.Session()] = o
 }
 
-// Remove forgets a session.
-func (d *Depot) Remove(s route.Session) {
+// Remove forgets what a sender sends, unless another one has taken over its session.
+func (d *Depot) Remove(s Sender) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.outlets, s)
+	if d.outlets[s.Session()].Sender == s {
+		delete(d.outlets, s.Session())
+	}
 }
 
 // Lookup implements repair.Backend.

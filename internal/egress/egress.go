@@ -13,6 +13,7 @@ import (
 
 	"github.com/treedn/treedn/amt/ssm"
 	"github.com/treedn/treedn/internal/service"
+	"github.com/treedn/treedn/internal/telemetry"
 	"github.com/treedn/treedn/route"
 	"github.com/treedn/treedn/route/sls"
 )
@@ -23,24 +24,40 @@ type Config struct {
 	Interface string
 	TTL       int
 	Sender    route.SenderConfig // its Session is set from the one above
-	Now       func() time.Time   // default time.Now
-	Logger    *slog.Logger       // default silent
+	// Delay is told how long chunks wait until their last source packet has left; nil: nobody is.
+	Delay  *telemetry.Latency
+	Now    func() time.Time // default time.Now
+	Logger *slog.Logger     // default silent
 }
 
 // Egress is a service.Sink that multicasts what it is given. Its methods are safe for concurrent use.
 type Egress struct {
 	cfg  Config
 	dst  netip.AddrPort
-	sock *ssm.Sender
 	wake chan struct{}
+	rate telemetry.Rate
 
-	mu     sync.Mutex // guards below
-	sender *route.Sender
-	closed bool
-	lost   uint64 // objects that the sender refused
+	mu      sync.Mutex // guards below
+	sender  *route.Sender
+	sock    *ssm.Sender // used by Run
+	stale   *ssm.Sender // taken out of use; Run closes it
+	path    path
+	closed  bool
+	lost    uint64    // objects that the sender refused
+	waiting time.Time // when the oldest chunk came that has not left in whole
 
 	works   chan *route.Work
 	workers sync.WaitGroup
+}
+
+// path is by which way packets leave.
+type path struct {
+	iface string
+	ttl   int
+}
+
+func (c *Config) open() (*ssm.Sender, error) {
+	return ssm.NewSender(c.Session.Source, &ssm.SenderConfig{Interface: c.Interface, TTL: c.TTL})
 }
 
 var _ service.Sink = (*Egress)(nil)
@@ -53,14 +70,14 @@ func New(cfg Config) (*Egress, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	sock, err := ssm.NewSender(cfg.Session.Source, &ssm.SenderConfig{Interface: cfg.Interface, TTL: cfg.TTL})
+	sock, err := cfg.open()
 	if err != nil {
 		return nil, err
 	}
 	cfg.Sender.Session = cfg.Session
 	cfg.Sender.Logger = cfg.Logger
 	return &Egress{
-		cfg: cfg, sock: sock,
+		cfg: cfg, sock: sock, path: path{cfg.Interface, cfg.TTL},
 		dst:    netip.AddrPortFrom(cfg.Session.Group, cfg.Session.Port),
 		wake:   make(chan struct{}, 1),
 		sender: route.NewSender(cfg.Sender),
@@ -70,6 +87,30 @@ func New(cfg Config) (*Egress, error) {
 
 // Session tells where the packets go.
 func (e *Egress) Session() route.Session { return e.cfg.Session }
+
+// Reconfigure changes interface, TTL, rate and FEC under way. The session of cfg is the one that is being sent.
+func (e *Egress) Reconfigure(cfg Config) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p := (path{cfg.Interface, cfg.TTL}); p != e.path {
+		sock, err := cfg.open()
+		if err != nil {
+			return err
+		}
+		if e.stale != nil {
+			e.sock.Close() // Run has not seen it yet
+		} else {
+			e.stale = e.sock
+		}
+		e.sock, e.path = sock, p
+	}
+	e.sender.Reconfigure(cfg.Sender.Rate, cfg.Sender.Loss, cfg.Sender.NoRepair)
+	e.poke()
+	return nil
+}
+
+// Rate is what is sent now, in bit/s of UDP payload.
+func (e *Egress) Rate() float64 { return e.rate.Bits(e.cfg.Now()) }
 
 // Stats returns the sender's counters.
 func (e *Egress) Stats() route.SenderStats {
@@ -154,6 +195,7 @@ func (o *object) Write(p []byte, chunkEnd bool) {
 	}
 	if chunkEnd {
 		o.tx.Cut()
+		o.e.mark()
 	}
 	o.e.poke()
 }
@@ -168,7 +210,15 @@ func (o *object) Commit() {
 		o.e.lost++
 		o.e.cfg.Logger.Warn("object is not sent to its end", "name", o.name, "error", err)
 	}
+	o.e.mark()
 	o.e.poke()
+}
+
+// mark notes that a chunk is ready to leave. It is called with mu held.
+func (e *Egress) mark() {
+	if e.cfg.Delay != nil && e.waiting.IsZero() && e.sender.Waiting() {
+		e.waiting = e.cfg.Now()
+	}
 }
 
 func (o *object) Abort(error) {
@@ -188,26 +238,38 @@ const (
 
 // Run sends until ctx ends, and then closes the socket. What the sender holds at that moment is not sent; Drain first.
 func (e *Egress) Run(ctx context.Context) error {
-	defer e.sock.Close()
+	defer e.close()
 	e.workers.Go(func() { e.compute(ctx) })
 	defer e.workers.Wait()
 	buf := make([]byte, 0, batchPackets*maxPacket)
 	packets := make([][]byte, 0, batchPackets)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	failing := false
 	for {
-		packets = e.fill(buf, packets[:0])
+		var sock *ssm.Sender
+		var since time.Time
+		packets, sock, since = e.fill(buf, packets[:0])
 		if len(packets) > 0 {
-			if _, err := e.sock.WriteBatch(packets, e.dst); err != nil {
+			if _, err := sock.WriteBatch(packets, e.dst); err != nil {
 				if errors.Is(err, net.ErrClosed) {
 					return nil
 				}
 				// A route may come back; the receivers repair what is lost meanwhile.
-				e.cfg.Logger.Warn("cannot send", "session", e.cfg.Session, "error", err)
+				if !failing {
+					failing = true
+					e.cfg.Logger.Warn("cannot send", "session", e.cfg.Session, "error", err)
+				}
 				select {
 				case <-ctx.Done():
 					return nil
 				case <-time.After(100 * time.Millisecond):
+				}
+			} else {
+				e.sent(packets, since)
+				if failing {
+					failing = false
+					e.cfg.Logger.Info("can send again", "session", e.cfg.Session)
 				}
 			}
 			if ctx.Err() == nil {
@@ -225,9 +287,6 @@ func (e *Egress) Run(ctx context.Context) error {
 		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
-			e.mu.Lock()
-			e.closed = true
-			e.mu.Unlock()
 			return nil
 		case <-e.wake:
 		case <-timer.C:
@@ -235,10 +294,37 @@ func (e *Egress) Run(ctx context.Context) error {
 	}
 }
 
-// fill takes one batch of packets and hands out the computations that wait.
-func (e *Egress) fill(buf []byte, packets [][]byte) [][]byte {
+// sent counts a batch. since is when the oldest chunk came of those that have left with it, if that was the last of them.
+func (e *Egress) sent(packets [][]byte, since time.Time) {
+	now, n := e.cfg.Now(), 0
+	for _, p := range packets {
+		n += len(p)
+	}
+	e.rate.Add(now, n)
+	if !since.IsZero() {
+		e.cfg.Delay.Observe(now.Sub(since))
+	}
+}
+
+func (e *Egress) close() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.closed = true
+	e.sock.Close()
+	if e.stale != nil {
+		e.stale.Close()
+	}
+}
+
+// fill takes one batch of packets and hands out the computations that wait. It returns the socket for the batch and, if
+// no source packet waits any more behind it, when the oldest chunk came that did.
+func (e *Egress) fill(buf []byte, packets [][]byte) ([][]byte, *ssm.Sender, time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stale != nil {
+		e.stale.Close()
+		e.stale = nil
+	}
 	now := e.cfg.Now()
 	for {
 		w, ok := e.sender.PollWork()
@@ -262,7 +348,12 @@ func (e *Egress) fill(buf []byte, packets [][]byte) [][]byte {
 		}
 		packets = append(packets, buf[n:len(buf):len(buf)])
 	}
-	return packets
+	since := e.waiting
+	if since.IsZero() || e.sender.Waiting() {
+		return packets, e.sock, time.Time{}
+	}
+	e.waiting = time.Time{}
+	return packets, e.sock, since
 }
 
 // compute runs FEC encoding beside the sending goroutine, which must not wait for it.

@@ -14,6 +14,7 @@ import (
 	"github.com/treedn/treedn/amt/ssm"
 	"github.com/treedn/treedn/internal/lossy"
 	"github.com/treedn/treedn/internal/service"
+	"github.com/treedn/treedn/internal/telemetry"
 	"github.com/treedn/treedn/route"
 )
 
@@ -47,7 +48,9 @@ type Config struct {
 	// Repair is asked for missing octets; nil if the node has no parents.
 	Repair Repairer
 	// Loss drops packets on purpose.
-	Loss   lossy.Config
+	Loss lossy.Config
+	// Delay is told of each object how long loss kept octets of it from their readers; nil: nobody is.
+	Delay  *telemetry.Latency
 	Now    func() time.Time // default time.Now
 	Logger *slog.Logger     // default silent
 }
@@ -57,7 +60,10 @@ type Stats struct {
 	Receiver   route.ReceiverStats
 	Injected   uint64 // packets dropped on purpose
 	LastPacket time.Time
-	Repairs    int // under way
+	Repairs    int     // under way
+	Rate       float64 // of what comes, in bit/s of UDP payload
+	// Complete objects with octets by FEC, with octets by unicast, and with no others than those.
+	ObjectsFEC, ObjectsRepair, ObjectsUnicast uint64
 }
 
 // Ingress feeds one service from one session. Its methods are safe for concurrent use.
@@ -65,12 +71,13 @@ type Ingress struct {
 	cfg  Config
 	log  *slog.Logger
 	wake chan struct{} // the deadline may have become nearer
+	rate telemetry.Rate
 
 	mu         sync.Mutex // guards below
 	rx         *route.Receiver
 	objects    map[*route.Object]*incoming
 	lastPacket time.Time
-	injected   uint64
+	counts     Stats // what the receiver does not count
 	repairs    int
 	begins     bool // new objects are taken
 	ctx        context.Context
@@ -102,7 +109,9 @@ func New(cfg Config) *Ingress {
 func (in *Ingress) Stats() Stats {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return Stats{Receiver: in.rx.Stats(), Injected: in.injected, LastPacket: in.lastPacket, Repairs: in.repairs}
+	st := in.counts
+	st.Receiver, st.LastPacket, st.Repairs, st.Rate = in.rx.Stats(), in.lastPacket, in.repairs, in.rate.Bits(in.cfg.Now())
+	return st
 }
 
 // Retire makes the Ingress take no new objects: another one does. Those under way go on. It returns once they have
@@ -173,16 +182,19 @@ func (in *Ingress) receive(src Source) error {
 		in.mu.Lock()
 		now := in.cfg.Now()
 		in.lastPacket = now
+		octets := 0
 		for i := range messages[:n] {
 			m := &messages[i]
 			for packet := range m.Segments {
 				if lossy && drop.Drop(now) {
-					in.injected++
+					in.counts.Injected++
 					continue
 				}
+				octets += len(packet)
 				_ = in.rx.Push(now, m.Source, packet) // counted by the receiver
 			}
 		}
+		in.rate.Add(now, octets)
 		in.settle(now)
 		in.mu.Unlock()
 	}
@@ -194,6 +206,7 @@ func (in *Ingress) Push(src netip.AddrPort, packet []byte) {
 	defer in.mu.Unlock()
 	now := in.cfg.Now()
 	in.lastPacket = now
+	in.rate.Add(now, len(packet))
 	_ = in.rx.Push(now, src, packet)
 	in.settle(now)
 }

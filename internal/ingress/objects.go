@@ -15,7 +15,9 @@ type incoming struct {
 	out       *service.Object // nil until the object is worth a beginning
 	read      int64           // octets given to the service
 	repairing bool
-	refused   bool // the service has it already, or has a newer one
+	refused   bool          // the service has it already, or has a newer one
+	hole      time.Time     // since when octets wait behind a hole; zero if none do
+	delay     time.Duration // the longest that any did
 }
 
 var errLost = errors.New("object is incomplete and too late")
@@ -71,6 +73,7 @@ func (in *Ingress) advance(now time.Time, o *route.Object) {
 	if x == nil || x.refused {
 		return
 	}
+	x.watch(now, o)
 	if x.out == nil {
 		if !in.begin(now, o, x) {
 			return
@@ -151,8 +154,38 @@ func (in *Ingress) finish(now time.Time, o *route.Object) {
 			in.log.Warn("object is not kept", "service", in.cfg.Service.Name(), "name", o.Name(), "error", err)
 		}
 	}
+	in.count(now, o, x)
 	delete(in.objects, o)
 	in.rx.Release(now, o)
+}
+
+// watch notes how long what has come waits for what was lost before it.
+func (x *incoming) watch(now time.Time, o *route.Object) {
+	switch {
+	case o.Held() > o.Prefix():
+		if x.hole.IsZero() {
+			x.hole = now
+		}
+	case !x.hole.IsZero():
+		x.delay = max(x.delay, now.Sub(x.hole))
+		x.hole = time.Time{}
+	}
+}
+
+// count counts an object that is complete.
+func (in *Ingress) count(now time.Time, o *route.Object, x *incoming) {
+	switch supplied := o.Supplied(); {
+	case supplied > 0 && supplied == o.Length():
+		in.counts.ObjectsUnicast++
+	case supplied > 0:
+		in.counts.ObjectsRepair++
+	case o.Recovered() > 0:
+		in.counts.ObjectsFEC++
+	}
+	if in.cfg.Delay != nil && !o.LateStart() {
+		// Where the end was lost nothing stands behind the hole.
+		in.cfg.Delay.Observe(max(x.delay, now.Sub(o.LastPacket())))
+	}
 }
 
 // drop gives an object up.

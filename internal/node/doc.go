@@ -1,3 +1,3 @@
-// Package node holds what every role of the tree stands on: HTTP listeners with certificates that can be replaced under
-// way.
+// Package node holds what every role of the tree stands on: the life of a command from its flags to its exit code, and
+// HTTP listeners whose certificates can be replaced under way.
 package node

@@ -3,11 +3,8 @@ package node
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/treedn/treedn/cache"
@@ -26,22 +23,11 @@ func Clock(offset time.Duration) func() time.Time {
 	return func() time.Time { return time.Now().Add(offset) }
 }
 
-// Fixed refuses a change of what needs a restart: the node itself, and the values given by the path of their key.
-func Fixed(old, next config.Node, values map[string][2]any) error {
-	var changed []string
-	if old != next {
-		changed = append(changed, "node")
-	}
-	for path, v := range values {
-		if v[0] != v[1] {
-			changed = append(changed, path)
-		}
-	}
-	if len(changed) == 0 {
-		return nil
-	}
-	slices.Sort(changed)
-	return fmt.Errorf("a change of %s needs a restart; nothing was changed", strings.Join(changed, ", "))
+// AtOnce is a context that has ended, for closing what has just been opened.
+func AtOnce() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
 }
 
 // Open listens as configured; it returns nil for a server that is off.
@@ -58,14 +44,6 @@ func Open(l config.Listen, t config.TLS, h http.Handler, log *slog.Logger) (*Ser
 		cert = &c
 	}
 	return Listen(l.AddrPort().String(), cert, h, log)
-}
-
-// Shutdown ends a server that may be nil.
-func Shutdown(ctx context.Context, s *Server) error {
-	if s == nil {
-		return nil
-	}
-	return s.Shutdown(ctx)
 }
 
 // CacheStatus is the cache's part of a status.

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/treedn/treedn/internal/config"
 )
 
 // Server is one HTTP listener of a node. HTTP/1.1 on plain connections; HTTP/2 and HTTP/1.1 by ALPN when it has a
@@ -55,11 +57,18 @@ func Listen(address string, cert *tls.Certificate, h http.Handler, log *slog.Log
 	return s, nil
 }
 
-// SetCertificate replaces the certificate for connections made from now on. It has no effect on a plain server.
-func (s *Server) SetCertificate(cert *tls.Certificate) {
-	if s != nil && cert != nil && s.cert.Load() != nil {
-		s.cert.Store(cert)
+// Renew reads the certificate again, for connections made from now on. It has no effect on a plain server, nor on a nil
+// one.
+func (s *Server) Renew(t config.TLS) error {
+	if s == nil || !t.Enabled() || s.cert.Load() == nil {
+		return nil
 	}
+	cert, err := t.Certificate()
+	if err != nil {
+		return err
+	}
+	s.cert.Store(&cert)
+	return nil
 }
 
 // Addr is the address that the server listens on.
@@ -77,10 +86,14 @@ func (s *Server) URL() string {
 	return scheme + "://" + s.ln.Addr().String()
 }
 
-// Shutdown takes no new connections, lets requests end until ctx does, and then cuts them.
+// Shutdown takes no new connections, lets requests end until ctx does, and then cuts them. It may be called more than
+// once, and on a nil server.
 func (s *Server) Shutdown(ctx context.Context) error {
+	if s == nil {
+		return nil
+	}
 	err := s.http.Shutdown(ctx)
-	if err != nil {
+	if ctx.Err() != nil {
 		err = s.http.Close()
 	}
 	<-s.done

@@ -23,6 +23,7 @@ type Client struct {
 	node     string
 	http     *http.Client
 	parents  atomic.Pointer[[]*url.URL]
+	objects  atomic.Uint64
 	octets   atomic.Uint64
 	requests atomic.Uint64
 	mender   mender
@@ -66,6 +67,9 @@ func newHTTP() *http.Client {
 	}}
 }
 
+// Objects counts the objects fetched whole so far.
+func (c *Client) Objects() uint64 { return c.objects.Load() }
+
 // Octets counts the object octets fetched so far.
 func (c *Client) Octets() uint64 { return c.octets.Load() }
 
@@ -91,6 +95,7 @@ func (c *Client) Fetch(ctx context.Context, svc, name string, create func(servic
 	for _, base := range c.Parents() {
 		err := f.from(ctx, base)
 		if err == nil {
+			c.objects.Add(1)
 			return nil
 		}
 		var next errNext

@@ -58,7 +58,7 @@ func (b *Base) Status(now time.Time) telemetry.Status {
 			reasons = append(reasons, "service "+s.Name+": "+s.Source.Why)
 		}
 		st.Services = append(st.Services, s)
-		st.Sockets = append(st.Sockets, x.Socket())
+		st.Sockets = append(st.Sockets, x.Sockets()...)
 	}
 	st.Readiness = telemetry.NotReadyFor(reasons)
 	return st

@@ -1,63 +1,40 @@
-// Package reception is what RELAY and BEACON have in common: a set of services that are received by multicast, repaired
-// from the parents and kept in the node's cache.
 package reception
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/treedn/treedn/amt/ssm"
-	"github.com/treedn/treedn/cache"
 	"github.com/treedn/treedn/internal/config"
 	"github.com/treedn/treedn/internal/ingress"
-	"github.com/treedn/treedn/internal/lossy"
 	"github.com/treedn/treedn/internal/parent"
 	"github.com/treedn/treedn/internal/service"
 	"github.com/treedn/treedn/internal/telemetry"
 	"github.com/treedn/treedn/route"
 )
 
-// Config configures a Set.
-type Config struct {
-	Node   string // name in Via fields
-	Store  *cache.Store
-	Host   *ssm.Host
-	Loss   lossy.Config
-	Now    func() time.Time
-	Logger *slog.Logger
-}
-
-// Set is the services of one node. Its methods are safe for concurrent use.
-type Set struct {
-	cfg Config
-
-	mu       sync.RWMutex // guards below
-	services map[string]*Service
-}
-
-// NewSet returns an empty set.
-func NewSet(cfg Config) *Set {
-	return &Set{cfg: cfg, services: make(map[string]*Service)}
-}
-
 // Service is one service that is received.
 type Service struct {
 	*service.Service
 	set     *Set
+	ctx     context.Context
+	cancel  context.CancelFunc
 	parents *parent.Client
+	keys    keyring
+	delay   telemetry.Latency
+	group   sync.WaitGroup
 
 	mu         sync.Mutex // guards below
 	cfg        config.Service
-	current    *reception
-	past       telemetry.Service // counters of receptions that have ended
-	inRate     telemetry.Rate
-	lastOctets uint64 // of the current reception, when inRate was fed last
-	group      sync.WaitGroup
+	receptions []*reception // the last one is that of cfg, those before it are being replaced
+	past       counters     // of receptions that have ended
+	closed     bool
 }
 
 // reception is one membership and what it feeds.
@@ -67,178 +44,146 @@ type reception struct {
 	cancel context.CancelFunc
 }
 
-// Lookup finds a service by name; nil if it is not here.
-func (s *Set) Lookup(name string) *service.Service {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if x := s.services[name]; x != nil {
-		return x.Service
-	}
-	return nil
-}
-
-// Get finds a received service by name; nil if it is not here.
-func (s *Set) Get(name string) *Service {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.services[name]
-}
-
-// All returns the services ordered by name.
-func (s *Set) All() []*Service {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	all := make([]*Service, 0, len(s.services))
-	for _, x := range s.services {
-		all = append(all, x)
-	}
-	slices.SortFunc(all, func(a, b *Service) int {
-		if a.Name() < b.Name() {
-			return -1
-		}
-		return 1
-	})
-	return all
-}
-
-func urls(parents []config.URL) []*url.URL {
-	list := make([]*url.URL, len(parents))
-	for i, p := range parents {
-		list[i] = p.URL()
-	}
-	return list
-}
-
-func keys(c config.Service) []cache.EpochKey {
-	if k, ok := c.CacheKey.Key(); ok {
-		return []cache.EpochKey{{Key: k}}
-	}
-	return nil
-}
-
-// Add begins to receive a service.
-func (s *Set) Add(ctx context.Context, c config.Service) (*Service, error) {
-	if err := s.cfg.Store.SetService(c.Name, cache.ServiceConfig{Keys: keys(c), Retention: c.Retention}); err != nil {
-		return nil, err
-	}
+func newService(s *Set, c config.Service) *Service {
 	x := &Service{set: s, cfg: c, parents: parent.New(s.cfg.Node)}
-	if err := x.parents.SetParents(urls(c.Upstream.Parents)); err != nil {
-		return nil, fmt.Errorf("service %s: %w", c.Name, err)
-	}
+	x.ctx, x.cancel = context.WithCancel(context.Background())
 	x.Service = service.New(service.Config{
 		Name: c.Name, Store: s.cfg.Store, Parents: x.parents, Now: s.cfg.Now, Logger: s.cfg.Logger,
 	})
-	r, err := x.receive(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	x.current = r
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.services[c.Name] = x
-	return x, nil
+	return x
 }
 
-// receive joins the group and starts to feed the service.
-func (x *Service) receive(ctx context.Context, c config.Service) (*reception, error) {
-	up := c.Upstream
-	ch := ssm.Channel{Source: up.Source, Group: up.Group, Port: up.Port}
-	rx, err := x.set.cfg.Host.Join(ctx, ch, up.Interface)
-	if err != nil {
-		return nil, fmt.Errorf("service %s: %w", c.Name, err)
+// adopt makes the configured parents those that are asked.
+func (x *Service) adopt(c config.Service) error {
+	list := make([]*url.URL, len(c.Upstream.Parents))
+	for i, p := range c.Upstream.Parents {
+		list[i] = p.URL()
 	}
-	in := ingress.Config{
+	if err := x.parents.SetParents(list); err != nil {
+		return fmt.Errorf("service %s: %w", c.Name, err)
+	}
+	return nil
+}
+
+// maxMemory bounds the octets of incomplete objects of one service.
+const maxMemory = 64 << 20
+
+// receive joins the group and starts to feed the service. It is called with mu held.
+func (x *Service) receive(c config.Service) error {
+	up := c.Upstream
+	ctx, cancel := context.WithCancel(x.ctx)
+	rx, err := x.set.cfg.Host.Join(ctx, ssm.Channel{Source: up.Source, Group: up.Group, Port: up.Port}, up.Interface)
+	if err != nil {
+		cancel()
+		return fmt.Errorf("service %s: %w", c.Name, err)
+	}
+	r := &reception{rx: rx, cancel: cancel, in: ingress.New(ingress.Config{
 		Service: x.Service,
 		Receiver: route.ReceiverConfig{
 			Session:   route.Session{Source: up.Source, Group: up.Group, Port: up.Port},
 			AnySource: up.AnySource,
+			MaxMemory: maxMemory,
 		},
-		Loss: x.set.cfg.Loss, Now: x.set.cfg.Now, Logger: x.set.cfg.Logger,
-	}
-	if len(up.Parents) > 0 {
-		in.Repair = x.parents
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	r := &reception{in: ingress.New(in), rx: rx, cancel: cancel}
+		Repair: x.parents,
+		Loss:   x.set.cfg.Loss, Delay: &x.delay, Now: x.set.cfg.Now, Logger: x.set.cfg.Logger,
+	})}
+	x.receptions = append(x.receptions, r)
 	x.group.Go(func() {
-		if err := r.in.Run(ctx, rx); err != nil {
-			x.set.cfg.Logger.Error("reception has ended", "service", c.Name, "error", err)
+		if err := r.in.Run(ctx, rx); err != nil && x.ctx.Err() == nil {
+			x.set.cfg.Logger.Error("reception has ended", "service", c.Name, "session", up.Session, "error", err)
 		}
 	})
-	return r, nil
+	return nil
 }
 
-// overlap is how long an old reception may go on with the objects it has begun, after a change.
-const overlap = 10 * time.Second
+var errClosed = errors.New("reception: service is closed")
 
-// Change applies a new configuration. Where the session changes, old and new are received at the same time until what
-// was under way has ended.
-func (s *Set) Change(ctx context.Context, c config.Service) error {
-	s.mu.RLock()
-	x := s.services[c.Name]
-	s.mu.RUnlock()
-	if x == nil {
-		return fmt.Errorf("service %s: is not here", c.Name)
-	}
-	if err := s.cfg.Store.SetService(c.Name, cache.ServiceConfig{Keys: keys(c), Retention: c.Retention}); err != nil {
-		return err
-	}
-	if err := x.parents.SetParents(urls(c.Upstream.Parents)); err != nil {
-		return fmt.Errorf("service %s: %w", c.Name, err)
-	}
+// change applies a configuration. Where the session changes, the old one is received on until the new one delivers.
+func (x *Service) change(c config.Service) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	rejoin := x.cfg.Upstream.Session != c.Upstream.Session || x.cfg.Upstream.AnySource != c.Upstream.AnySource ||
-		(len(x.cfg.Upstream.Parents) == 0) != (len(c.Upstream.Parents) == 0)
-	if rejoin {
-		r, err := x.receive(ctx, c)
-		if err != nil {
+	if x.closed {
+		return errClosed
+	}
+	if x.cfg.Upstream.Session != c.Upstream.Session || x.cfg.Upstream.AnySource != c.Upstream.AnySource {
+		old := x.receptions[len(x.receptions)-1]
+		if err := x.receive(c); err != nil {
 			return err
 		}
-		x.retire(x.current)
-		x.current = r
+		x.group.Go(func() { x.replace(old) })
+	}
+	if !reflect.DeepEqual(x.cfg.Upstream.Parents, c.Upstream.Parents) {
+		if err := x.adopt(c); err != nil {
+			return err
+		}
 	}
 	x.cfg = c
 	return nil
 }
 
-// retire ends a reception once its objects have. It is called with mu held.
-func (x *Service) retire(r *reception) {
-	x.group.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), overlap)
-		defer cancel()
-		r.in.Retire(ctx)
-		r.cancel()
-		st := r.in.Stats()
-		x.mu.Lock()
-		addReceiver(&x.past, &st.Receiver)
-		x.mu.Unlock()
-	})
+const (
+	// patience is how long the new session may take to deliver, which is the time that an operator has to change the
+	// sender. Then the old one ends all the same: what is configured holds.
+	patience = 10 * time.Minute
+	// overlap is how long the old session delivers new objects beside the new one. An object that began just before its
+	// sender changed may still be on its way.
+	overlap = 2 * time.Second
+	// rest is how long the old session may take for the objects that it has begun.
+	rest = 10 * time.Second
+)
+
+// replace ends a reception once one behind it has taken its place. Objects that both bring are taken once.
+func (x *Service) replace(old *reception) {
+	defer x.drop(old)
+	x.awaitBehind(old)
+	select {
+	case <-x.ctx.Done():
+		return
+	case <-time.After(overlap):
+	}
+	ctx, cancel := context.WithTimeout(x.ctx, rest)
+	defer cancel()
+	old.in.Retire(ctx)
 }
 
-// Remove ends a service at once and forgets its objects.
-func (s *Set) Remove(name string) {
-	s.mu.Lock()
-	x := s.services[name]
-	delete(s.services, name)
-	s.mu.Unlock()
-	if x != nil {
-		x.close()
-		s.cfg.Store.RemoveService(name)
+// awaitBehind waits until a reception behind the old one delivers.
+func (x *Service) awaitBehind(old *reception) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	late := time.After(patience)
+	for !x.deliversBehind(old) {
+		select {
+		case <-x.ctx.Done():
+			return
+		case <-late:
+			x.set.cfg.Logger.Warn("the new session has delivered nothing, the old one is left", "service", x.Name())
+			return
+		case <-tick.C:
+		}
 	}
 }
 
-// Close ends all services. What they kept stays in the store.
-func (s *Set) Close() {
-	for _, x := range s.All() {
-		x.close()
-	}
+func (x *Service) deliversBehind(old *reception) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	i := slices.Index(x.receptions, old)
+	return slices.ContainsFunc(x.receptions[i+1:], func(r *reception) bool { return !r.in.Stats().LastPacket.IsZero() })
+}
+
+// drop ends a reception and keeps its counters.
+func (x *Service) drop(r *reception) {
+	r.cancel()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.past.add(r.in.Stats())
+	x.receptions = slices.DeleteFunc(x.receptions, func(o *reception) bool { return o == r })
 }
 
 func (x *Service) close() {
 	x.mu.Lock()
-	r := x.current
+	x.closed = true
 	x.mu.Unlock()
-	r.cancel()
+	x.cancel()
 	x.group.Wait()
+	x.parents.Close()
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/treedn/treedn/internal/ingress"
 	"github.com/treedn/treedn/internal/telemetry"
 	"github.com/treedn/treedn/route"
 )
@@ -11,20 +12,29 @@ import (
 // silence is how long without a packet a service counts as silent.
 const silence = 3 * time.Second
 
-func addReceiver(s *telemetry.Service, r *route.ReceiverStats) {
-	s.Objects += r.Objects
-	s.ObjectsLost += r.ObjectsLost
-	s.Packets += r.Packets
-	s.PacketsLost += r.Lost
-	s.SourceOctets += r.SourceOctets
-	s.FECOctets += r.Recovered
-	s.RepairOctets += r.Supplied
-	if r.RejectedBytes > 0 {
-		if s.RejectedOctets == nil {
-			s.RejectedOctets = make(map[string]uint64)
-		}
-		s.RejectedOctets["packet"] += r.RejectedBytes
-	}
+// counters are sums over receptions.
+type counters struct {
+	s        telemetry.Service // its counters alone
+	rejected uint64            // octets
+	refused  uint64            // packets for which there was no room
+	injected uint64
+}
+
+func (c *counters) add(st ingress.Stats) {
+	r := &st.Receiver
+	c.s.Objects += r.Objects
+	c.s.ObjectsFEC += st.ObjectsFEC
+	c.s.ObjectsRepair += st.ObjectsRepair
+	c.s.ObjectsFallback += st.ObjectsUnicast
+	c.s.ObjectsLost += r.ObjectsLost
+	c.s.Packets += r.Packets
+	c.s.PacketsLost += r.Lost
+	c.s.SourceOctets += r.SourceOctets
+	c.s.FECOctets += r.Recovered
+	c.s.RepairOctets += r.Supplied
+	c.rejected += r.RejectedBytes
+	c.refused += r.RejectedPackets(route.RejectMemory)
+	c.injected += st.Injected
 }
 
 // Status returns what the service does now. injected are the packets dropped on purpose.
@@ -32,45 +42,61 @@ func (x *Service) Status() (st telemetry.Service, injected uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	now := x.set.cfg.Now()
-	in := x.current.in.Stats()
-	st = x.past
-	st.RejectedOctets = nil
-	for k, v := range x.past.RejectedOctets {
-		if st.RejectedOctets == nil {
-			st.RejectedOctets = make(map[string]uint64)
+	sum := x.past
+	var rate float64
+	var memory, missing uint64
+	var last time.Time
+	for _, r := range x.receptions {
+		in := r.in.Stats()
+		sum.add(in)
+		rate += in.Rate
+		memory += uint64(in.Receiver.Memory)
+		missing += uint64(in.Receiver.Incomplete)
+		if in.LastPacket.After(last) {
+			last = in.LastPacket
 		}
-		st.RejectedOctets[k] = v
 	}
-	addReceiver(&st, &in.Receiver)
+	st = sum.s
 	st.Name = x.Name()
+	st.ObjectsMissing = missing
+	// What was fetched whole came by no reception.
+	st.Objects += x.parents.Objects()
+	st.ObjectsFallback += x.parents.Objects()
 	st.FallbackOctets = x.parents.Octets()
-	st.Octets = st.SourceOctets + st.FECOctets + st.RepairOctets
-	x.inRate.Add(now, int(in.Receiver.Octets-x.lastOctets))
-	x.lastOctets = in.Receiver.Octets
-	st.RateIn = x.inRate.Bits(now)
+	st.Octets = st.SourceOctets + st.FECOctets + st.RepairOctets + st.FallbackOctets
+	st.RejectedOctets = map[string]uint64{"packet": sum.rejected}
+	st.RateIn = rate
+	st.Latency = x.delay.Quantiles()
+	st.Limits = []telemetry.Limit{{Name: "reception_memory", Used: memory, Max: maxMemory, Hits: sum.refused}}
 	st.Source = telemetry.Source{Kind: telemetry.SourceMulticast, Address: x.cfg.Upstream.Session.String()}
 	switch {
-	case in.LastPacket.IsZero():
+	case last.IsZero():
 		st.State = telemetry.StateWaiting
 		st.Source.Why = "no packet has come yet"
-	case now.Sub(in.LastPacket) > silence:
+	case now.Sub(last) > silence:
 		st.State = telemetry.StateSilent
-		st.Source.Since = in.LastPacket
-		st.Source.Why = fmt.Sprintf("no packet for %d s", int(now.Sub(in.LastPacket).Seconds()))
+		st.Source.Since = last
+		st.Source.Why = fmt.Sprintf("no packet for %d s", int(now.Sub(last).Seconds()))
 	default:
 		st.State = telemetry.StateRunning
+		if len(x.receptions) > 1 {
+			st.Source.Why = "the session before this one is received, too, until this one has taken over"
+		}
 	}
-	return st, in.Injected
+	return st, sum.injected
 }
 
-// Socket describes the membership.
-func (x *Service) Socket() telemetry.Socket {
+// Sockets describes the memberships.
+func (x *Service) Sockets() []telemetry.Socket {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	st := x.current.rx.Stats()
-	up := x.cfg.Upstream
-	return telemetry.Socket{
-		Service: x.Name(), Source: up.Source, Group: up.Group, Port: up.Port,
-		Drops: st.Dropped, Buffer: uint64(x.current.rx.ReceiveBuffer()),
+	var list []telemetry.Socket
+	for _, r := range x.receptions {
+		ch := r.rx.Channel()
+		list = append(list, telemetry.Socket{
+			Service: x.Name(), Source: ch.Source, Group: ch.Group, Port: ch.Port,
+			Drops: r.rx.Stats().Dropped, Buffer: uint64(r.rx.ReceiveBuffer()),
+		})
 	}
+	return list
 }

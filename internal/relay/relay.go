@@ -4,10 +4,11 @@ package relay
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -16,7 +17,7 @@ import (
 	"github.com/treedn/treedn/internal/config"
 	"github.com/treedn/treedn/internal/depot"
 	"github.com/treedn/treedn/internal/edge"
-	"github.com/treedn/treedn/internal/egress"
+	"github.com/treedn/treedn/internal/emission"
 	"github.com/treedn/treedn/internal/lossy"
 	"github.com/treedn/treedn/internal/node"
 	"github.com/treedn/treedn/internal/reception"
@@ -40,32 +41,24 @@ type Node struct {
 
 	http, repairServer, admin *node.Server
 	count, repairCount        telemetry.Requests
+	origins                   node.Origins
+	closing                   sync.Once
+	closed                    error
 
-	ctx    context.Context
-	cancel context.CancelFunc
+	applying sync.Mutex // guards below; held while a configuration is applied
+	cfg      *config.Relay
+	ended    bool
 
-	mu     sync.RWMutex // guards below
-	cfg    *config.Relay
-	outs   map[string]*outlet // by service
-	closed bool
-}
-
-// outlet sends one service on.
-type outlet struct {
-	out   *egress.Egress
-	stop  context.CancelFunc
-	group sync.WaitGroup
-	rate  telemetry.Rate
-	last  uint64
+	mu        sync.Mutex                    // guards below
+	emissions map[string]*emission.Emission // by service
 }
 
 // New opens the node's servers and sockets. The configuration must be complete, as config.Complete returns it. Close the
 // node, or Run it.
 func New(cfg *config.Relay, o Options) (*Node, error) {
-	n := &Node{log: o.Logger, now: node.Clock(cfg.Node.ClockOffset), cfg: cfg, outs: make(map[string]*outlet)}
-	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n := &Node{log: o.Logger, now: node.Clock(cfg.Node.ClockOffset), cfg: cfg, emissions: make(map[string]*emission.Emission)}
 	if err := n.open(o); err != nil {
-		n.Close(context.Background())
+		_ = n.Close(node.AtOnce())
 		return nil, err
 	}
 	return n, nil
@@ -78,20 +71,18 @@ func (n *Node) open(o Options) (err error) {
 		return err
 	}
 	n.depot = depot.New(n.base.Store)
-	n.mu.Lock()
 	for _, c := range cfg.Services {
 		if err := n.add(c); err != nil {
-			n.mu.Unlock()
 			return err
 		}
 	}
-	n.mu.Unlock()
+	n.origins.Set(cfg.HTTP.CORS.Origins)
 	objects := edge.New(edge.Config{Store: n.base.Store, Services: n.base.Services.Lookup, Node: cfg.Node.Name})
 	n.repairs = &repair.Handler{Backend: n.depot, NodeID: cfg.Node.Name, Logger: n.log}
 	children := http.NewServeMux()
 	children.Handle(repair.PathPrefix, n.repairs)
 	children.Handle("/", objects)
-	if n.http, err = node.Open(cfg.HTTP.Listen, cfg.HTTP.TLS, n.count.Wrap(objects), n.log); err != nil {
+	if n.http, err = node.Open(cfg.HTTP.Listen, cfg.HTTP.TLS, n.count.Wrap(n.origins.Wrap(objects)), n.log); err != nil {
 		return err
 	}
 	if n.repairServer, err = node.Open(cfg.Repair.Listen, config.TLS{}, n.repairCount.Wrap(children), n.log); err != nil {
@@ -101,59 +92,47 @@ func (n *Node) open(o Options) (err error) {
 	return err
 }
 
-// add starts a service. It is called with mu held.
+// add starts a service.
 func (n *Node) add(c config.RelayService) error {
-	x, err := n.base.Services.Add(n.ctx, c.Service)
+	x, err := n.base.Services.Add(c.Service)
 	if err != nil {
 		return err
 	}
-	if c.Downstream.IsZero() {
-		return nil
-	}
-	if err := n.send(x, c.Downstream); err != nil {
+	e := emission.New(emission.Config{Service: x.Service, Depot: n.depot, Now: n.now, Logger: n.log})
+	if err := e.Change(c.Downstream); err != nil {
+		n.base.Services.Remove(c.Name)
 		return fmt.Errorf("service %s: %w", c.Name, err)
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.emissions[c.Name] = e
 	return nil
 }
 
-// send makes a service leave by multicast.
-func (n *Node) send(x *reception.Service, d config.Downstream) error {
-	out, err := egress.New(egress.FromConfig(d, n.now, n.log))
-	if err != nil {
+func (n *Node) change(old, c config.RelayService) error {
+	if err := n.base.Services.Change(c.Service); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(n.ctx)
-	o := &outlet{out: out, stop: cancel}
-	o.group.Go(func() { _ = out.Run(ctx) })
-	x.AddSink(out)
-	n.depot.Add(depot.Outlet{Service: x.Name(), Sender: out})
-	n.outs[x.Name()] = o
+	if err := n.emission(c.Name).Change(c.Downstream); err != nil {
+		err = fmt.Errorf("service %s: %w", c.Name, err)
+		return errors.Join(err, n.base.Services.Change(old.Service))
+	}
 	return nil
 }
 
-// linger is how long a session that was replaced goes on with the objects that it has begun.
-const linger = 10 * time.Second
+func (n *Node) remove(c config.RelayService) {
+	e := n.emission(c.Name)
+	n.mu.Lock()
+	delete(n.emissions, c.Name)
+	n.mu.Unlock()
+	e.Close(node.AtOnce())
+	n.base.Services.Remove(c.Name)
+}
 
-// unsend ends the multicast of a service: at once, or once what has begun has ended.
-func (n *Node) unsend(x *reception.Service, o *outlet, at time.Duration) {
-	if x != nil {
-		x.RemoveSink(o.out)
-	}
-	end := func() {
-		o.stop()
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if now := n.outs[x.Name()]; now == nil || now.out.Session() != o.out.Session() {
-			n.depot.Remove(o.out.Session())
-		}
-	}
-	go func() {
-		select {
-		case <-n.ctx.Done():
-		case <-time.After(at):
-		}
-		end()
-	}()
+func (n *Node) emission(name string) *emission.Emission {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.emissions[name]
 }
 
 // URL, RepairURL and AdminURL are the base URLs of the node's servers, empty for one that is off.
@@ -161,85 +140,54 @@ func (n *Node) URL() string       { return n.http.URL() }
 func (n *Node) RepairURL() string { return n.repairServer.URL() }
 func (n *Node) AdminURL() string  { return n.admin.URL() }
 
-// Apply changes the running node to another configuration and touches only what differs. What cannot change without a
-// restart is named in the error, and then nothing is changed.
-func (n *Node) Apply(next *config.Relay) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if err := node.Fixed(n.cfg.Node, next.Node, map[string][2]any{
-		"http.listen":   {n.cfg.HTTP.Listen, next.HTTP.Listen},
-		"repair.listen": {n.cfg.Repair.Listen, next.Repair.Listen},
-		"admin.listen":  {n.cfg.Admin.Listen, next.Admin.Listen},
-		"cache":         {n.cfg.Cache, next.Cache},
-	}); err != nil {
-		return err
-	}
-	var cert *tls.Certificate
-	if next.HTTP.TLS.Enabled() {
-		c, err := next.HTTP.TLS.Certificate()
-		if err != nil {
-			return err
-		}
-		cert = &c
-	}
-	n.http.SetCertificate(cert)
-	changes := config.Diff(n.cfg.Services, next.Services)
-	for _, c := range changes.Removed {
-		if o := n.outs[c.Name]; o != nil {
-			delete(n.outs, c.Name)
-			n.unsend(n.base.Services.Get(c.Name), o, 0)
-		}
-		n.base.Services.Remove(c.Name)
-	}
-	var errs []error
-	for _, c := range changes.Added {
-		errs = append(errs, n.add(c))
-	}
-	for _, c := range changes.Changed {
-		errs = append(errs, n.change(c.Old, c.New))
-	}
-	n.cfg = next
-	return errors.Join(errs...)
+// Addresses are the base URLs of the node's servers.
+func (n *Node) Addresses() []slog.Attr {
+	return []slog.Attr{slog.String("http", n.URL()), slog.String("repair", n.RepairURL()), slog.String("admin", n.AdminURL())}
 }
 
-func (n *Node) change(old, c config.RelayService) error {
-	if err := n.base.Services.Change(n.ctx, c.Service); err != nil {
+// Apply changes the running node to another configuration and touches only what differs. What cannot change without a
+// restart is named in the error, and then nothing is changed. A service that cannot be changed stays as it is, one that
+// cannot be added stays away, until the configuration is applied again.
+func (n *Node) Apply(next *config.Relay) error {
+	n.applying.Lock()
+	defer n.applying.Unlock()
+	if n.ended {
+		return net.ErrClosed
+	}
+	if err := node.Fixed(
+		node.Value{Key: "node", Old: n.cfg.Node, New: next.Node},
+		node.Value{Key: "http.listen", Old: n.cfg.HTTP.Listen, New: next.HTTP.Listen},
+		node.Value{Key: "http.tls", Old: n.cfg.HTTP.TLS.Enabled(), New: next.HTTP.TLS.Enabled()},
+		node.Value{Key: "repair.listen", Old: n.cfg.Repair.Listen, New: next.Repair.Listen},
+		node.Value{Key: "admin", Old: n.cfg.Admin, New: next.Admin},
+		node.Value{Key: "log.format", Old: n.cfg.Log.Format, New: next.Log.Format},
+		node.Value{Key: "cache", Old: n.cfg.Cache, New: next.Cache},
+	); err != nil {
 		return err
 	}
-	if old.Downstream == c.Downstream {
-		return nil
+	if err := n.http.Renew(next.HTTP.TLS); err != nil {
+		return err
 	}
-	x := n.base.Services.Get(c.Name)
-	if o := n.outs[c.Name]; o != nil {
-		delete(n.outs, c.Name)
-		n.unsend(x, o, linger)
-	}
-	if c.Downstream.IsZero() {
-		return nil
-	}
-	return n.send(x, c.Downstream)
+	n.origins.Set(next.HTTP.CORS.Origins)
+	applied := *next
+	var err error
+	applied.Services, err = node.ApplyEach(n.cfg.Services, next.Services, node.Actions[config.RelayService]{
+		Add: n.add, Change: n.change, Remove: n.remove,
+	})
+	n.cfg = &applied
+	return err
 }
 
 // Status returns what the node does now.
 func (n *Node) Status() telemetry.Status {
-	now := n.now()
-	st := n.base.Status(now)
+	st := n.base.Status(n.now())
 	st.HTTP = n.count.Server()
 	st.Repair = n.repairCount.Server()
 	st.Repair.Symbols = n.repairs.Stats().Symbols
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	for i := range st.Services {
-		s := &st.Services[i]
-		o := n.outs[s.Name]
-		if o == nil {
-			continue
+		if e := n.emission(st.Services[i].Name); e != nil {
+			e.Status(&st.Services[i])
 		}
-		sent := o.out.Stats()
-		s.PacketsSent, s.OctetsSent, s.FECOctetsSent = sent.Packets, sent.Octets, sent.RepairOctets
-		o.rate.Add(now, int(sent.Octets-o.last))
-		o.last = sent.Octets
-		s.RateOut = o.rate.Bits(now)
 	}
 	return st
 }
@@ -257,24 +205,24 @@ func (n *Node) Run(ctx context.Context) error {
 
 // Close ends the node. Requests under way may go on until ctx ends. It may be called more than once.
 func (n *Node) Close(ctx context.Context) error {
-	n.mu.Lock()
-	if n.closed {
-		n.mu.Unlock()
-		return nil
-	}
-	n.closed = true
-	outs := n.outs
-	n.mu.Unlock()
-	err := errors.Join(node.Shutdown(ctx, n.http), node.Shutdown(ctx, n.repairServer), node.Shutdown(ctx, n.admin))
+	n.closing.Do(func() { n.closed = n.close(ctx) })
+	return n.closed
+}
+
+func (n *Node) close(ctx context.Context) error {
+	n.applying.Lock()
+	n.ended = true
+	n.applying.Unlock()
+	err := errors.Join(n.http.Shutdown(ctx), n.repairServer.Shutdown(ctx), n.admin.Shutdown(ctx))
 	if n.base != nil {
 		n.base.Services.Close()
 	}
-	for _, o := range outs {
-		o.out.Drain(ctx)
-		o.stop()
-		o.group.Wait()
+	n.mu.Lock()
+	emissions := maps.Clone(n.emissions)
+	n.mu.Unlock()
+	for _, e := range emissions {
+		e.Close(ctx)
 	}
-	n.cancel()
 	if n.base != nil {
 		err = errors.Join(err, n.base.Close())
 	}
