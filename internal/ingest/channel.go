@@ -48,8 +48,9 @@ type channel struct {
 // FFmpeg opens a connection per request or per stream, so connections do not
 // tell; two of one kind on one host are told apart by what they push.
 type publisher struct {
-	addr  netip.Addr
-	agent string // User-Agent, or the origin that is pulled from
+	addr    netip.Addr
+	agent   string // User-Agent, or the origin that is pulled from
+	standby bool   // gives way to one that is none
 }
 
 func (p publisher) String() string {

@@ -48,6 +48,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	order := accepted(r)
 	who := origin(r)
+	who.standby = s.config.Standby != nil && s.config.Standby(r)
 	if r.Method == http.MethodDelete {
 		if err := c.remove(who, t.name); err != nil {
 			s.refuse(w, r, err)
