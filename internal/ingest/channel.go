@@ -245,7 +245,8 @@ func (c *channel) enter(who publisher, now time.Time) error {
 		return limitError("concurrent requests")
 	}
 	s := c.session
-	if s != nil && s.who != who && now.Sub(s.last) < c.hold() && (c.ended.IsZero() || len(c.transfers) > 0) {
+	overrides := s != nil && s.who.standby && !who.standby
+	if s != nil && s.who != who && !overrides && now.Sub(s.last) < c.hold() && (c.ended.IsZero() || len(c.transfers) > 0) {
 		return c.refused(who, now, "another publisher is live: "+s.who.String())
 	}
 	// A session of the same publisher goes on while any of its requests does,
