@@ -99,6 +99,12 @@ func (s *Sender) RemoveManifest(now time.Time, location string) {
 	}
 }
 
+// STSID returns the S-TSID that was announced last, and its generation, which
+// rises with every change: for whoever seals it.
+func (s *Sender) STSID() (body []byte, generation uint64) {
+	return s.signal.stsid, s.signal.since
+}
+
 // appendSignalling appends the next packet of the package, if one is due.
 func (s *Sender) appendSignalling(now time.Time, dst []byte) ([]byte, bool) {
 	g := &s.signal

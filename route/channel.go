@@ -83,7 +83,7 @@ func (e *esiTrack) gap(toi, id uint32, n int, oti fec.OTI) uint64 {
 
 func newChannel(tsi uint32) *channel {
 	// TSI 0 carries signalling by definition.
-	return &channel{tsi: tsi, described: tsi == 0, files: make(map[uint32]fdt.File), payloads: make(map[uint8]payload)}
+	return &channel{tsi: tsi, described: tsi == 0}
 }
 
 // format returns the delivery object format that a codepoint stands for: the

@@ -24,7 +24,7 @@ func (o *Object) decoding() bool {
 
 func (r *Receiver) dropRepair(o *Object) {
 	if o.repair != nil {
-		o.repair.data.Release(&r.pool, o.busy > 0)
+		o.repair.data.Release(r.pool, o.busy > 0)
 		o.repair = nil
 	}
 }

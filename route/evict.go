@@ -33,12 +33,16 @@ func (r *Receiver) evict(except *Object) bool {
 	return true
 }
 
-// evictUndescribed frees the memory of the oldest object without description
-// other than the given one, and tells whether there was one.
+// maxUndescribed bounds the objects that no signalling describes, since each
+// costs a look at every timer.
+const maxUndescribed = 256
+
+// evictUndescribed gives up the oldest object without description other than
+// the given one, and tells whether there was one.
 func (r *Receiver) evictUndescribed(except *Object) bool {
 	var victim *Object
 	for _, o := range r.active {
-		if o != except && o.kind == kindUndescribed && o.memory() > 0 && (victim == nil || o.started.Before(victim.started)) {
+		if o != except && o.kind == kindUndescribed && (victim == nil || o.started.Before(victim.started)) {
 			victim = o
 		}
 	}
@@ -60,7 +64,7 @@ func (o *Object) purge() (freed bool) {
 			continue
 		}
 		o.held.Remove(start, end)
-		o.data.Drop(&o.r.pool, int(i), o.busy > 0)
+		o.data.Drop(o.r.pool, int(i), o.busy > 0)
 	}
 	return o.data.Held() < before
 }

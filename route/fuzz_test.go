@@ -150,6 +150,7 @@ func checkReceiver(t *testing.T, r *Receiver) {
 	require.LessOrEqual(t, len(r.records.m), 16)
 	require.LessOrEqual(t, len(r.channels), 8)
 	var used, undescribed int64
+	var unnamed int
 	perTSI := map[uint32]int{}
 	for _, o := range r.active {
 		require.False(t, o.released)
@@ -159,6 +160,7 @@ func checkReceiver(t *testing.T, r *Receiver) {
 		}
 		if o.kind == kindUndescribed {
 			undescribed += o.data.Held()
+			unnamed++
 		}
 		require.LessOrEqual(t, o.held.Len(), 8+1)
 		require.Equal(t, o.complete, o.full() && (o.complete || o.firm && o.kind != kindUndescribed))
@@ -179,6 +181,7 @@ func checkReceiver(t *testing.T, r *Receiver) {
 	}
 	require.Equal(t, used, r.pool.Used())
 	require.Equal(t, undescribed, r.undescribed)
+	require.Equal(t, unnamed, r.unnamed)
 	require.LessOrEqual(t, undescribed, int64(1<<18+slabSize))
 }
 

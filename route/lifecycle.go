@@ -28,7 +28,11 @@ func (r *Receiver) open(now time.Time, key objectKey, cp uint8) (*Object, error)
 	r.objects[key] = o
 	r.active = append(r.active, o)
 	ch.objects = append(ch.objects, o)
+	r.unnamed++
 	r.describe(now, o)
+	if r.unnamed > maxUndescribed && o.kind == kindUndescribed {
+		r.evictUndescribed(o)
+	}
 	r.arm(o, r.wakeTime(now, o))
 	return o, nil
 }
@@ -63,6 +67,7 @@ func (r *Receiver) describe(now time.Time, o *Object) {
 		return
 	}
 	r.undescribed -= o.data.Held()
+	r.unnamed--
 	o.kind = d.kind
 	o.name, o.contentType, o.contentEncoding = d.name, d.contentType, d.contentEncoding
 	o.generation, o.announced = d.generation, d.announced
@@ -193,8 +198,9 @@ func (r *Receiver) retire(now time.Time, o *Object, how fate, body []byte) {
 	o.epoch++
 	if o.kind == kindUndescribed {
 		r.undescribed -= o.data.Held()
+		r.unnamed--
 	}
-	o.data.Release(&r.pool, o.busy > 0)
+	o.data.Release(r.pool, o.busy > 0)
 	o.held.Reset()
 	r.active = without(r.active, o)
 	o.ch.objects = without(o.ch.objects, o)

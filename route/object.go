@@ -273,7 +273,7 @@ func (o *Object) write(off int64, p []byte) error {
 		return errRanges
 	}
 	before := o.data.Held()
-	for !o.data.WriteAt(&o.r.pool, p, off) {
+	for !o.data.WriteAt(o.r.pool, p, off) {
 		if !o.r.evict(o) {
 			return errMemory
 		}

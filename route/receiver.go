@@ -17,7 +17,7 @@ import (
 // caller.
 type Receiver struct {
 	cfg     ReceiverConfig
-	pool    slab.Pool
+	pool    *slab.Pool
 	hdr     lct.Header
 	missing []ranges.Range // scratch
 
@@ -25,7 +25,8 @@ type Receiver struct {
 	objects     map[objectKey]*Object
 	active      []*Object // those in need of timers
 	last        *Object   // the object of the packet before
-	undescribed int64
+	undescribed int64     // octets of objects without description
+	unnamed     int       // those objects
 	records     records
 	parts       map[string]sls.Part
 	events      events
@@ -42,7 +43,7 @@ func NewReceiver(cfg ReceiverConfig) *Receiver {
 	cfg = cfg.withDefaults()
 	return &Receiver{
 		cfg:      cfg,
-		pool:     *slab.NewPool(cfg.MaxMemory),
+		pool:     slab.NewPool(cfg.MaxMemory),
 		channels: make(map[uint32]*channel),
 		objects:  make(map[objectKey]*Object),
 		records:  records{m: make(map[objectKey]*record), max: cfg.Remember},

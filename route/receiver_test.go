@@ -210,7 +210,7 @@ func TestUndescribedIsBounded(t *testing.T) {
 			st := h.r.Stats()
 			require.LessOrEqual(t, st.Memory, int64(1<<20+slabSize))
 			require.LessOrEqual(t, len(h.r.channels), 257)
-			require.LessOrEqual(t, len(h.r.objects), 257*64)
+			require.LessOrEqual(t, len(h.r.objects), maxUndescribed+64)
 		}
 	}
 	h.signal(track(70_000)) // the true signalling still gets in
@@ -938,6 +938,36 @@ func TestReceiverAllocatesNothingPerPacket(t *testing.T) {
 	}
 	// A slab of 64 KiB for every 48 packets is the object's memory.
 	require.Less(t, testing.AllocsPerRun(1000, push), 0.1)
+}
+
+func BenchmarkDecode(b *testing.B) {
+	for _, size := range []int{25_000, 250_000, 2_500_000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			data := randomBytes(1, size)
+			var pkts [][]byte
+			lose := 0
+			for off := 0; off < size; off += 1344 {
+				if off/1344%10 == 3 {
+					lose++
+					continue
+				}
+				pkts = append(pkts, pk{tsi: 10, toi: 1, cp: 8, off: uint32(off), data: data[off:min(size, off+1344)], tol: int64(size)}.bytes())
+			}
+			for _, p := range repairs(b, 10, 1, data, 1344, 1, lose+1, 1024) {
+				pkts = append(pkts, p.bytes())
+			}
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				h := newHand(b, ReceiverConfig{})
+				h.signal(protectedTrack(10))
+				for _, p := range pkts {
+					_ = h.r.Push(h.now, simSrc, p)
+					h.r.RunWork(h.now)
+				}
+				require.Equal(b, uint64(1), h.r.stats.Objects)
+			}
+		})
+	}
 }
 
 func BenchmarkReceiver(b *testing.B) {

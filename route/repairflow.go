@@ -132,7 +132,7 @@ func (r *Receiver) addRepair(now time.Time, o *Object, oti fec.OTI, id uint32, p
 		if dup {
 			continue
 		}
-		for !st.data.WriteAt(&r.pool, payload[:t], int64(st.count)*int64(t)) {
+		for !st.data.WriteAt(r.pool, payload[:t], int64(st.count)*int64(t)) {
 			if !r.evict(o) {
 				return errMemory
 			}

@@ -178,6 +178,9 @@ func (r *Receiver) applyLS(now time.Time, ls *sls.LS) {
 		if m := src.Media; m != nil {
 			ch.track = Track{Kind: trackKind(m.ContentType), Representation: m.RepID}
 		}
+		if ch.payloads == nil {
+			ch.payloads = make(map[uint8]payload)
+		}
 		for _, p := range src.Payloads {
 			ch.payloads[p.Codepoint] = payload{format: p.FormatID, id: p.SrcFECPayloadID}
 		}
@@ -222,6 +225,9 @@ func (r *Receiver) applyEFDT(now time.Time, ch *channel, in *fdt.Instance) {
 		} else if !same || ch.run == 0 {
 			ch.run = r.newGeneration(now)
 		}
+	}
+	if ch.files == nil && len(in.Files) > 0 {
+		ch.files = make(map[uint32]fdt.File)
 	}
 	for _, f := range in.Files {
 		if f.TOI == 0 || f.TOI > 0xffffffff || f.ContentLocation == "" || len(ch.files) >= maxFiles {

@@ -73,7 +73,7 @@ func (r *Receiver) Reject(now time.Time, o *Object, off int64) {
 // truncate forgets the octets from off on.
 func (r *Receiver) truncate(o *Object, off int64) {
 	o.held.Truncate(off)
-	o.data.Truncate(&r.pool, off, o.busy > 0)
+	o.data.Truncate(r.pool, off, o.busy > 0)
 	o.prefix = min(o.prefix, off)
 	o.asked = min(o.asked, o.held.End())
 }

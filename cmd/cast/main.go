@@ -21,7 +21,7 @@ func main() {
 		Name: "cast",
 		Does: "takes live channels over HTTP and sends them by multicast",
 		Open: func(cfg *config.Cast, log *slog.Logger) (node.Role[config.Cast], error) {
-			return cast.New(cfg, log)
+			return cast.New(cfg, cast.Options{Logger: log})
 		},
 	}.Main())
 }

@@ -26,6 +26,13 @@ import (
 	"github.com/treedn/treedn/internal/telemetry"
 )
 
+// Options are what a configuration file does not hold.
+type Options struct {
+	Logger *slog.Logger // required
+	// Standby reports whether a push comes from a publisher that gives way to any other. Default: none does.
+	Standby func(*http.Request) bool
+}
+
 // Node is a running CAST. Its methods are safe for concurrent use.
 type Node struct {
 	log     *slog.Logger
@@ -44,6 +51,7 @@ type Node struct {
 
 	applying sync.Mutex // guards below; held while a configuration is applied
 	cfg      *config.Cast
+	pulls    map[string]*pull // by channel
 	ended    bool
 
 	mu       sync.RWMutex // guards below
@@ -61,17 +69,17 @@ type channel struct {
 
 // New opens the node's servers and sockets. The configuration must be complete, as config.Complete returns it. Close the
 // node, or Run it.
-func New(cfg *config.Cast, log *slog.Logger) (*Node, error) {
-	n := &Node{log: log, now: node.Clock(cfg.Node.ClockOffset), name: cfg.Node.Name, cfg: cfg, channels: make(map[string]*channel)}
+func New(cfg *config.Cast, o Options) (*Node, error) {
+	n := &Node{log: o.Logger, now: node.Clock(cfg.Node.ClockOffset), name: cfg.Node.Name, cfg: cfg, channels: make(map[string]*channel)}
 	n.started = n.now()
-	if err := n.open(); err != nil {
+	if err := n.open(o); err != nil {
 		_ = n.Close(node.AtOnce())
 		return nil, err
 	}
 	return n, nil
 }
 
-func (n *Node) open() (err error) {
+func (n *Node) open(o Options) (err error) {
 	cfg := n.cfg
 	if n.store, err = cache.Open(cache.Config{Now: n.now, Logger: n.log}); err != nil {
 		return err
@@ -88,11 +96,12 @@ func (n *Node) open() (err error) {
 	}
 	n.ingest, err = ingest.New(ingest.Config{
 		Sink: sink{n}, Channels: ingestChannels(cfg.Channels), RequireKey: !cfg.Ingest.Listen.Loopback(),
-		StateDir: state, Logger: n.log, Now: n.now,
+		StateDir: state, Standby: o.Standby, Logger: n.log, Now: n.now,
 	})
 	if err != nil {
 		return err
 	}
+	n.pull(cfg.Channels)
 	n.repairs = &repair.Handler{Backend: n.depot, NodeID: cfg.Node.Name, Logger: n.log}
 	objects := http.NewServeMux()
 	objects.Handle(repair.PathPrefix, n.repairs)
@@ -110,10 +119,11 @@ func (n *Node) open() (err error) {
 func ingestChannels(channels []config.Channel) map[string]ingest.Channel {
 	m := make(map[string]ingest.Channel, len(channels))
 	for _, c := range channels {
-		if !c.Pull.IsZero() {
-			continue // takes no pushes
-		}
 		ic := ingest.Channel{}
+		if !c.Pull.IsZero() {
+			// It takes no pushes: nobody knows a key with this hash.
+			ic.Keys = []ingest.KeyHash{{}}
+		}
 		for _, k := range c.Keys {
 			ic.Keys = append(ic.Keys, ingest.KeyHash(k.Sum()))
 		}
@@ -225,7 +235,9 @@ func (n *Node) Apply(next *config.Cast) error {
 		Add: n.add, Change: n.change, Remove: n.remove,
 	})
 	n.cfg = &applied
-	return errors.Join(err, n.ingest.SetChannels(ingestChannels(applied.Channels)))
+	err = errors.Join(err, n.ingest.SetChannels(ingestChannels(applied.Channels)))
+	n.pull(applied.Channels)
+	return err
 }
 
 // Run waits until ctx ends, and then closes the node: it takes no new publishers and lets what is under way end.
@@ -253,6 +265,7 @@ func (n *Node) Close(ctx context.Context) error {
 func (n *Node) close(ctx context.Context) error {
 	n.applying.Lock()
 	n.ended = true
+	n.pull(nil)
 	n.applying.Unlock()
 	err := n.ingestServer.Shutdown(ctx)
 	if n.ingest != nil {

@@ -100,7 +100,7 @@ func (t *Tree) start(o TreeOptions) error {
 	if err != nil {
 		return err
 	}
-	if t.Cast, err = cast.New(cc, log("cast")); err != nil {
+	if t.Cast, err = cast.New(cc, cast.Options{Logger: log("cast"), Standby: isClip}); err != nil {
 		return err
 	}
 	parents := func(u string) []config.URL {

@@ -148,7 +148,8 @@ func TestGrowingObject(t *testing.T) {
 	tx, err := s.Begin(now, route.Outgoing{Name: "seg-00001.m4s", Track: route.Track{Stem: "seg-$TOI%05d$.m4s", Number: 1, Run: 3}})
 	require.NoError(t, err)
 	d := New(store)
-	d.Add(Outlet{Service: "live", Sender: onAir{s}})
+	air := onAir{s}
+	d.Add(Outlet{Service: "live", Sender: air})
 	id := repair.ObjectID{Session: repair.Session(session), TSI: uint64(tx.TSI()), TOI: 1}
 	o, err := d.Lookup(context.Background(), id)
 	require.NoError(t, err)
@@ -160,7 +161,7 @@ func TestGrowingObject(t *testing.T) {
 	_, err = o.(repair.SymbolSource).AppendSymbol(nil, 0, 0)
 	require.ErrorIs(t, err, repair.ErrNotReady)
 	require.NoError(t, o.(io.Closer).Close())
-	d.Remove(session)
+	d.Remove(air)
 	_, err = d.Lookup(context.Background(), id)
 	require.ErrorIs(t, err, repair.ErrUnknown)
 }

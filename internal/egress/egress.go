@@ -168,7 +168,10 @@ func (e *Egress) Begin(m service.Meta) service.ObjectSink {
 func (e *Egress) Manifest(m service.Meta, body []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.sender.SetManifest(e.cfg.Now(), sls.Part{ContentType: m.ContentType, Location: m.Name, Generation: m.Generation, Body: body})
+	part := sls.Part{ContentType: m.ContentType, Location: m.Name, Generation: m.Generation, Body: body}
+	if err := e.sender.SetManifest(e.cfg.Now(), part); err != nil {
+		e.cfg.Logger.Warn("manifest is not sent", "name", m.Name, "error", err)
+	}
 	e.poke()
 }
 

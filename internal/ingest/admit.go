@@ -39,7 +39,7 @@ func (c *channel) place(t *transfer, o *Object, asked, now time.Time) (v verdict
 	if t.cancelled != nil {
 		return refuse, now, t.cancelled
 	}
-	s, ok := c.segmentOf(t.name)
+	s, ok := c.segmentOf(t)
 	if !ok {
 		return refuse, now, limitError("tracks")
 	}
@@ -89,9 +89,11 @@ func (c *channel) place(t *transfer, o *Object, asked, now time.Time) (v verdict
 // opened notes the beginning of a segment. c.mu is held.
 func (c *channel) opened(t *transfer, now time.Time) {
 	if a := c.of(t.epoch); a != nil {
-		a.opened = now
+		a.heard = now
 	}
-	c.ended = false
+	if now.Sub(c.ended) > settle {
+		c.ended = time.Time{}
+	}
 	c.index.Observe(t.name)
 	c.signal()
 }
@@ -230,11 +232,15 @@ func (c *channel) takeManifest(t *transfer) error {
 	c.manifests.Lock()
 	defer c.manifests.Unlock()
 	c.mu.Lock()
-	stale := c.manifest[t.name].generation > t.generation
-	c.mu.Unlock()
-	if stale {
+	old, known := c.manifest[t.name]
+	if d := t.order.Compare(old.order); known && (d < 0 || d == 0 && t.generation < old.generation) {
+		c.mu.Unlock()
 		return nil // one that was opened later has been swapped in already
 	}
+	if t.generation <= old.generation {
+		t.generation = c.seq.next(c.config.Now())
+	}
+	c.mu.Unlock()
 	o := Object{
 		Channel: c.name, Name: t.name, Kind: Manifest, Generation: t.generation,
 		ContentType: contentType(t.name, t.contentType, manifest.Unknown),
@@ -251,12 +257,17 @@ func (c *channel) takeManifest(t *transfer) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, known := c.manifest[t.name]; !known && len(c.manifest) >= maxManifests {
+	if !known && len(c.manifest) >= maxManifests {
 		clear(c.manifest)
 	}
-	c.manifest[t.name] = manifestState{summary: summary, generation: t.generation, epoch: c.epoch}
-	if parseErr == nil && summary.Ended {
-		c.ended = true // until another segment is opened
+	now := c.config.Now()
+	c.manifest[t.name] = manifestState{summary: summary, generation: t.generation, order: t.order, epoch: c.epoch}
+	switch {
+	case parseErr != nil || summary.Master:
+	case summary.Ended:
+		c.ended = now
+	case old.summary.Ended || now.Sub(c.ended) > settle:
+		c.ended = time.Time{}
 	}
 	c.signal()
 	return nil
@@ -265,7 +276,7 @@ func (c *channel) takeManifest(t *transfer) error {
 // admitManifest holds back a manifest of another presentation than that of its
 // predecessor until it is clear that the encoder of that is gone.
 func (c *channel) admitManifest(t *transfer, s manifest.Summary) error {
-	asked := c.config.Now()
+	asked, waited := c.config.Now(), false
 	for {
 		now := c.config.Now()
 		c.mu.Lock()
@@ -274,7 +285,12 @@ func (c *channel) admitManifest(t *transfer, s manifest.Summary) error {
 			return t.cancelled
 		}
 		v, until := accept, now
-		if old, ok := c.manifest[t.name]; ok && old.epoch == c.epoch && foreign(old.summary, s) {
+		old, known := c.manifest[t.name]
+		if known && !waited && t.order.Before(old.order) {
+			c.mu.Unlock()
+			return nil // overtaken on its way; it will be passed over
+		}
+		if known && old.epoch == c.epoch && foreign(old.summary, s) {
 			v, until = c.contest(t, old.epoch, asked, now)
 		}
 		var err error
@@ -289,6 +305,7 @@ func (c *channel) admitManifest(t *transfer, s manifest.Summary) error {
 		if err := await(t.ctx, until.Sub(now), changed); err != nil {
 			return err
 		}
+		waited = true
 	}
 }
 
@@ -322,7 +339,7 @@ func (c *channel) leave(t *transfer, cause error) {
 	if t.media {
 		a := c.of(t.epoch)
 		if a != nil {
-			a.ended, a.broken = now, cause != nil
+			a.heard, a.ended, a.broken = now, now, cause != nil
 			a.streamed = cause == nil && now.Sub(t.opened) > pause
 		}
 		if t.track != nil {
@@ -333,6 +350,9 @@ func (c *channel) leave(t *transfer, cause error) {
 		}
 	}
 	c.status.end(t, cause, now)
+	if cause != nil {
+		c.config.Logger.Debug("push broke off", "channel", c.name, "name", t.name, "octets", t.total, "err", cause)
+	}
 	c.signal()
 }
 
@@ -355,7 +375,7 @@ func (c *channel) remove(who publisher, name string) error {
 		c.mu.Unlock()
 		return err
 	}
-	if s := c.session; s != nil && s.who != who && now.Sub(s.last) < c.hold() && !c.ended {
+	if s := c.session; s != nil && s.who != who && now.Sub(s.last) < c.hold() && c.ended.IsZero() {
 		err := c.refused(who, now, "it deletes objects of another publisher")
 		c.mu.Unlock()
 		return err

@@ -19,7 +19,9 @@ type channel struct {
 	sink   Sink
 	index  manifest.Index
 	seq    sequence
-	store  *store // nil: nothing is kept
+	store  *store          // nil: nothing is kept
+	ctx    context.Context // ends when the channel is closed
+	stop   context.CancelCauseFunc
 
 	// manifests is held over the sink's calls for one manifest, so that the
 	// newest one is also the last one the sink sees.
@@ -34,7 +36,7 @@ type channel struct {
 	session   *session
 	epoch     uint64      // counts starts of the encoder, as far as they are noticed
 	activity  [2]activity // of the current epoch and the one before
-	ended     bool        // a manifest of this epoch says that nothing will follow
+	ended     time.Time   // when a manifest said that nothing will follow; zero: none
 	transfers map[*transfer]struct{}
 	tracks    map[family]*track
 	inits     map[string]*initSegment
@@ -46,8 +48,9 @@ type channel struct {
 // FFmpeg opens a connection per request or per stream, so connections do not
 // tell; two of one kind on one host are told apart by what they push.
 type publisher struct {
-	addr  netip.Addr
-	agent string // User-Agent, or the origin that is pulled from
+	addr    netip.Addr
+	agent   string // User-Agent, or the origin that is pulled from
+	standby bool   // gives way to one that is none
 }
 
 func (p publisher) String() string {
@@ -70,7 +73,7 @@ type session struct {
 // activity is what media was pushed in one epoch.
 type activity struct {
 	epoch    uint64
-	opened   time.Time // the newest beginning of an object
+	heard    time.Time // the newest octet, beginning or end of an object
 	ended    time.Time // the newest end of an object
 	broken   bool      // that end was none: the connection broke
 	streamed bool      // objects are sent while they are made, one after the other without a pause
@@ -87,6 +90,7 @@ type initSegment struct {
 type manifestState struct {
 	summary    manifest.Summary
 	generation uint64
+	order      time.Time
 	epoch      uint64
 }
 
@@ -104,6 +108,7 @@ func newChannel(name string, s *Server, cfg Channel) (*channel, error) {
 		inits:     make(map[string]*initSegment),
 		manifest:  make(map[string]manifestState),
 	}
+	c.ctx, c.stop = context.WithCancelCause(context.Background())
 	c.index.Limits.Octets = int(c.config.MaxManifest)
 	c.status.since = c.config.Now()
 	c.configure(cfg)
@@ -211,6 +216,7 @@ func (c *channel) close(cause error) {
 	defer c.mu.Unlock()
 	if c.closed == nil {
 		c.closed = cause
+		c.stop(cause)
 	}
 	for t := range c.transfers {
 		t.cancel(cause)
@@ -239,7 +245,8 @@ func (c *channel) enter(who publisher, now time.Time) error {
 		return limitError("concurrent requests")
 	}
 	s := c.session
-	if s != nil && s.who != who && now.Sub(s.last) < c.hold() && (!c.ended || len(c.transfers) > 0) {
+	overrides := s != nil && s.who.standby && !who.standby
+	if s != nil && s.who != who && !overrides && now.Sub(s.last) < c.hold() && (c.ended.IsZero() || len(c.transfers) > 0) {
 		return c.refused(who, now, "another publisher is live: "+s.who.String())
 	}
 	// A session of the same publisher goes on while any of its requests does,
@@ -270,7 +277,7 @@ func (c *channel) nextEpoch() {
 	c.epoch++
 	c.activity[1] = c.activity[0]
 	c.activity[0] = activity{epoch: c.epoch}
-	c.ended = false
+	c.ended = time.Time{}
 	c.signal()
 }
 

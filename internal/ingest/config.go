@@ -3,6 +3,7 @@ package ingest
 import (
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 )
 
@@ -40,6 +41,10 @@ type Config struct {
 	MaxTracks int
 	// MaxRequests bounds the concurrent requests of a channel. Default 64.
 	MaxRequests int
+	// Standby reports whether a request comes from a standby publisher, which
+	// gives way at once to any that is none, and returns when that one has been
+	// silent for Hold: a slate. nil: no publisher is a standby.
+	Standby func(*http.Request) bool
 	// Logger receives what an operator should know. nil is silent.
 	Logger *slog.Logger
 	// Now is the clock. Default time.Now.

@@ -19,6 +19,9 @@ const (
 	// end of that: the end of one connection and the beginning of the next one
 	// overtake each other.
 	grace = 250 * time.Millisecond
+	// settle is how long after the end of a presentation its last segments and
+	// other manifests may still come: FFmpeg's static MPD overtakes them.
+	settle = 2 * time.Second
 	// pause is the longest gap between two objects of an encoder that sends them
 	// while it makes them.
 	pause = 500 * time.Millisecond
@@ -39,6 +42,10 @@ const (
 // With wait, the answer may change at until or with c.changed. With accept, the
 // open objects of the epoch are stale and have been cancelled.
 func (c *channel) contest(self *transfer, epoch uint64, asked, now time.Time) (v verdict, until time.Time) {
+	a := c.of(epoch)
+	if a != nil && a.heard.After(asked) {
+		return refuse, now
+	}
 	for o := range c.transfers {
 		if o != self && o.media && o.epoch <= epoch && o.alive() && now.Sub(o.last) < c.hold() {
 			if now.Sub(asked) >= grace {
@@ -47,10 +54,7 @@ func (c *channel) contest(self *transfer, epoch uint64, asked, now time.Time) (v
 			return wait, asked.Add(grace)
 		}
 	}
-	if a := c.of(epoch); a != nil {
-		if a.opened.After(asked) {
-			return refuse, now
-		}
+	if a != nil {
 		if until := a.ended.Add(c.quiet(a)); now.Before(until) {
 			return wait, until
 		}
@@ -67,7 +71,7 @@ func (c *channel) contest(self *transfer, epoch uint64, asked, now time.Time) (v
 // another one.
 func (c *channel) quiet(a *activity) time.Duration {
 	switch {
-	case a.ended.IsZero(), a.broken, c.ended && a.epoch == c.epoch:
+	case a.ended.IsZero(), a.broken, !c.ended.IsZero() && a.epoch == c.epoch:
 		return 0
 	case a.streamed:
 		return pause

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,7 +46,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, err)
 		return
 	}
+	order := accepted(r)
 	who := origin(r)
+	who.standby = s.config.Standby != nil && s.config.Standby(r)
 	if r.Method == http.MethodDelete {
 		if err := c.remove(who, t.name); err != nil {
 			s.refuse(w, r, err)
@@ -57,9 +60,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	tr := &transfer{
 		name: t.name, contentType: r.Header.Get("Content-Type"), who: who,
-		key: hash, keyed: keyed, pushed: true,
+		key: hash, keyed: keyed, pushed: true, order: order,
 	}
-	if err := c.open(r.Context(), tr); err != nil {
+	// FFmpeg closes a connection behind the last octet of a body. The object is
+	// complete all the same, even if it has to wait; a body that breaks off shows
+	// in reading.
+	if err := c.open(context.WithoutCancel(r.Context()), tr); err != nil {
 		s.refuse(w, r, err)
 		return
 	}
@@ -68,6 +74,34 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusCreated)
+}
+
+// connectionKey finds the time at which a connection was accepted.
+type connectionKey struct{}
+
+// acceptance is the time of one connection's acceptance, until its first request has
+// taken it.
+type acceptance struct {
+	at    time.Time
+	taken atomic.Bool
+}
+
+// ConnContext belongs into the field of http.Server of this name. FFmpeg opens a
+// connection per request, and two that follow each other closely may be served
+// in either order; the order in which they were accepted is the true one. Without
+// it the older one of two manifests may stay.
+func (s *Server) ConnContext(ctx context.Context, _ net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, &acceptance{at: s.config.Now()})
+}
+
+// accepted is when the connection of a request was accepted, if this is its
+// first request; else zero.
+func accepted(r *http.Request) time.Time {
+	a, _ := r.Context().Value(connectionKey{}).(*acceptance)
+	if a == nil || a.taken.Swap(true) {
+		return time.Time{}
+	}
+	return a.at
 }
 
 // receive feeds the body to the transfer. It returns nil at its end.
@@ -98,10 +132,8 @@ func (t *transfer) receive(w http.ResponseWriter, body io.Reader) error {
 		case err == nil:
 		case errors.Is(err, io.EOF):
 			return nil
-		case t.ctx.Err() != nil:
-			return context.Cause(t.ctx)
 		default:
-			return err
+			return err // finish knows of a cancellation behind it
 		}
 	}
 }

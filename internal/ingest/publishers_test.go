@@ -182,3 +182,25 @@ func TestChannelsAreApart(t *testing.T) {
 		require.Equal(t, "b", all[1].Channel)
 	})
 }
+
+func TestStandbyGivesWayAndReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newServer(t, Config{})
+		slate, encoder := newPusher(t, s, "ch1", "slate"), newPusher(t, s, "ch1", "Lavf/61")
+		slate.who.standby = true
+		slate.startDASH(startA)
+		open, err := slate.open("chunk-stream0-00001.m4s")
+		require.NoError(t, err)
+		require.NoError(t, open.write(box("styp", 24)))
+		require.NoError(t, open.write(chunk(1000)))
+
+		encoder.startDASH(startB) // at once, with the init segments that it sends only once
+		require.Error(t, open.finish(open.write(chunk(1000))))
+		require.ErrorIs(t, slate.put("manifest.mpd", mpd(startA)), ErrBusy)
+		require.Len(t, r.named("init-stream0.m4s"), 2)
+
+		time.Sleep(10 * time.Second) // the encoder is silent for the hold time
+		slate.mustPut("manifest.mpd", mpd(startA))
+		require.ErrorIs(t, newPusher(t, s, "ch1", "another slate").put("x.bin", []byte("x")), nil)
+	})
+}

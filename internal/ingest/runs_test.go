@@ -273,7 +273,7 @@ func TestManifestsOverlap(t *testing.T) {
 		require.NoError(t, second.finish(nil))
 		require.NoError(t, first.finish(nil))
 		all := r.named("manifest.mpd")
-		require.Len(t, all, 1)
+		require.Equal(t, 1, len(all))
 		require.Equal(t, append(mpd(startA), '\n'), all[0].body)
 		// Half a manifest is never seen.
 		torn := p.begin("manifest.mpd", []byte("<?xml"))

@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -13,8 +12,6 @@ import (
 // concurrent use.
 type Server struct {
 	config     Config
-	ctx        context.Context // ends with Close
-	stop       context.CancelCauseFunc
 	background background
 
 	configuring sync.Mutex // held during SetChannels and Close
@@ -58,7 +55,6 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{config: cfg, channels: make(map[string]*channel)}
-	s.ctx, s.stop = context.WithCancelCause(context.Background())
 	if err := s.SetChannels(cfg.Channels); err != nil {
 		return nil, err
 	}
@@ -137,9 +133,8 @@ func (s *Server) channel(name string) *channel {
 	return s.channels[name]
 }
 
-// Close breaks off all requests and pulls and waits for the pulls. It does not
-// wait for the requests' handlers, which are those of the caller's HTTP server.
-// It is idempotent.
+// Close breaks off all requests and pulls. It does not wait for their goroutines,
+// which are the caller's. It is idempotent.
 func (s *Server) Close() error {
 	s.configuring.Lock()
 	defer s.configuring.Unlock()
@@ -148,7 +143,6 @@ func (s *Server) Close() error {
 	all := s.channels
 	s.channels = make(map[string]*channel)
 	s.mu.Unlock()
-	s.stop(ErrClosed)
 	for _, c := range all {
 		c.close(ErrClosed)
 	}

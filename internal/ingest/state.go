@@ -74,6 +74,13 @@ func (r *record) refuse(who publisher, now time.Time, reason string) bool {
 	return true
 }
 
+// trouble notes why a pull does not get on.
+func (c *channel) trouble(reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status.reason = reason
+}
+
 // end counts an object.
 func (r *record) end(t *transfer, cause error, now time.Time) {
 	if cause == nil {
@@ -106,10 +113,13 @@ func (c *channel) state() State {
 		s.Since, s.Reason = now, c.closed.Error()
 	case p == nil:
 		s.Since, s.Reason = c.status.since, "nobody has published since the start"
+		if c.status.reason != "" {
+			s.Reason = c.status.reason
+		}
 		if c.status.refusal != "" {
 			s.Reason += "; refused " + c.status.refusal
 		}
-	case c.ended && len(c.transfers) == 0:
+	case !c.ended.IsZero() && len(c.transfers) == 0:
 		s.Since, s.Reason = p.last, "the publisher ended the presentation"
 	case now.Sub(p.last) >= c.hold() && len(c.transfers) == 0:
 		s.Since = p.last

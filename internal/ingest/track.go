@@ -74,7 +74,8 @@ type segment struct {
 
 // segmentOf finds the series of a media segment's name: as the manifests say,
 // else as the track's run says, else by the digits in the name. c.mu is held.
-func (c *channel) segmentOf(name string) (s segment, ok bool) {
+func (c *channel) segmentOf(self *transfer) (s segment, ok bool) {
+	name := self.name
 	known, described := c.index.TrackOf(name)
 	s.Track = known
 	if described && known.Template.IsZero() {
@@ -103,24 +104,30 @@ func (c *channel) segmentOf(name string) (s segment, ok bool) {
 		}
 	}
 	s.track = t
-	if s.Kind == manifest.Unknown {
-		s.Kind = c.kindOf(s.Init)
+	if s.Init == "" {
+		s.Init = c.onlyInit(self)
+	}
+	if i := c.inits[s.Init]; i != nil && s.Kind == manifest.Unknown {
+		s.Kind = i.kind
 	}
 	return s, true
 }
 
-// kindOf is what an init segment carries; without a name, what the only one of
-// the channel carries. c.mu is held.
-func (c *channel) kindOf(initName string) manifest.Kind {
-	if i := c.inits[initName]; i != nil {
-		return i.kind
+// onlyInit is the name of the channel's init segment if it has one, and none is
+// on its way that might be another. c.mu is held.
+func (c *channel) onlyInit(self *transfer) string {
+	if len(c.inits) != 1 {
+		return ""
 	}
-	if len(c.inits) == 1 {
-		for _, i := range c.inits {
-			return i.kind
+	for o := range c.transfers {
+		if o != self && !o.media && o.alive() && !manifest.IsManifest(o.name) {
+			return ""
 		}
 	}
-	return manifest.Unknown
+	for name := range c.inits {
+		return name
+	}
+	return ""
 }
 
 // idleTrack is how long a series must have been idle to make room for another.

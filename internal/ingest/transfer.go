@@ -22,6 +22,7 @@ type transfer struct {
 	keyed       bool // a stream key was checked
 	pushed      bool // came in by a connection, not by a pull
 	opened      time.Time
+	order       time.Time // when the request or its connection began, to tell which of two was first
 	generation  uint64
 	session     *session
 	ctx         context.Context // ends when the transfer must not go on
@@ -62,6 +63,9 @@ func (c *channel) open(ctx context.Context, t *transfer) error {
 	now := c.config.Now()
 	ctx, t.stop = context.WithCancelCause(ctx)
 	t.c, t.ctx, t.opened, t.last = c, ctx, now, now
+	if t.order.IsZero() {
+		t.order = now
+	}
 	if err := c.admit(t, now); err != nil {
 		t.stop(err)
 		return err
@@ -188,6 +192,9 @@ func (t *transfer) touch(n int) (time.Duration, error) {
 	}
 	t.last = now
 	t.session.last = now
+	if a := c.of(t.epoch); a != nil && t.media {
+		a.heard = now
+	}
 	c.status.octets += uint64(n)
 	return c.rate.take(n, now), nil
 }

@@ -248,6 +248,16 @@ func (d *document) trackOf(name string) *track {
 	return nil
 }
 
+// isInit is whether the name is that of a track's init segment.
+func (d *document) isInit(name string) bool {
+	for _, t := range d.tracks {
+		if t.Init == name {
+			return true
+		}
+	}
+	return false
+}
+
 // match is whether the name is of the track's family, and its variables.
 func (t *track) match(name string) (variables, bool) {
 	if !t.pattern.IsZero() {

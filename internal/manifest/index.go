@@ -147,6 +147,27 @@ func (x *Index) Expects(name string) bool {
 	return false
 }
 
+// Past reports whether an object that the Index expects should be here already:
+// it is no segment, or a playlist lists it, which is for those that are
+// complete, or a newer one of its family has begun.
+func (x *Index) Past(name string) bool {
+	t, n, numbered := classify(name)
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	if numbered {
+		newest, known := x.newest[family{t.Prefix, t.Suffix}]
+		if known && n < newest && newest-n < restartDistance {
+			return true
+		}
+	}
+	for _, d := range x.documents {
+		if e := d.names[name]; e != nil && (e.track != nil || d.summary.Master || d.isInit(name)) {
+			return true
+		}
+	}
+	return false
+}
+
 // TrackOf returns the track that a segment's name belongs to by the manifests.
 func (x *Index) TrackOf(name string) (Track, bool) {
 	x.mu.RLock()
@@ -207,10 +228,8 @@ func (x *Index) IsInit(name string) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	for _, d := range x.documents {
-		for _, t := range d.tracks {
-			if t.Init == name {
-				return true
-			}
+		if d.isInit(name) {
+			return true
 		}
 	}
 	return false

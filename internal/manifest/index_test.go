@@ -51,6 +51,30 @@ func TestIndexLowLatencyDASH(t *testing.T) {
 	require.False(t, x.Expects("chunk-stream0-00005.m4s"), "the end is known")
 }
 
+// What a playlist lists is complete, what came before the newest that was seen
+// has been missed, and what comes next has not.
+func TestIndexPast(t *testing.T) {
+	var x Index
+	require.NoError(t, x.Update("media_0.m3u8", []byte("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MAP:URI=\"init-0.mp4\"\n"+
+		"#EXTINF:2,\nseg-7.m4s\n#EXTINF:2,\nseg-8.m4s\n#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"part-9.m4s\"\n")))
+	require.NoError(t, x.Update("master.m3u8", []byte("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nmedia_0.m3u8\n")))
+	for _, name := range []string{"media_0.m3u8", "init-0.mp4", "seg-7.m4s", "seg-8.m4s"} {
+		require.True(t, x.Expects(name) && x.Past(name), name)
+	}
+	for _, name := range []string{"seg-9.m4s", "part-9.m4s"} {
+		require.True(t, x.Expects(name) && !x.Past(name), name)
+	}
+
+	require.NoError(t, x.Update("manifest.mpd", read(t, "ffmpeg-ldash.mpd")))
+	require.True(t, x.Past("init-stream0.m4s"))
+	require.False(t, x.Past("chunk-stream0-00099.m4s"))
+	x.Observe("chunk-stream0-00100.m4s")
+	for n, want := range map[int]bool{1: false, 99: true, 100: false, 101: false} {
+		require.Equal(t, want, x.Past(fmt.Sprintf("chunk-stream0-%05d.m4s", n)), n)
+	}
+	require.False(t, x.Past("chunk-stream1-00099.m4s"))
+}
+
 func TestIndexTimeline(t *testing.T) {
 	var x Index
 	require.NoError(t, x.Update("live/manifest.mpd", read(t, "ffmpeg-timeline.mpd")))

@@ -44,6 +44,7 @@ type Representation struct {
 	StartNumber        uint64
 	EndNumber          uint64 // 0 if open
 	AvailabilityOffset time.Duration
+	PresentationOffset uint64 // ticks; media time of the period's beginning
 }
 
 // A Run is one S element of a SegmentTimeline: Repeat+1 segments of Duration
@@ -152,6 +153,7 @@ type segmentsXML struct {
 	StartNumber    string `xml:"startNumber,attr"`
 	EndNumber      string `xml:"endNumber,attr"`
 	Offset         string `xml:"availabilityTimeOffset,attr"`
+	MediaOffset    string `xml:"presentationTimeOffset,attr"`
 	InitElement    *struct {
 		SourceURL string `xml:"sourceURL,attr"`
 	} `xml:"Initialization"`
@@ -188,6 +190,7 @@ func (s *segmentsXML) inherit(from *segmentsXML) *segmentsXML {
 		{&out.StartNumber, from.StartNumber},
 		{&out.EndNumber, from.EndNumber},
 		{&out.Offset, from.Offset},
+		{&out.MediaOffset, from.MediaOffset},
 	} {
 		if *f.to == "" {
 			*f.to = f.from
@@ -285,6 +288,7 @@ func (x *representationXML) resolve(a *adaptationXML, p *periodXML, base []strin
 	r.StartNumber = unsigned(segments.StartNumber, 1)
 	r.EndNumber = unsigned(segments.EndNumber, 0)
 	r.AvailabilityOffset = seconds(segments.Offset)
+	r.PresentationOffset = unsigned(segments.MediaOffset, 0)
 	if segments.Media != "" {
 		var err error
 		if r.Media, err = compilePattern(segments.Media, x.ID, r.Bandwidth); err != nil {

@@ -12,26 +12,37 @@ import (
 // defaultWait bounds how long a request for an announced object waits when no manifest tells the target duration.
 const defaultWait = 4 * time.Second
 
+// grace is how long a request waits for an object that should be here by now: it may be a few packets behind the
+// manifest that announced it. A player that begins at a node that has just joined asks for several of those in a row.
+const grace = 100 * time.Millisecond
+
 // Open returns an object for a reader. An object that the current manifests announce, or that comes next by their
-// template, is waited for, at most one target duration; then the parents are asked; then it is ErrNotFound.
+// template, is waited for, at most one target duration, and then the parents are asked; for what this node must have
+// missed they are asked soon, and the rest of the wait follows. Then it is ErrNotFound.
 func (s *Service) Open(ctx context.Context, name string) (*cache.Object, error) {
 	if o := s.lookup(name); o != nil {
 		return o, nil
 	}
+	var first, rest time.Duration
 	if s.index.Expects(name) {
-		wait := s.index.TargetDuration()
-		if wait <= 0 {
-			wait = defaultWait
+		if first = s.index.TargetDuration(); first <= 0 {
+			first = defaultWait
 		}
-		if o, err := s.wait(ctx, name, wait); err != nil {
-			return nil, err
-		} else if o != nil {
-			return o, nil
+		if first > grace && s.index.Past(name) {
+			first, rest = grace, first-grace
 		}
 	}
+	if o, err := s.wait(ctx, name, first); o != nil || err != nil {
+		return o, err
+	}
 	o, err := s.fetch(ctx, name)
-	if err == nil && manifest.IsManifest(name) {
+	switch {
+	case err == nil && manifest.IsManifest(name):
 		s.learn(ctx, name, o)
+	case err != nil && ctx.Err() == nil:
+		if late, _ := s.wait(ctx, name, rest); late != nil {
+			return late, nil
+		}
 	}
 	return o, err
 }
@@ -63,7 +74,11 @@ func (s *Service) lookup(name string) *cache.Object {
 	return o
 }
 
+// wait returns nil if the object does not come within d.
 func (s *Service) wait(ctx context.Context, name string, d time.Duration) (*cache.Object, error) {
+	if d == 0 {
+		return nil, nil
+	}
 	limited, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	o, err := s.cfg.Store.Await(limited, s.key(name), 0)

@@ -204,6 +204,36 @@ func TestOpenAsksTheParents(t *testing.T) {
 	require.True(t, s.Index().Expects("seg-00001.m4s"), "a manifest from a parent announces too")
 }
 
+// A node that joins late has missed what a playlist lists. Its first player must not wait for each segment.
+func TestOpenAsksSoonForWhatWasMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &oneParent{bodies: map[string]string{"seg-00001.m4s": "from above"}}
+		s := newService(t, p)
+		require.NoError(t, s.PutManifest(Meta{Name: "v.m3u8", Generation: 1}, []byte(playlist)))
+		begun := time.Now()
+		body, err := read(t, s, "seg-00001.m4s")
+		require.NoError(t, err)
+		require.Equal(t, "from above", body)
+		require.Equal(t, 100*time.Millisecond, time.Since(begun))
+
+		// The parents have no init segment either, and then it comes.
+		begun = time.Now()
+		go func() {
+			time.Sleep(time.Second)
+			put(t, s, Meta{Name: "init.mp4", Generation: 2, Kind: Init}, "late")
+		}()
+		body, err = read(t, s, "init.mp4")
+		require.NoError(t, err)
+		require.Equal(t, "late", body)
+		require.Equal(t, time.Second, time.Since(begun))
+
+		begun = time.Now()
+		_, err = read(t, s, "seg-00002.m4s")
+		require.ErrorIs(t, err, ErrNotFound)
+		require.Equal(t, 2*time.Second, time.Since(begun), "what comes next comes by itself")
+	})
+}
+
 func TestMulticastStillReachesSinksAfterAFetch(t *testing.T) {
 	p := &oneParent{bodies: map[string]string{"1.m4s": "same"}}
 	s := newService(t, p)
