@@ -102,7 +102,7 @@ func Complete[T config.Role](tb testing.TB, c T) *T {
 // Cast starts a CAST that ends with the test.
 func Cast(tb testing.TB, c config.Cast) *cast.Node {
 	tb.Helper()
-	n, err := cast.New(Complete(tb, c), Log(tb).With("node", "cast"))
+	n, err := cast.New(Complete(tb, c), cast.Options{Logger: Log(tb).With("node", "cast")})
 	return started(tb, n, err)
 }
 
