@@ -4,6 +4,7 @@ package treetest
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -13,11 +14,13 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/amt/ssm/ssmtest"
+	"github.com/treedn/treedn/cache"
 	"github.com/treedn/treedn/internal/beacon"
 	"github.com/treedn/treedn/internal/cast"
 	"github.com/treedn/treedn/internal/config"
 	"github.com/treedn/treedn/internal/lossy"
 	"github.com/treedn/treedn/internal/relay"
+	"github.com/treedn/treedn/internal/service"
 )
 
 // Local is a free port on 127.0.0.1.
@@ -157,4 +160,51 @@ func (l *testLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
+}
+
+// Put makes a whole object in a service, as if it had come in.
+func Put(tb testing.TB, svc *service.Service, name, body string) {
+	tb.Helper()
+	o := Begin(tb, svc, name)
+	if err := o.Write([]byte(body), true); err != nil {
+		tb.Fatal(err)
+	}
+	if err := o.Commit(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Begin opens an object in a service. Its generation is the present time.
+func Begin(tb testing.TB, svc *service.Service, name string) *service.Object {
+	tb.Helper()
+	m := service.Meta{Name: name, Generation: uint64(time.Now().UnixMicro()), Kind: service.Other, Length: -1}
+	if strings.HasPrefix(name, "init") {
+		m.Kind = service.Init
+	}
+	o, err := svc.Begin(m)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return o
+}
+
+// Manifest makes a manifest in a service.
+func Manifest(tb testing.TB, svc *service.Service, name, body string) {
+	tb.Helper()
+	m := service.Meta{
+		Name: name, ContentType: cache.ContentType(name), Generation: uint64(time.Now().UnixMicro()), Kind: service.Manifest,
+	}
+	if err := svc.PutManifest(m, []byte(body)); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Playlist is an HLS media playlist of segments 1.m4s, 2.m4s, and so on, each one second long.
+func Playlist(segments int) string {
+	var b strings.Builder
+	b.WriteString("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:1\n#EXT-X-MAP:URI=\"init.mp4\"\n")
+	for i := range segments {
+		fmt.Fprintf(&b, "#EXTINF:1.0,\n%d.m4s\n", i+1)
+	}
+	return b.String()
 }
