@@ -40,22 +40,29 @@ func get(ctx context.Context, c *http.Client, url string) ([]byte, error) {
 	return io.ReadAll(resp.Body)
 }
 
+// persist asks until it has the whole object or ctx ends.
+func persist(ctx context.Context, c *http.Client, url string) ([]byte, error) {
+	for {
+		b, err := get(ctx, c, url)
+		if err == nil {
+			return b, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
 // waitFor asks for an object until it is there.
 func waitFor(t testing.TB, c *http.Client, url string, limit time.Duration) []byte {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	for {
-		b, err := get(ctx, c, url)
-		if err == nil {
-			return b
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("not there after %v: %v", limit, err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	b, err := persist(ctx, c, url)
+	require.NoError(t, err)
+	return b
 }
 
 // sum is the SHA-256 of b in hexadecimal.

@@ -74,7 +74,7 @@ func newTree(t testing.TB, o treeOptions) *tree {
 			Channels: []config.Channel{{Name: channel, Multicast: config.Downstream{Session: sessionOf(session)}}},
 		})
 		require.NoError(t, err)
-		x.cast, err = cast.New(c, logs.node("cast"))
+		x.cast, err = cast.New(c, cast.Options{Logger: logs.node("cast")})
 		require.NoError(t, err)
 		parent = x.cast.RepairURL()
 	}
@@ -179,6 +179,14 @@ func service(t testing.TB, s telemetry.Status) telemetry.Service {
 	return s.Services[0]
 }
 
+// drops are the packets that the system dropped on their way to a node.
+func drops(s telemetry.Status) (n uint64) {
+	for _, k := range s.Sockets {
+		n += k.Drops
+	}
+	return n
+}
+
 // printCounters logs how the objects came to each node.
 func (x *tree) printCounters(t testing.TB) {
 	t.Helper()
@@ -189,12 +197,8 @@ func (x *tree) printCounters(t testing.TB) {
 	}
 	line := func(name string, st telemetry.Status, injected uint64) {
 		s := service(t, st)
-		var drops uint64
-		for _, k := range st.Sockets {
-			drops += k.Drops
-		}
 		t.Logf("%-12s %4d objects, %d lost; %5d packets, %4d lost, %4d dropped on purpose, %d by the system; octets: %8d source, %7d FEC, %6d repair, %6d fallback",
-			name, s.Objects, s.ObjectsLost, s.Packets, s.PacketsLost, injected, drops, s.SourceOctets, s.FECOctets, s.RepairOctets, s.FallbackOctets)
+			name, s.Objects, s.ObjectsLost, s.Packets, s.PacketsLost, injected, drops(st), s.SourceOctets, s.FECOctets, s.RepairOctets, s.FallbackOctets)
 	}
 	for i, r := range x.relays {
 		line(fmt.Sprintf("relay-%d", i+1), r.Status(), r.Injected())
