@@ -115,7 +115,7 @@ func (j *encodeJob) run() {
 		return
 	}
 	fec.AppendOTI(j.fti[:0], j.oti)
-	super := CompleteSuperObject(j.object, y)
+	super := closeSuperObject(j.object, 0, y)
 	var costs []int
 	for sbn := range int(j.oti.SourceBlocks) {
 		k, off, n := j.oti.Block(uint8(sbn))

@@ -46,20 +46,15 @@ func superSymbols(f int64, y int) int64 {
 }
 
 // AppendSuperObject appends the super-object of object in symbols of y octets
-// to dst. If dst is object's own memory (dst = object[:len(object)]), use
-// [CompleteSuperObject].
+// to dst.
 func AppendSuperObject(dst, object []byte, y int) []byte {
 	start := len(dst)
 	dst = append(dst, object...)
 	return closeSuperObject(dst, start, y)
 }
 
-// CompleteSuperObject turns the octets of an object into its super-object,
-// behind them in the same memory if there is room.
-func CompleteSuperObject(object []byte, y int) []byte {
-	return closeSuperObject(object, 0, y)
-}
-
+// closeSuperObject appends what follows the object in b[start:]: if there is
+// room, in the same memory.
 func closeSuperObject(b []byte, start, y int) []byte {
 	f := int64(len(b) - start)
 	end := start + int(superSymbols(f, y))*y
