@@ -84,7 +84,7 @@ func requireStretch(t testing.TB, all, got []string, n int) {
 func requireMulticast(t testing.TB, x *tree) {
 	t.Helper()
 	for i := range x.beacons {
-		s := service(t, x.beacons[i].Status())
+		s := serviceOf(t, x.beacons[i].Status())
 		require.LessOrEqual(t, float64(s.RepairOctets+s.FallbackOctets), 0.01*float64(s.Octets), "%s: octets by unicast", x.names[i])
 		require.Zero(t, s.ObjectsLost)
 	}
