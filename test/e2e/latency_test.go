@@ -282,7 +282,6 @@ func measureLatency(t testing.TB) (l latency) {
 		relay = append(relay, x.sent.until(&x.relay)...)
 		beacon = append(beacon, x.sent.until(&x.beacon)...)
 	}
-	dbgLat(t, lanes)
 	l = latency{quantilesOf(cast), quantilesOf(relay), quantilesOf(beacon), quantilesOf(late)}
 	t.Logf("%d fragments of 2 Mbit/s and 25 a second, from the pusher's last octet to", len(beacon))
 	t.Logf("CAST           %v", l.cast)
