@@ -161,10 +161,10 @@ func (s *Sender) buildSignalling(now time.Time) {
 		g.sending, g.next, s.sentRev = false, time.Time{}, s.rev
 		return
 	}
-	// GPAC refuses an envelope without a DASH manifest.
-	pkg.NoEnvelope = !slices.ContainsFunc(pkg.Parts, func(p sls.Part) bool {
-		return strings.HasPrefix(p.ContentType, sls.MediaTypeDASH)
-	})
+	// Of several manifests GPAC takes the first, and HLS playlists it does not
+	// expect here. It refuses an envelope without a DASH manifest.
+	slices.SortStableFunc(pkg.Parts, func(a, b sls.Part) int { return order(a) - order(b) })
+	pkg.NoEnvelope = !slices.ContainsFunc(pkg.Parts, isDASH)
 	body, err := pkg.AppendGzip(nil)
 	if err != nil {
 		s.cfg.Logger.Error("SLS package cannot be made", "error", err)
@@ -172,6 +172,19 @@ func (s *Sender) buildSignalling(now time.Time) {
 	}
 	g.body, g.toi = body, uint32(pkg.TOI(true))
 	g.rev, g.off, g.copies, g.sending, g.next = s.rev, 0, 0, true, now
+}
+
+func isDASH(p sls.Part) bool { return strings.HasPrefix(p.ContentType, sls.MediaTypeDASH) }
+
+// order is where a part stands in the package.
+func order(p sls.Part) int {
+	switch {
+	case p.Kind() == sls.KindSTSID:
+		return 0
+	case isDASH(p):
+		return 1
+	}
+	return 2
 }
 
 // stsid describes all channels. Source and repair packets of a channel share

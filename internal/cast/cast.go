@@ -106,7 +106,7 @@ func (n *Node) open(o Options) (err error) {
 	objects := http.NewServeMux()
 	objects.Handle(repair.PathPrefix, n.repairs)
 	objects.Handle("/", edge.New(edge.Config{Store: n.store, Services: n.Service, Node: cfg.Node.Name}))
-	if n.ingestServer, err = node.Open(cfg.Ingest.Listen, cfg.Ingest.TLS, n.ingestCount.Wrap(n.ingest), n.log); err != nil {
+	if n.ingestServer, err = node.OpenIngest(cfg.Ingest.Listen, cfg.Ingest.TLS, n.ingestCount.Wrap(n.ingest), n.log); err != nil {
 		return err
 	}
 	if n.repairServer, err = node.Open(cfg.Repair.Listen, config.TLS{}, n.repairCount.Wrap(objects), n.log); err != nil {

@@ -28,6 +28,10 @@ func Listen(address string, cert *tls.Certificate, h http.Handler, log *slog.Log
 	if err != nil {
 		return nil, err
 	}
+	return serve(ln, cert, h, log), nil
+}
+
+func serve(ln net.Listener, cert *tls.Certificate, h http.Handler, log *slog.Logger) *Server {
 	s := &Server{ln: ln, done: make(chan struct{})}
 	s.http = &http.Server{
 		Handler:           h,
@@ -54,7 +58,7 @@ func Listen(address string, cert *tls.Certificate, h http.Handler, log *slog.Log
 			log.Error("server ended", "address", ln.Addr().String(), "error", err)
 		}
 	}()
-	return s, nil
+	return s
 }
 
 // Renew reads the certificate again, for connections made from now on. It has no effect on a plain server, nor on a nil

@@ -100,6 +100,9 @@ func (s *Service) fetch(ctx context.Context, name string) (*cache.Object, error)
 	via := Via(ctx)
 	return s.cfg.Store.Fetch(ctx, s.key(name), func(ctx context.Context, begin func(cache.Meta) (*cache.Writer, error)) error {
 		return s.cfg.Parents.Fetch(WithVia(ctx, via), s.cfg.Name, name, func(m Meta) (*cache.Writer, error) {
+			if manifest.IsManifest(name) {
+				m.Kind = Manifest
+			}
 			return begin(s.cacheMeta(m))
 		})
 	})
