@@ -36,20 +36,27 @@ func Open(l config.Listen, t config.TLS, h http.Handler, log *slog.Logger) (*Ser
 	if !l.Enabled() {
 		return nil, nil
 	}
-	cert, err := certificate(t)
+	cert, err := load(t)
 	if err != nil {
 		return nil, err
 	}
 	return Listen(l.AddrPort().String(), cert, h, log)
 }
 
+// IngestHandler is a handler that wants to know in which order connections were made: of two manifests that an encoder
+// sends over two connections the later one counts.
+type IngestHandler interface {
+	http.Handler
+	ConnContext(ctx context.Context, c net.Conn) context.Context
+}
+
 // OpenIngest is Open for a server whose clients push and leave without waiting for the answers: it takes all that has
 // arrived.
-func OpenIngest(l config.Listen, t config.TLS, h http.Handler, log *slog.Logger) (*Server, error) {
+func OpenIngest(l config.Listen, t config.TLS, h IngestHandler, log *slog.Logger) (*Server, error) {
 	if !l.Enabled() {
 		return nil, nil
 	}
-	cert, err := certificate(t)
+	cert, err := load(t)
 	if err != nil {
 		return nil, err
 	}
@@ -57,10 +64,10 @@ func OpenIngest(l config.Listen, t config.TLS, h http.Handler, log *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	return serve(pushListener{ln}, cert, h, log), nil
+	return serve(pushListener{ln}, cert, h, h.ConnContext, log), nil
 }
 
-func certificate(t config.TLS) (*tls.Certificate, error) {
+func load(t config.TLS) (*tls.Certificate, error) {
 	if !t.Enabled() {
 		return nil, nil
 	}

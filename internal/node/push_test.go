@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,11 @@ import (
 	"github.com/treedn/treedn/internal/config"
 )
 
+// plain does not care for connections.
+type plain struct{ http.Handler }
+
+func (plain) ConnContext(ctx context.Context, _ net.Conn) context.Context { return ctx }
+
 // What a client has sent before it resets the connection is taken, although none of it can be answered.
 func TestIngestTakesWhatCameBeforeReset(t *testing.T) {
 	const requests = 4
@@ -28,7 +34,7 @@ func TestIngestTakesWhatCameBeforeReset(t *testing.T) {
 		}
 		w.WriteHeader(http.StatusCreated)
 	})
-	s, err := OpenIngest(config.ListenOn(netip.MustParseAddrPort("127.0.0.1:0")), config.TLS{}, h, slog.New(slog.DiscardHandler))
+	s, err := OpenIngest(config.ListenOn(netip.MustParseAddrPort("127.0.0.1:0")), config.TLS{}, plain{h}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	defer s.Shutdown(t.Context())
 

@@ -28,13 +28,14 @@ func Listen(address string, cert *tls.Certificate, h http.Handler, log *slog.Log
 	if err != nil {
 		return nil, err
 	}
-	return serve(ln, cert, h, log), nil
+	return serve(ln, cert, h, nil, log), nil
 }
 
-func serve(ln net.Listener, cert *tls.Certificate, h http.Handler, log *slog.Logger) *Server {
+func serve(ln net.Listener, cert *tls.Certificate, h http.Handler, connContext func(context.Context, net.Conn) context.Context, log *slog.Logger) *Server {
 	s := &Server{ln: ln, done: make(chan struct{})}
 	s.http = &http.Server{
 		Handler:           h,
+		ConnContext:       connContext,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    64 << 10,

@@ -15,9 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// picture makes a moving test picture of 25 frames a second and a tone, both with a clock in them: no two frames are
-// alike.
-const picture = "-re -f lavfi -i testsrc2=size=640x360:rate=25 -re -f lavfi -i sine=frequency=440:beep_factor=4:sample_rate=48000"
+// These make moving test pictures of 25 frames a second and a tone. No two frames of the first are alike.
+const (
+	picture      = "-re -f lavfi -i testsrc2=size=640x360:rate=25 -re -f lavfi -i sine=frequency=440:beep_factor=4:sample_rate=48000"
+	otherPicture = "-re -f lavfi -i testsrc=size=480x270:rate=25 -re -f lavfi -i sine=frequency=660:beep_factor=4:sample_rate=48000"
+)
 
 // frameRate is that of the picture.
 const frameRate = 25
@@ -96,12 +98,12 @@ func (p *process) finishQuietly(t testing.TB, who string, limit time.Duration) {
 	require.Empty(t, p.stderr.String(), who)
 }
 
-// encode starts an encoder of the test picture; without a duration it runs until it is killed. What it says is not held
+// encode starts an encoder; without a duration it runs until it is killed. What it says is not held
 // against it: the dash muxer warns of HTTP in the tone of an error.
-func encode(t testing.TB, d time.Duration, muxer []string) *process {
+func encode(t testing.TB, picture string, d time.Duration, muxer []string) *process {
 	args := append(strings.Fields(picture), strings.Fields(coding)...)
 	if d > 0 {
-		args = append(args, "-t", d.String()[:len(d.String())-1])
+		args = append(args, "-t", strconv.FormatFloat(d.Seconds(), 'f', 3, 64))
 	}
 	return ffmpeg(t, append(args, muxer...)...)
 }

@@ -72,13 +72,19 @@ func ask(t testing.TB, c *http.Client, method, url, field, value string) (*http.
 }
 
 // The request for a segment is held open after its first fragment. That fragment is at the BEACON's reader at once, two
-// hops on, and so is every other one before the segment is complete.
+// hops on, and so is the next one before the segment is complete. The same holds behind a chain of RELAYs.
 func TestFragmentOvertakesSegment(t *testing.T) {
+	for _, relays := range []int{1, 3} {
+		t.Run(fmt.Sprintf("RELAYs=%d", relays), func(t *testing.T) { fragmentOvertakesSegment(t, relays) })
+	}
+}
+
+func fragmentOvertakesSegment(t *testing.T, relays int) {
 	const (
 		segments = 8
 		limit    = 200 * time.Millisecond
 	)
-	x := newTree(t, treeOptions{})
+	x := newTree(t, treeOptions{relays: relays})
 	r := record(segments)
 	r.announce(t, x)
 	c := newClient(t)
@@ -120,7 +126,7 @@ func TestFragmentOvertakesSegment(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, sum(s.bytes()), sum(b))
 	}
-	t.Logf("a fragment took at most %v over two hops", worst)
+	t.Logf("a fragment took at most %v over %d hops", worst, relays+1)
 	requireMulticast(t, x)
 }
 

@@ -20,7 +20,7 @@ func TestFFmpegLiveToPlayers(t *testing.T) {
 	x := newTree(t, treeOptions{})
 	dir := t.TempDir()
 	begun := time.Now()
-	encoder := encode(t, length, dashTee(x.publish("manifest.mpd"), dir))
+	encoder := encode(t, picture, length, dashTee(x.publish("manifest.mpd"), dir))
 	c := newClient(t)
 	for _, name := range []string{"master.m3u8", "media_0.m3u8", "media_1.m3u8", "manifest.mpd"} {
 		waitFor(t, c, x.beaconURL(0, name), 10*time.Second)
@@ -52,7 +52,7 @@ func TestFFmpegHLSMuxerToPlayer(t *testing.T) {
 	const length = 16 * time.Second
 	x := newTree(t, treeOptions{})
 	dir := t.TempDir()
-	encoder := encode(t, length, hlsTee(x.publish("index.m3u8"), dir))
+	encoder := encode(t, picture, length, hlsTee(x.publish("index.m3u8"), dir))
 	waitFor(t, newClient(t), x.beaconURL(0, "index.m3u8"), 10*time.Second)
 	hls := play(t, x.beaconURL(0, "index.m3u8"), "-live_start_index", "0")
 
@@ -84,7 +84,7 @@ func requireStretch(t testing.TB, all, got []string, n int) {
 func requireMulticast(t testing.TB, x *tree) {
 	t.Helper()
 	for i := range x.beacons {
-		s := service(t, x.beacons[i].Status())
+		s := serviceOf(t, x.beacons[i].Status())
 		require.LessOrEqual(t, float64(s.RepairOctets+s.FallbackOctets), 0.01*float64(s.Octets), "%s: octets by unicast", x.names[i])
 		require.Zero(t, s.ObjectsLost)
 	}

@@ -78,7 +78,7 @@ func TestLoss(t *testing.T) {
 			for name, body := range v.bodies {
 				require.Equal(t, pushed[name], sum(body), name)
 			}
-			s := service(t, x.beacons[i].Status())
+			s := serviceOf(t, x.beacons[i].Status())
 			require.Zero(t, s.ObjectsLost)
 			c.check(t, &outcome{
 				drops:    float64(drops(x.beacons[i].Status())),

@@ -172,8 +172,8 @@ func (x *tree) beaconURL(i int, name string) string {
 	return x.beacons[i].URL() + "/" + channel + "/" + name
 }
 
-// service is what a status says about the channel.
-func service(t testing.TB, s telemetry.Status) telemetry.Service {
+// serviceOf is what a status says about the channel.
+func serviceOf(t testing.TB, s telemetry.Status) telemetry.Service {
 	t.Helper()
 	require.Len(t, s.Services, 1)
 	return s.Services[0]
@@ -191,12 +191,12 @@ func drops(s telemetry.Status) (n uint64) {
 func (x *tree) printCounters(t testing.TB) {
 	t.Helper()
 	if x.cast != nil {
-		s := service(t, x.cast.Status())
+		s := serviceOf(t, x.cast.Status())
 		t.Logf("%-12s %4d objects, %8d octets; %d packets sent, %d octets of %d in repair packets", "cast",
 			s.Objects, s.Octets, s.PacketsSent, s.FECOctetsSent, s.OctetsSent)
 	}
 	line := func(name string, st telemetry.Status, injected uint64) {
-		s := service(t, st)
+		s := serviceOf(t, st)
 		t.Logf("%-12s %4d objects, %d lost; %5d packets, %4d lost, %4d dropped on purpose, %d by the system; octets: %8d source, %7d FEC, %6d repair, %6d fallback",
 			name, s.Objects, s.ObjectsLost, s.Packets, s.PacketsLost, injected, drops(st), s.SourceOctets, s.FECOctets, s.RepairOctets, s.FallbackOctets)
 	}

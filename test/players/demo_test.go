@@ -3,7 +3,6 @@ package players
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,7 +26,7 @@ func TestDemoPage(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		_, err := demo.Run(ctx, demo.Options{
-			Listen: netip.MustParseAddr("127.0.0.1"), Loss: lossy.Config{Random: loss, Seed: 1}, Logger: quiet(),
+			Tree: demo.TreeOptions{Loss: lossy.Config{Random: loss, Seed: 1}}, Logger: quiet(),
 			Print: func(line string) {
 				if m := regexp.MustCompile(`^ *Open +(http://\S+)`).FindStringSubmatch(line); m != nil {
 					address <- m[1]
