@@ -86,7 +86,7 @@ func (w *Watcher[T]) Run(ctx context.Context, current *T) error {
 func logRefused(ctx context.Context, log *slog.Logger, err error) {
 	if e, ok := err.(*Error); ok {
 		for _, p := range e.Problems {
-			log.ErrorContext(ctx, "configuration refused, the old one stays", "err", p.Error())
+			log.ErrorContext(ctx, "configuration refused, the old one stays", "error", p.Error())
 		}
 		return
 	}
