@@ -928,7 +928,9 @@ func TestFECGoesBeforeUnicast(t *testing.T) {
 			require.False(t, ev.Kind == NeedRepair && ev.Object.TSI() == 10)
 		}
 	}
-	h.wait(50 * time.Millisecond)
+	h.wait(149 * time.Millisecond)
+	require.Empty(t, missing(h.events()))
+	h.wait(time.Millisecond)
 	require.Equal(t, []Range{{0, 5 * 1344}}, missing(h.events()))
 }
 
