@@ -138,9 +138,11 @@ func (s *Sender) appendCarousel(now time.Time, dst []byte) ([]byte, bool) {
 			x.at = 0
 		}
 		if x.at < len(x.tx.packets) && slices.Contains(s.meta.files, x) {
-			dst = x.tx.appendSource(dst, x.at)
 			x.at++
-			return dst, true
+			if x.at > 1 && x.tx.packets[x.at-1].n == 0 {
+				continue // it told the length, which all packets tell now
+			}
+			return x.tx.appendSource(dst, x.at-1), true
 		}
 		x.next = now.Add(s.cfg.CarouselInterval)
 		s.carousel = nil

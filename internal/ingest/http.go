@@ -166,7 +166,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	s.mu.Unlock()
 	if !quiet {
-		s.config.Logger.Info("request refused", "remote", remote(r).String(), "status", code, "err", err)
+		s.config.Logger.Info("request refused", "remote", remote(r).String(), "status", code, "error", err)
 	}
 }
 

@@ -31,7 +31,7 @@ func (c *channel) leave(t *transfer, cause error) {
 	}
 	c.status.end(t, cause, now)
 	if cause != nil {
-		c.config.Logger.Debug("push broke off", "channel", c.name, "name", t.name, "octets", t.total, "err", cause)
+		c.config.Logger.Debug("push broke off", "channel", c.name, "name", t.name, "octets", t.total, "error", cause)
 	}
 	c.signal()
 }
@@ -43,7 +43,7 @@ func (c *channel) malformed(t *transfer, err error) {
 	first := c.status.malformed == 1
 	c.mu.Unlock()
 	if first {
-		c.config.Logger.Warn("object is not well-formed CMAF; later ones are only counted", "channel", c.name, "name", t.name, "err", err)
+		c.config.Logger.Warn("object is not well-formed CMAF; later ones are only counted", "channel", c.name, "name", t.name, "error", err)
 	}
 }
 

@@ -170,7 +170,7 @@ func (p *puller) topName() string {
 // trouble tells of a failure in the channel's state and in the log.
 func (p *puller) trouble(err error) {
 	p.c.trouble(p.who.agent + ": " + err.Error())
-	p.c.config.Logger.Warn("pull is in trouble", "channel", p.c.name, "from", p.who.agent, "err", err)
+	p.c.config.Logger.Warn("pull is in trouble", "channel", p.c.name, "from", p.who.agent, "error", err)
 }
 
 // A backoff doubles from first to backoffLast, with a quarter of jitter.

@@ -121,7 +121,7 @@ func (c *channel) handInit(t *transfer, body []byte, kind manifest.Kind, forgott
 	}
 	if err != nil {
 		// The channel works without; a restart would need the encoder's too.
-		c.config.Logger.Error("init segment is not kept", "channel", c.name, "name", t.name, "err", err)
+		c.config.Logger.Error("init segment is not kept", "channel", c.name, "name", t.name, "error", err)
 	}
 	return nil
 }
@@ -162,7 +162,7 @@ func (c *channel) takeManifest(t *transfer) error {
 	}
 	if parseErr != nil {
 		// Players may understand what this parser does not.
-		c.config.Logger.Warn("manifest is not understood", "channel", c.name, "name", t.name, "err", parseErr)
+		c.config.Logger.Warn("manifest is not understood", "channel", c.name, "name", t.name, "error", parseErr)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
