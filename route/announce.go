@@ -20,6 +20,13 @@ const (
 	// for others: an encoder writes several manifests at a time.
 	slsGather = 5 * time.Millisecond
 
+	// A sender that starts again finds receivers that remember its packages by
+	// their versions. Where versions begin moves on with FirstTSI, faster than
+	// packages change, within the half of the numbers that leaves the other
+	// half to a run before its versions begin again.
+	slsVersionStep  = 4
+	slsVersionRange = 128
+
 	stsidLocation = "stsid.xml"
 	// expiresNever is the Expires of an EFDT without an end, as GPAC and the
 	// example of RFC 6726 have it.
@@ -41,6 +48,11 @@ type signal struct {
 	urgent  bool      // packets wait for it
 	stsid   []byte
 	since   uint64 // generation of the S-TSID
+}
+
+// versionBefore is the version before the first one of a sender.
+func versionBefore(firstTSI uint32) uint8 {
+	return uint8((firstTSI - 1) * slsVersionStep % slsVersionRange)
 }
 
 func (g *signal) nextTimeout() time.Time {
