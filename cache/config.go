@@ -37,6 +37,7 @@ const (
 	DefaultMaxObject    = 32 << 20
 	DefaultLiveWindow   = 10 * time.Second
 	DefaultDiskRetry    = 10 * time.Second
+	DefaultSpillWait    = 100 * time.Millisecond
 )
 
 // Config configures a Store. The zero value is a store in memory alone.
@@ -55,8 +56,14 @@ type Config struct {
 	// DefaultMaxObject.
 	MaxObject int64
 	// LiveWindow is the age below which an object is evicted from memory only
-	// if nothing older is left. Zero: DefaultLiveWindow. Negative: none.
+	// if nothing older is left but what is not yet on disk. Zero:
+	// DefaultLiveWindow. Negative: none.
 	LiveWindow time.Duration
+	// SpillWait is how long a writer waits for the disk before an object on
+	// its way there is dropped from a memory tier that is full. A disk that is
+	// out of order, or moved nothing in that time, is not waited for. Zero:
+	// DefaultSpillWait. Negative: writers never wait.
+	SpillWait time.Duration
 	// DiskRetry is how long after a failure of the disk it is tried again.
 	// Zero: DefaultDiskRetry.
 	DiskRetry time.Duration
@@ -131,6 +138,9 @@ func populateConfig(c Config) Config {
 	}
 	if c.LiveWindow == 0 {
 		c.LiveWindow = DefaultLiveWindow
+	}
+	if c.SpillWait == 0 {
+		c.SpillWait = DefaultSpillWait
 	}
 	if c.DiskRetry == 0 {
 		c.DiskRetry = DefaultDiskRetry

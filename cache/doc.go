@@ -37,7 +37,9 @@
 // disk tier holds every complete object of a service with keys, written in the
 // background. Each tier has limits in octets and objects, for all and for each
 // service. SIEVE chooses what leaves; the live edge leaves memory late, pinned
-// objects last, growing ones never. From disk an object is served without going
+// objects last, growing ones never. What the disk does not have yet stays until
+// it does: in a burst, what is sealed goes before it, and writers wait for the
+// disk a moment (Config.SpillWait) before an object is lost. From disk an object is served without going
 // back to memory: opening a chunk of 16 KiB takes about 3 us. A disk that is
 // full or fails leaves a store in memory, which logs one error, says so in
 // Stats, and goes back to the disk when that works again.

@@ -163,7 +163,7 @@ func (s *Store) purge(svc *service, e *epoch) {
 			continue
 		}
 		s.dropFile(o)
-		s.enqueue(o)
+		s.reseal(o)
 	}
 }
 
