@@ -52,7 +52,7 @@
 // service, epoch, name and generation. Files are written under another name and
 // renamed, so that a process killed at any time leaves no torn object; whatever
 // does not open is a miss, is removed and is counted. Keys come in epochs:
-// new objects are sealed in the newest, objects of all listed ones are readable,
+// new objects are sealed in the last one listed, objects of all are readable,
 // and an epoch that is taken away takes its files along.
 //
 // This protects against theft of disks, inspection of a node that is off, and
