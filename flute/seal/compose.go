@@ -58,13 +58,14 @@ func (x *Sealing) resealed() bool {
 	return x.Current && !x.fresh && x.record.Flags&Final != 0
 }
 
-// prune lets go of objects that ended and were repeated often enough, or that
-// another signer has sealed meanwhile.
+// prune lets go of objects that ended a while ago. They stay for longer than
+// they are repeated: should the key change, or a standby signer take over, what
+// is being played has to be sealed again.
 func (s *Signer) prune(now time.Time, silent bool) {
 	kept := s.live[:0]
 	for _, x := range s.live {
-		sent := silent || !x.fresh && now.Sub(x.firstAt) > repeatTime+rideDelays[0]
-		if x.stopped && sent && !(x.Current && x.record.Flags&Final != 0) {
+		done := x.stopped && now.Sub(x.endedAt) > recentTime && (silent || !x.fresh)
+		if done && !(x.Current && x.record.Flags&Final != 0) {
 			s.dismiss(x)
 			continue
 		}

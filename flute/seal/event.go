@@ -18,8 +18,9 @@ const (
 	// Overflow: an open object has to go, since too many octets stand without a
 	// record. The caller drops its octets and releases it.
 	Overflow
-	// Resealed: Current objects were sealed again with no other change. The
-	// seal replaces the one that is kept beside the object.
+	// Resealed: an object was sealed again with no other change, because it is
+	// Current or because the key is another. The seal replaces the one that is
+	// kept beside the octets.
 	Resealed
 	// Conflict: a genuine record contradicts another one of the same name and
 	// generation. It was refused. A signer is broken, or a key is in two hands.

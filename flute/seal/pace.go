@@ -6,6 +6,7 @@ const (
 	gatherTime   = 5 * time.Millisecond
 	followTime   = 40 * time.Millisecond
 	repeatTime   = 500 * time.Millisecond // how long what ended is repeated
+	recentTime   = 15 * time.Second       // how long it may be sealed anew
 	standbyDelay = 2 * time.Second
 	rateBurst    = 4
 	// saved is the unspent allowance that is kept at most, in octets.

@@ -58,11 +58,13 @@ func (v *Verifier) push(now time.Time, b []byte, via Path) *RejectError {
 	if t, bound := micro(now), uint64(clockBound/time.Microsecond); d.Time+bound < t || d.Time > t+bound {
 		return rejectClock
 	}
-	if i == st.current && v.old(st, d.Time, via) {
-		return rejectOld
-	}
-	if !v.news(st, d, b, via) {
-		return rejectRepeat
+	if later := st.current >= 0 && i > st.current; !later {
+		if v.old(st, d.Time, via) {
+			return rejectOld
+		}
+		if !v.news(st, d, b, via) {
+			return rejectRepeat
+		}
 	}
 	if via == Multicast && !v.checks.allow(now) {
 		return rejectChecks
@@ -208,13 +210,13 @@ func (v *Verifier) rotate(st *stream, i int, seal *Seal) {
 	}
 	st.newest, st.held = nil, nil
 	for _, n := range v.names {
-		switch {
-		case n.key.kind != st.kind:
-		case !n.open():
+		if n.key.kind != st.kind || n.cur == nil {
+			continue
+		}
+		n.cur.disown()
+		n.anew = true
+		if !n.cur.has && !n.open() {
 			v.forget(n)
-		case n.cur != nil:
-			n.cur.disown()
-			n.anew = true
 		}
 	}
 	v.events.push(Event{Kind: Rotated, Keys: st.kind, Seal: seal})
@@ -278,14 +280,15 @@ func (v *Verifier) record(now time.Time, st *stream, r *Record, seal *Seal) {
 		v.stats.Stale++
 		return
 	}
+	anew := n.anew
 	n.anew = false
 	switch o.compare(r) {
 	case outConflict:
 		conflict()
 		return
 	case outRepeat:
-		if o.refreshes(r, seal.time) && r.Sum == o.top.sum {
-			o.refresh(r, seal)
+		if o.refreshes(r, seal.time) || anew && int64(r.End) == o.top.end {
+			o.refresh(seal)
 			v.events.push(Event{Kind: Resealed, Seal: seal, Name: n.text, Generation: o.generation})
 		}
 		return
@@ -298,7 +301,7 @@ func (v *Verifier) record(now time.Time, st *stream, r *Record, seal *Seal) {
 }
 
 // refresh replaces the seal of an object by a newer one that says the same.
-func (o *Object) refresh(r *Record, seal *Seal) {
+func (o *Object) refresh(seal *Seal) {
 	o.top.seal = seal
 	if o.good == o.top.end {
 		o.seal = seal

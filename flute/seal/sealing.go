@@ -27,6 +27,7 @@ type Sealing struct {
 	seal    *Seal
 
 	stopped bool // does not grow any more
+	endedAt time.Time
 	gone    bool // the Signer has nothing to do with it any more
 }
 
@@ -69,6 +70,7 @@ func (x *Sealing) end(now time.Time, f Flags) error {
 	}
 	x.digest(f)
 	x.s.stopped(x)
+	x.endedAt = now
 	x.s.pace.trigger(now)
 	return nil
 }

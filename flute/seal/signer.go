@@ -36,7 +36,7 @@ type SignerConfig struct {
 	Share float64
 	// Reseal is the time between two seals of a Current object. Default 5 s.
 	Reseal time.Duration
-	// MaxObjects bounds the objects that grow, have just ended or are Current.
+	// MaxObjects bounds the objects that grow, ended within 15 s or are Current.
 	// Default 4096.
 	MaxObjects int
 }
@@ -76,7 +76,7 @@ type SignerStats struct {
 	Datagrams, Octets uint64 // sent
 	Records           uint64 // in them
 	Sealed            uint64 // octets of objects
-	Objects           int    // growing, just ended or Current
+	Objects           int    // growing, ended within 15 s or Current
 }
 
 // Seal is a signed datagram. It does not change.
@@ -208,8 +208,9 @@ func (s *Signer) stopped(x *Sealing) {
 	}
 }
 
-// Rotate goes over to another key. What is growing or Current is sealed again
-// at once: a new key makes receivers forget the old one and its seals.
+// Rotate goes over to another key. What is growing or Current, or ended within
+// the last 15 s, is sealed again at once: a new key makes receivers forget the
+// old one and what it sealed.
 func (s *Signer) Rotate(now time.Time, key ed25519.PrivateKey, id KeyID) error {
 	if len(key) != ed25519.PrivateKeySize {
 		return errors.New("seal: not an Ed25519 private key")

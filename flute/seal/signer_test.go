@@ -195,9 +195,11 @@ func TestEndsAreRepeated(t *testing.T) {
 		require.Equal(t, i == 0, r.Flags&Named != 0)
 		require.Equal(t, sha256.Sum256([]byte("octets")), r.Sum)
 	}
+	require.True(t, w.s.NextTimeout().IsZero())
+	require.Equal(t, 2, w.s.Stats().Objects)
+	w.now = w.now.Add(15 * time.Second)
 	w.poll()
 	require.Zero(t, w.s.Stats().Objects)
-	require.True(t, w.s.NextTimeout().IsZero())
 	require.Equal(t, out[3].seal, x.Seal())
 	require.Equal(t, Final, x.Ended())
 }
@@ -443,21 +445,22 @@ func TestStandby(t *testing.T) {
 	init.Append([]byte("moov"))
 	require.NoError(t, init.End(w.now))
 	foreign := micro(w.now) + 60_000_000 // its clock is a minute ahead
-	for i := range 10 {
+	for i := range 30 {
 		x := w.begin(Outgoing{Name: fmt.Sprint(i), Generation: 1})
 		require.NoError(t, x.End(w.now))
 		require.NoError(t, w.s.Heard(w.now, foreign+uint64(i)))
 		w.run(time.Second)
 	}
 	require.Empty(t, w.take())
-	require.Equal(t, 1, w.s.Stats().Objects, "ends that the other one sealed are gone")
+	require.Less(t, w.s.Stats().Objects, 20)
 	at := w.now.Sub(start)
 	w.run(3 * time.Second)
 	out := w.take()
 	require.NotEmpty(t, out)
 	require.Equal(t, at+time.Second, out[0].at)
-	require.Equal(t, foreign+9+1, out[0].d.Time)
+	require.Equal(t, foreign+29+1, out[0].d.Time)
 	require.NotNil(t, out[0].has("init"))
+	require.NotNil(t, out[0].has("29"), "the other one may have failed to")
 
 	require.NoError(t, w.s.Heard(w.now, w.s.Time()), "its own")
 	require.ErrorIs(t, w.s.Heard(w.now, w.s.Time()+1), ErrDeposed)
