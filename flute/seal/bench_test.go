@@ -261,7 +261,9 @@ func TestOctetsCostNoMemory(t *testing.T) {
 	genuine, _ := typical(t, 0)
 	require.NoError(t, d.v.Push(d.now, genuine, Multicast))
 	random := octets(2, 300)
-	for name, raw := range map[string][]byte{"repeat": genuine, "random": random, "cut": genuine[:150]} {
+	named := d.make(rec("a-name-that-does-not-fit-into-a-small-buffer-on-the-stack.m4s", 1, all, 100, Named))
+	require.NoError(t, d.v.Push(d.now, named, Multicast))
+	for name, raw := range map[string][]byte{"repeat": genuine, "named": named, "random": random, "cut": genuine[:150]} {
 		require.Zero(t, testing.AllocsPerRun(20, func() {
 			if d.v.Push(d.now, raw, Multicast) == nil {
 				panic("accepted")

@@ -39,8 +39,10 @@ func (k Kind) valid() bool { return k == Content || k == Hop }
 const hopPrefix = "sls:"
 
 // KindOf returns the kind of key that seals objects of a name.
-func KindOf(name string) Kind {
-	if strings.HasPrefix(name, hopPrefix) {
+func KindOf(name string) Kind { return kindOf(name) }
+
+func kindOf[S string | []byte](name S) Kind {
+	if len(name) >= len(hopPrefix) && string(name[:len(hopPrefix)]) == hopPrefix {
 		return Hop
 	}
 	return Content
@@ -77,7 +79,10 @@ type ObjectID uint64
 
 // ObjectIDOf returns the first eight octets of the SHA-256 of the service's
 // name, a zero octet and the object's name.
-func ObjectIDOf(service, name string) ObjectID {
+func ObjectIDOf(service, name string) ObjectID { return objectIDOf(service, name) }
+
+// objectIDOf takes no memory for names up to MaxName.
+func objectIDOf[S string | []byte](service string, name S) ObjectID {
 	var buf [MaxService + 1 + MaxName]byte
 	b := append(buf[:0], service...)
 	b = append(b, 0)

@@ -47,7 +47,7 @@ func (v *Verifier) push(now time.Time, b []byte, via Path) *RejectError {
 	for j := range d.Records {
 		// The names are the signer's own affair once the signature verifies, but
 		// a stolen hop key must not seal media.
-		if r := &d.Records[j]; r.Flags&Named != 0 && KindOf(string(r.Name)) != st.kind {
+		if r := &d.Records[j]; r.Flags&Named != 0 && kindOf(r.Name) != st.kind {
 			return rejectNameKind
 		}
 	}
@@ -160,7 +160,7 @@ func (o *Object) refreshes(r *Record, t uint64) bool {
 
 func (v *Verifier) recordKey(st *stream, r *Record) nameKey {
 	if r.Flags&Named != 0 {
-		return nameKey{st.kind, ObjectIDOf(v.cfg.Service, string(r.Name))}
+		return nameKey{st.kind, objectIDOf(v.cfg.Service, r.Name)}
 	}
 	return nameKey{st.kind, r.ID}
 }

@@ -238,6 +238,26 @@ func TestGrowingObjectsAreRepeatedWhenIdle(t *testing.T) {
 	require.Equal(t, []time.Duration{0, 100 * ms, 500 * ms}, times(w.take()))
 }
 
+func TestNamesGoWithTheFirstAndTheLast(t *testing.T) {
+	w := newWorkshop(t, SignerConfig{})
+	w.rich()
+	v := w.begin(Outgoing{Name: "v", Generation: 1})
+	for i := range 4 {
+		v.Append([]byte("chunk"))
+		if i < 3 {
+			require.NoError(t, v.Cut(w.now))
+		} else {
+			require.NoError(t, v.End(w.now))
+		}
+		w.run(40 * ms)
+	}
+	var named []bool
+	for _, e := range w.take()[:4] {
+		named = append(named, e.has("v").Flags&Named != 0)
+	}
+	require.Equal(t, []bool{true, false, false, true}, named)
+}
+
 func TestEmptyObject(t *testing.T) {
 	w := newWorkshop(t, SignerConfig{})
 	x := w.begin(Outgoing{Name: "x", Generation: 1})
@@ -286,6 +306,7 @@ func TestManyObjectsTakeFurtherDatagrams(t *testing.T) {
 		require.Less(t, e.d.Time, w.s.Time()+1)
 	}
 	require.Len(t, seen, 60)
+	require.Equal(t, make([]time.Duration, rateBurst), times(out)[:rateBurst])
 	require.Greater(t, len(out), 4)
 }
 

@@ -12,6 +12,18 @@ type Octets interface {
 	Bytes(off int64) []byte
 }
 
+// Body is Octets that are all there, such as a manifest.
+type Body []byte
+
+// Prefix implements Octets.
+func (b Body) Prefix() int64 { return int64(len(b)) }
+
+// Complete implements Octets.
+func (b Body) Complete() bool { return true }
+
+// Bytes implements Octets.
+func (b Body) Bytes(off int64) []byte { return b[off:] }
+
 // State is what the seals say about an object.
 type State uint8
 

@@ -64,6 +64,8 @@ func TestEndOfWhatIsReadable(t *testing.T) {
 	d.events()
 	require.NoError(t, d.push(rec("v", 1, b, 100, Final)))
 	require.Equal(t, []EventKind{Sealed}, d.kinds())
+	require.Equal(t, Whole, o.State(), "no octet has to be looked at again")
+	require.Same(t, d.v.Newest(Content), o.Seal())
 	require.Equal(t, Verdict{State: Whole, Readable: 100}, d.advance(o, &memory{b: b}))
 	var dg Datagram
 	require.NoError(t, dg.Unmarshal(o.Seal().Bytes()))
@@ -125,6 +127,17 @@ func TestForgedOctets(t *testing.T) {
 	require.EqualValues(t, 3, st.Mismatches)
 	require.EqualValues(t, 3000, st.MismatchOctets)
 	require.EqualValues(t, 10_000, st.Verified)
+}
+
+func TestBody(t *testing.T) {
+	d := newDesk(t, VerifierConfig{})
+	b := octets(1, 1000)
+	require.NoError(t, d.push(rec("mpd", 1, b, 1000, Final|Current|Named)))
+	require.Equal(t, Verdict{State: Whole, Readable: 1000}, d.advance(d.open("mpd", 1), Body(b)))
+	o := d.open("master", 1)
+	require.Equal(t, Verdict{}, d.advance(o, Body(b)))
+	d.wait(200 * ms)
+	d.expect(Event{Kind: NeedSeal, Object: o})
 }
 
 func TestForgedTail(t *testing.T) {
@@ -328,7 +341,8 @@ func TestFirstContactByAParent(t *testing.T) {
 	d.at += 120e6
 	require.NoError(t, d.v.Push(d.now, replay, Multicast))
 	require.NoError(t, d.push(rec("v", 1, b, 200, 0)))
-	require.NoError(t, d.v.Push(d.now, d.make(rec("v", 1, b, 100, 0)), Parent))
+	require.NoError(t, d.v.Push(d.now, d.make(rec("v", 1, b, 100, 0), rec("w", 1, b, 100, 0)), Parent))
+	require.Equal(t, Growing, d.open("w", 1).State())
 	require.True(t, d.v.NextTimeout().IsZero())
 	require.EqualValues(t, 200, d.advance(o, &memory{b: b}).Readable)
 	require.ErrorIs(t, d.v.Push(d.now, replay, Multicast), ErrOld)
@@ -420,7 +434,8 @@ func TestRotation(t *testing.T) {
 	d := newDesk(t, VerifierConfig{})
 	b, c := octets(1, 1000), octets(2, 1000)
 	o := d.open("v", 7)
-	require.NoError(t, d.push(rec("v", 7, b, 500, 0), rec("w", 7, b, 500, 0)))
+	require.NoError(t, d.push(rec("v", 7, b, 500, 0), rec("w", 7, b, 500, 0), rec("y", 7, b, 500, 0)))
+	d.advance(d.open("y", 7), &memory{b: b})
 	require.NoError(t, d.push(rec("v", 7, c, 600, 0)), "the old key was stolen")
 	require.EqualValues(t, 500, d.advance(o, &memory{b: b[:500]}).Readable)
 	d.events()
@@ -432,6 +447,8 @@ func TestRotation(t *testing.T) {
 	require.Equal(t, Sealed, evs[1].Kind)
 	require.Equal(t, Verdict{State: Growing, Readable: 700}, d.advance(o, &memory{b: b}))
 	require.Equal(t, Growing, d.open("w", 3).State())
+	require.NoError(t, d.push(rec("x", 3, c, 500, 0)))
+	require.Equal(t, Unsealed, d.open("y", 3).State(), "it may be the newest")
 	d.key, d.id, d.at = old, 1, at
 	require.ErrorIs(t, d.push(rec("x", 9, b, 700, 0)), ErrKey, "retired")
 
