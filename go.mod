@@ -27,7 +27,6 @@ require (
 	github.com/prometheus/procfs v0.22.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/net v0.59.0 // indirect
-	
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 

@@ -20,6 +20,13 @@ const (
 	// for others: an encoder writes several manifests at a time.
 	slsGather = 5 * time.Millisecond
 
+	// A sender that starts again finds receivers that remember its packages by
+	// their versions. Where versions begin moves on with FirstTSI, faster than
+	// packages change, within the half of the numbers that leaves the other
+	// half to a run before its versions begin again.
+	slsVersionStep  = 4
+	slsVersionRange = 128
+
 	stsidLocation = "stsid.xml"
 	// expiresNever is the Expires of an EFDT without an end, as GPAC and the
 	// example of RFC 6726 have it.
@@ -41,6 +48,11 @@ type signal struct {
 	urgent  bool      // packets wait for it
 	stsid   []byte
 	since   uint64 // generation of the S-TSID
+}
+
+// versionBefore is the version before the first one of a sender.
+func versionBefore(firstTSI uint32) uint8 {
+	return uint8((firstTSI - 1) * slsVersionStep % slsVersionRange)
 }
 
 func (g *signal) nextTimeout() time.Time {
@@ -161,10 +173,10 @@ func (s *Sender) buildSignalling(now time.Time) {
 		g.sending, g.next, s.sentRev = false, time.Time{}, s.rev
 		return
 	}
-	// GPAC refuses an envelope without a DASH manifest.
-	pkg.NoEnvelope = !slices.ContainsFunc(pkg.Parts, func(p sls.Part) bool {
-		return strings.HasPrefix(p.ContentType, sls.MediaTypeDASH)
-	})
+	// Of several manifests GPAC takes the first, and HLS playlists it does not
+	// expect here. It refuses an envelope without a DASH manifest.
+	slices.SortStableFunc(pkg.Parts, func(a, b sls.Part) int { return order(a) - order(b) })
+	pkg.NoEnvelope = !slices.ContainsFunc(pkg.Parts, isDASH)
 	body, err := pkg.AppendGzip(nil)
 	if err != nil {
 		s.cfg.Logger.Error("SLS package cannot be made", "error", err)
@@ -172,6 +184,19 @@ func (s *Sender) buildSignalling(now time.Time) {
 	}
 	g.body, g.toi = body, uint32(pkg.TOI(true))
 	g.rev, g.off, g.copies, g.sending, g.next = s.rev, 0, 0, true, now
+}
+
+func isDASH(p sls.Part) bool { return strings.HasPrefix(p.ContentType, sls.MediaTypeDASH) }
+
+// order is where a part stands in the package.
+func order(p sls.Part) int {
+	switch {
+	case p.Kind() == sls.KindSTSID:
+		return 0
+	case isDASH(p):
+		return 1
+	}
+	return 2
 }
 
 // stsid describes all channels. Source and repair packets of a channel share

@@ -3,20 +3,19 @@ package route
 import "github.com/treedn/treedn/route/internal/slab"
 
 // evict frees memory for another object, and tells whether it could: first that
-// of objects without description, then of the one that fills its memory worst.
-// True packets fill what they take within milliseconds; forged ones with far
-// offsets do not, and would keep the true ones out.
+// of objects without description, then of the one that leaves most of its memory
+// empty. True packets fill what they take, but for the slab that an object grows
+// into; forged ones with far offsets do not, and would keep the true ones out.
 func (r *Receiver) evict(except *Object) bool {
 	if r.evictUndescribed(except) {
 		return true
 	}
 	var victim *Object
-	worst := 0.5
+	var worst int64
 	for _, o := range r.active {
-		if m := o.memory(); !o.complete && m > 0 {
-			if d := float64(o.held.Total()) / float64(m); d < worst {
-				victim, worst = o, d
-			}
+		m, held := o.memory(), o.held.Total()
+		if !o.complete && held < m/2 && m-held > worst {
+			victim, worst = o, m-held
 		}
 	}
 	if victim == nil {
@@ -26,7 +25,7 @@ func (r *Receiver) evict(except *Object) bool {
 	if victim.purge() {
 		return true
 	}
-	if victim == except || worst > 0.25 {
+	if victim == except || victim.held.Total() > victim.memory()/4 {
 		return false
 	}
 	r.lose(victim.lastPkt, victim)

@@ -67,6 +67,7 @@ type Object struct {
 	asked     int64     // holes below were reported
 	holeAt    time.Time // a hole above asked stands since
 	askAgain  time.Time
+	askedAll  bool // it was reported as ended
 	backoff   time.Duration
 	wake      time.Time
 	epoch     int

@@ -567,7 +567,7 @@ func TestGapTimers(t *testing.T) {
 	last := part(4500, 5000)
 	last.close, last.tol = true, 5000
 	h.ok(last)
-	h.wait(time.Second)
+	h.wait(50 * time.Millisecond)
 	evs = h.events()
 	require.Equal(t, []Range{{3000, 4000}}, missing(evs))
 	require.False(t, evs[len(evs)-1].Growing)
@@ -596,6 +596,24 @@ func TestNextObjectEndsTheOneBefore(t *testing.T) {
 	require.Equal(t, uint32(1), o.TOI())
 	require.NoError(t, h.r.Supply(h.now, o, 1000, nil, 1000), "the length was all that lacked")
 	require.Equal(t, []EventKind{Complete}, kinds(h.events()))
+}
+
+// A hole that was reported again and again while the object grew does not put
+// the report of the ended object off.
+func TestGrowthDoesNotDelayTheEnd(t *testing.T) {
+	h := newHand(t, ReceiverConfig{})
+	h.signal(track(10))
+	h.ok(pk{tsi: 10, toi: 1, cp: 8, data: seq(1000)})
+	for i := range 8 { // with backoff: the next report would be a second away
+		h.ok(pk{tsi: 10, toi: 1, cp: 8, off: uint32(2000 + 100*i), data: seq(100)})
+		h.wait(200 * time.Millisecond)
+	}
+	for _, ev := range h.events() {
+		require.True(t, ev.Kind != NeedRepair || ev.Growing)
+	}
+	h.ok(pk{tsi: 10, toi: 2, cp: 8, data: seq(1000)})
+	h.wait(50 * time.Millisecond)
+	require.Equal(t, []Range{{1000, 2000}, {2800, -1}}, missing(h.events()))
 }
 
 func TestSkippedTOIs(t *testing.T) {
@@ -910,8 +928,18 @@ func TestFECGoesBeforeUnicast(t *testing.T) {
 			require.False(t, ev.Kind == NeedRepair && ev.Object.TSI() == 10)
 		}
 	}
-	h.wait(50 * time.Millisecond)
-	require.Equal(t, []Range{{0, 5 * 1344}}, missing(h.events()))
+	asked := func() (m []Range) {
+		for _, ev := range h.events() {
+			if ev.Kind == NeedRepair && ev.Object.TSI() == 10 {
+				m = ev.Missing
+			}
+		}
+		return m
+	}
+	h.wait(149 * time.Millisecond)
+	require.Empty(t, asked())
+	h.wait(time.Millisecond)
+	require.Equal(t, []Range{{0, 5 * 1344}}, asked())
 }
 
 func TestReceiverAllocatesNothingPerPacket(t *testing.T) {

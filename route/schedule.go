@@ -15,6 +15,11 @@ func (s *Sender) rate() int64 {
 	return max(minRate, 4*s.peak.bitrate())
 }
 
+// spare is the part of the burst that packets may use which can wait: repair
+// and repetitions. A track's key frame comes right behind the repair packets of
+// the segment before it, and needs the burst more than they do.
+func (s *Sender) spare() int { return s.cfg.Burst / 8 }
+
 // Poll appends the next packet to dst, if one may leave now. Signalling and
 // source packets go first, then repair packets, those of the oldest object
 // first, then carousel repetitions.
@@ -24,7 +29,7 @@ func (s *Sender) Poll(now time.Time, dst []byte) (pkt []byte, ok bool) {
 		return dst, false
 	}
 	n := len(dst)
-	dst, ok = s.appendNext(now, dst)
+	dst, ok = s.appendNext(now, dst, s.bucket.wait(now, rate, s.spare()) == 0)
 	if ok {
 		s.bucket.take(now, len(dst)-n+udpOverhead, rate)
 		s.stats.Packets++
@@ -33,7 +38,7 @@ func (s *Sender) Poll(now time.Time, dst []byte) (pkt []byte, ok bool) {
 	return dst, ok
 }
 
-func (s *Sender) appendNext(now time.Time, dst []byte) ([]byte, bool) {
+func (s *Sender) appendNext(now time.Time, dst []byte, spare bool) ([]byte, bool) {
 	s.expire(now)
 	if dst, ok := s.appendSignalling(now, dst); ok {
 		s.stats.SignallingPackets++
@@ -51,6 +56,9 @@ func (s *Sender) appendNext(now time.Time, dst []byte) ([]byte, bool) {
 			s.release(t)
 		}
 		return dst, true
+	}
+	if !spare {
+		return dst, false
 	}
 	n := len(dst)
 	if dst, ok := s.appendRepair(now, dst); ok {
@@ -130,9 +138,11 @@ func (s *Sender) appendCarousel(now time.Time, dst []byte) ([]byte, bool) {
 			x.at = 0
 		}
 		if x.at < len(x.tx.packets) && slices.Contains(s.meta.files, x) {
-			dst = x.tx.appendSource(dst, x.at)
 			x.at++
-			return dst, true
+			if x.at > 1 && x.tx.packets[x.at-1].n == 0 {
+				continue // it told the length, which all packets tell now
+			}
+			return x.tx.appendSource(dst, x.at-1), true
 		}
 		x.next = now.Add(s.cfg.CarouselInterval)
 		s.carousel = nil
@@ -155,17 +165,26 @@ func (s *Sender) dueFile(now time.Time) *file {
 // NextTimeout is when Poll is worth calling again if it had nothing, or was
 // not allowed, to send; zero if only new input can change that.
 func (s *Sender) NextTimeout(now time.Time) time.Time {
-	next := s.nextRetire()
-	ready := s.signal.urgent || s.signal.sending || len(s.repairs) > 0 || s.carousel != nil
+	next := sooner(s.nextRetire(), s.signal.nextTimeout())
+	ready := s.signal.urgent || s.signal.sending
 	for _, f := range s.flows {
 		ready = ready || f.pendingIn() != nil
 	}
+	// What can wait leaves some packets at a time.
+	spare := now.Add(s.bucket.wait(now, s.rate(), s.spare()/2))
+	if len(s.repairs) > 0 || s.carousel != nil {
+		next = sooner(next, spare)
+	}
 	if s.meta != nil {
 		for _, x := range s.meta.files {
-			next = sooner(next, x.next)
+			if at := x.next; !at.IsZero() {
+				if at.Before(spare) {
+					at = spare
+				}
+				next = sooner(next, at)
+			}
 		}
 	}
-	next = sooner(next, s.signal.nextTimeout())
 	if ready || !next.IsZero() && next.Before(now) {
 		next = now
 	}

@@ -56,6 +56,7 @@ func NewSender(cfg SenderConfig) *Sender {
 		cfg:     cfg,
 		unit:    unit - unit%48,
 		nextTSI: cfg.FirstTSI,
+		signal:  signal{version: versionBefore(cfg.FirstTSI)},
 		index:   make(map[objectKey]*Lookup),
 	}
 }

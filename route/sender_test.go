@@ -258,6 +258,29 @@ func TestOldRunStaysAnnouncedForAWhile(t *testing.T) {
 	require.Empty(t, s.flows, "a track that fell silent is withdrawn")
 }
 
+// A receiver that knows the packages of one run must not take those of the next
+// one for repeats: their TOIs differ.
+func TestSignallingOfTheNextRun(t *testing.T) {
+	const runs, seconds = 3, 10
+	seen := make(map[uint64]int)
+	for run := range runs {
+		now := simStart
+		s := NewSender(SenderConfig{FirstTSI: uint32(59573536 + run*seconds)})
+		part := sls.Part{ContentType: sls.MediaTypeDASH, Location: "a.mpd", Body: []byte("<MPD/>")}
+		for range 2 * seconds {
+			part.Generation++
+			require.NoError(t, s.SetManifest(now, part))
+			for _, p := range drain(t, s, &now, time.Second/2) {
+				require.NotZero(t, uint8(p.TOI), "GPAC takes version 0 for none")
+				first, known := seen[p.TOI]
+				require.True(t, !known || first == run, "TOI %#x of run %d in run %d", p.TOI, first, run)
+				seen[p.TOI] = run
+			}
+		}
+	}
+	require.Len(t, seen, runs*2*seconds)
+}
+
 func TestSignallingSchedule(t *testing.T) {
 	now := simStart
 	s := NewSender(SenderConfig{})

@@ -18,7 +18,8 @@ type SenderConfig struct {
 	MaxPayload int
 	// FirstTSI is the first TSI for files and media, default 1. A sender that
 	// starts again must continue behind the TSIs of the run before, see
-	// NextTSI: receivers remember them.
+	// NextTSI: receivers remember them. The versions of the signalling begin
+	// elsewhere with it, too.
 	FirstTSI uint32
 	// Loss is what the repair flow must make up for.
 	Loss fec.Loss

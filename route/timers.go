@@ -40,17 +40,20 @@ func (r *Receiver) hole(o *Object) bool {
 	return from < o.held.End() && !o.held.Contains(from, o.held.End())
 }
 
-// endDelay is when missing octets of an ended object are reported.
+// gapTime is when missing octets of an ended object are reported.
 func (r *Receiver) gapTime(o *Object) time.Time {
 	at := o.endedAt
 	if o.lastRepair.After(at) {
 		at = o.lastRepair
 	}
-	at = at.Add(r.cfg.GapDelay)
+	if !o.protected() {
+		return at.Add(r.cfg.GapDelay)
+	}
+	at = at.Add(r.cfg.RepairGap)
 	// While repair packets of other objects come, this one's are likely to
 	// follow: older objects go first.
-	if o.protected() && o.repair == nil {
-		busy := r.lastRepair.Add(r.cfg.GapDelay)
+	if o.repair == nil {
+		busy := r.lastRepair.Add(r.cfg.RepairGap)
 		if limit := o.endedAt.Add(r.cfg.FECDelay); busy.After(limit) {
 			busy = limit
 		}
@@ -88,11 +91,18 @@ func (r *Receiver) wakeTime(now time.Time, o *Object) time.Time {
 		}
 		return at
 	}
+	return sooner(at, r.askTime(o))
+}
+
+// askTime is when an ended object's missing octets are reported next. What was
+// reported while it grew does not put that off: then its repair packets were
+// still to come, and few will have acted on it.
+func (r *Receiver) askTime(o *Object) time.Time {
 	gap := r.gapTime(o)
-	if o.askAgain.After(gap) {
-		gap = o.askAgain
+	if o.askedAll && o.askAgain.After(gap) {
+		return o.askAgain
 	}
-	return sooner(at, gap)
+	return gap
 }
 
 // tick handles an incomplete object whose time has come.
@@ -128,7 +138,7 @@ func (r *Receiver) tick(now time.Time, o *Object) {
 			r.ask(now, o, from, again)
 		}
 	default:
-		if gap := r.gapTime(o); !now.Before(gap) && !now.Before(o.askAgain) {
+		if !now.Before(r.askTime(o)) {
 			r.askAll(now, o)
 		}
 	}
@@ -156,6 +166,7 @@ func (r *Receiver) ask(now time.Time, o *Object, from int64, again bool) {
 // askAll reports everything that an ended object lacks.
 func (r *Receiver) askAll(now time.Time, o *Object) {
 	o.asked, o.holeAt = o.held.End(), time.Time{}
+	o.askedAll = true
 	r.backOff(now, o)
 	r.events.push(Event{Kind: NeedRepair, Object: o, Missing: o.AppendMissing(nil)})
 }

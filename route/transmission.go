@@ -172,7 +172,7 @@ func (t *Transmission) pending() bool {
 func (t *Transmission) appendSource(dst []byte, i int) []byte {
 	p := t.packets[i]
 	end := int64(p.off) + int64(p.n)
-	last := end == t.length && i == len(t.packets)-1
+	last := end == t.length
 	t.closed = t.closed || last
 	dst = appendHeader(dst, psiSource, t.cp, t.flow.tsi, t.toi, last, t.length)
 	dst = binary.BigEndian.AppendUint32(dst, p.off)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/treedn/treedn/internal/demo"
@@ -24,7 +25,10 @@ func runDemo(ctx context.Context, args []string) int {
 		dump    = fs.String("dump", "", "with -check: write each object to `DIR`/<node>/<object name>")
 		ffmpeg  = fs.Bool("ffmpeg", false, "let the FFmpeg of this machine make the picture")
 		listen  = fs.String("listen", "127.0.0.1", "`address` of all HTTP servers")
-		port    = fs.Int("port", 0, "`port` of the page; 0 is a free one")
+		port    = fs.Uint("port", 0, "`port` of the page; 0 is a free one")
+		ingest  = fs.Uint("ingest-port", 0, "`port` at which encoders push; 0 is a free one")
+		beacons = fs.Uint("beacon-port", 0, "`port` of the first BEACON, the second has the next one; 0 is free ones")
+		groups  = fs.String("groups", "", "`GROUP:PORT,GROUP:PORT` to which CAST and RELAY send; default: free ones")
 		verbose = fs.Bool("v", false, "log more")
 	)
 	if err := fs.Parse(args); err != nil {
@@ -43,8 +47,23 @@ func runDemo(ctx context.Context, args []string) int {
 		err = fmt.Errorf("-loss: %v is not between 0 and 0.9", *loss)
 	case *check < 0, *check > 0 && *check < 8*time.Second:
 		err = fmt.Errorf("-check: at least 8s, or there is nothing to judge")
-	case *port < 0 || *port > 65535:
-		err = fmt.Errorf("-port: %d is not a port", *port)
+	case max(*port, *ingest, *beacons) > 65534:
+		err = fmt.Errorf("a port is beyond 65534")
+	}
+	tree := demo.TreeOptions{
+		Listen: address, NoUnicast: !*unicast, Loss: lossy.Config{Random: *loss, Seed: *seed}, IngestPort: uint16(*ingest),
+	}
+	if *beacons > 0 {
+		tree.BeaconPorts = [2]uint16{uint16(*beacons), uint16(*beacons + 1)}
+	}
+	if err == nil && *groups != "" {
+		list := strings.Split(*groups, ",")
+		if len(list) != len(tree.Groups) {
+			err = fmt.Errorf("-groups: want two, with a comma between")
+		}
+		for i := 0; err == nil && i < len(list); i++ {
+			tree.Groups[i], err = netip.ParseAddrPort(list[i])
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "treedn demo:", err)
@@ -55,8 +74,7 @@ func runDemo(ctx context.Context, args []string) int {
 		level = slog.LevelDebug
 	}
 	o := demo.Options{
-		Listen: address, Port: uint16(*port), FFmpeg: *ffmpeg, Dump: *dump, Check: *check, NoUnicast: !*unicast,
-		Loss:   lossy.Config{Random: *loss, Seed: *seed},
+		Tree: tree, Port: uint16(*port), FFmpeg: *ffmpeg, Dump: *dump, Check: *check,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 		Print:  func(line string) { fmt.Fprintln(os.Stderr, line) },
 	}

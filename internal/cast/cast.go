@@ -106,7 +106,7 @@ func (n *Node) open(o Options) (err error) {
 	objects := http.NewServeMux()
 	objects.Handle(repair.PathPrefix, n.repairs)
 	objects.Handle("/", edge.New(edge.Config{Store: n.store, Services: n.Service, Node: cfg.Node.Name}))
-	if n.ingestServer, err = node.Open(cfg.Ingest.Listen, cfg.Ingest.TLS, n.ingestCount.Wrap(n.ingest), n.log); err != nil {
+	if n.ingestServer, err = node.OpenIngest(cfg.Ingest.Listen, cfg.Ingest.TLS, counted{n.ingestCount.Wrap(n.ingest), n.ingest}, n.log); err != nil {
 		return err
 	}
 	if n.repairServer, err = node.Open(cfg.Repair.Listen, config.TLS{}, n.repairCount.Wrap(objects), n.log); err != nil {
@@ -114,6 +114,16 @@ func (n *Node) open(o Options) (err error) {
 	}
 	n.adminServer, err = node.Open(cfg.Admin.Listen, config.TLS{}, telemetry.NewHandler(telemetry.Config{Status: n.Status, Pprof: cfg.Admin.Pprof, Log: n.log}), n.log)
 	return err
+}
+
+// counted is the ingest with its requests counted.
+type counted struct {
+	http.Handler
+	ingest *ingest.Server
+}
+
+func (c counted) ConnContext(ctx context.Context, conn net.Conn) context.Context {
+	return c.ingest.ConnContext(ctx, conn)
 }
 
 func ingestChannels(channels []config.Channel) map[string]ingest.Channel {

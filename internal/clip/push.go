@@ -179,7 +179,7 @@ func (p *pusher) done(o *object) {
 	if !p.down {
 		p.down = true
 		p.round++ // initialization segments accepted so far do not count
-		p.cfg.Logger.Warn("clip: push interrupted", "object", o.name, "err", o.err)
+		p.cfg.Logger.Warn("clip: push interrupted", "object", o.name, "error", o.err)
 	}
 }
 

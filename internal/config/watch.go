@@ -71,7 +71,7 @@ func (w *Watcher[T]) Run(ctx context.Context, current *T) error {
 		}
 		log.InfoContext(ctx, "configuration loaded", "changes", Differences(current, next))
 		if err := w.Apply(ctx, current, next); err != nil {
-			log.ErrorContext(ctx, "configuration not applied in full", "err", err)
+			log.ErrorContext(ctx, "configuration not applied in full", "error", err)
 		}
 		// The new configuration may consist of other files. If not, the state
 		// from before the load counts: a change during it is another one.
@@ -86,11 +86,11 @@ func (w *Watcher[T]) Run(ctx context.Context, current *T) error {
 func logRefused(ctx context.Context, log *slog.Logger, err error) {
 	if e, ok := err.(*Error); ok {
 		for _, p := range e.Problems {
-			log.ErrorContext(ctx, "configuration refused, the old one stays", "err", p.Error())
+			log.ErrorContext(ctx, "configuration refused, the old one stays", "error", p.Error())
 		}
 		return
 	}
-	log.ErrorContext(ctx, "configuration refused, the old one stays", "err", err)
+	log.ErrorContext(ctx, "configuration refused, the old one stays", "error", err)
 }
 
 // fingerprint is a hash of the files' contents. They are small; sizes and times

@@ -13,12 +13,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/treedn/treedn/amt/ssm"
+	"github.com/treedn/treedn/amt/ssm/ssmtest"
 	"github.com/treedn/treedn/internal/lossy"
 )
 
 func check(t *testing.T, o Options) *Report {
 	t.Helper()
-	o.Listen = netip.MustParseAddr("127.0.0.1")
 	o.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	o.Print = func(line string) { t.Log(line) }
 	rep, err := Run(t.Context(), o)
@@ -29,7 +30,7 @@ func check(t *testing.T, o Options) *Report {
 func TestCheckOfALossyTree(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	rep := check(t, Options{Check: 14 * time.Second, Dump: dir, Loss: lossy.Config{Random: 0.2, Seed: 3}})
+	rep := check(t, Options{Check: 14 * time.Second, Dump: dir, Tree: TreeOptions{Loss: lossy.Config{Random: 0.2, Seed: 3}}})
 	require.True(t, rep.OK, "%+v", rep)
 	require.Len(t, rep.Nodes, 4)
 	lossy := rep.Nodes[3]
@@ -63,7 +64,7 @@ func TestCheckOfALossyTree(t *testing.T) {
 
 func TestCheckWithoutUnicast(t *testing.T) {
 	t.Parallel()
-	rep := check(t, Options{Check: 14 * time.Second, NoUnicast: true, Loss: lossy.Config{Random: 0.1, Seed: 1}})
+	rep := check(t, Options{Check: 14 * time.Second, Tree: TreeOptions{NoUnicast: true, Loss: lossy.Config{Random: 0.1, Seed: 1}}})
 	require.True(t, rep.OK, "%+v", rep)
 	for _, n := range rep.Nodes {
 		require.Zero(t, n.RepairOctets+n.FallbackOctets, n.Name)
@@ -74,7 +75,7 @@ func TestCheckWithoutUnicast(t *testing.T) {
 // TestCheckFails makes sure that a check can say no.
 func TestCheckFails(t *testing.T) {
 	t.Parallel()
-	rep := check(t, Options{Check: 12 * time.Second, NoUnicast: true, Loss: lossy.Config{Random: 0.8, Seed: 1}})
+	rep := check(t, Options{Check: 12 * time.Second, Tree: TreeOptions{NoUnicast: true, Loss: lossy.Config{Random: 0.8, Seed: 1}}})
 	require.False(t, rep.OK)
 	require.Positive(t, rep.Nodes[3].Missing)
 	require.NotEmpty(t, rep.Problems)
@@ -87,8 +88,8 @@ func TestEndsWhenToldTo(t *testing.T) {
 	defer cancel()
 	lines := make(chan string, 32)
 	_, err := Run(ctx, Options{
-		Listen: netip.MustParseAddr("127.0.0.1"), Logger: slog.New(slog.DiscardHandler),
-		Print: func(line string) { lines <- line },
+		Logger: slog.New(slog.DiscardHandler),
+		Print:  func(line string) { lines <- line },
 	})
 	require.NoError(t, err)
 	require.NotEmpty(t, lines)
@@ -102,4 +103,23 @@ func TestDumpStaysInItsDirectory(t *testing.T) {
 	require.NoError(t, err)
 	_, err = os.Stat(filepath.Join(dir, "escaped"))
 	require.ErrorIs(t, err, fs.ErrNotExist)
+}
+
+func TestPortsAndGroupsAsGiven(t *testing.T) {
+	ch := ssmtest.Channel(t)
+	groups := [2]netip.AddrPort{
+		netip.AddrPortFrom(ch.Group, ch.Port),
+		netip.AddrPortFrom(ch.Group.Next(), ch.Port),
+	}
+	tree, err := NewTree(t.Context(), TreeOptions{Groups: groups, Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	defer tree.Close(context.Background())
+	for i, g := range groups {
+		require.Equal(t, g, tree.Channels[i].Destination())
+		require.True(t, tree.Channels[i].Source.IsLoopback())
+	}
+	_, err = NewTree(t.Context(), TreeOptions{
+		Groups: [2]netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:6000")}, Logger: slog.New(slog.DiscardHandler),
+	})
+	require.ErrorIs(t, err, ssm.ErrChannel)
 }

@@ -9,18 +9,16 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/internal/clip"
-	"github.com/treedn/treedn/internal/lossy"
 )
 
 // Options of a demonstration.
 type Options struct {
-	// Listen is the address of all HTTP servers, Port that of the page; 0 is a free one.
-	Listen netip.Addr
-	Port   uint16
+	// Tree says how the tree is built; its StreamKey and Logger are set by Run.
+	Tree TreeOptions
+	// Port is that of the page; 0 is a free one.
+	Port uint16
 	// FFmpeg makes the picture instead of the built-in clip.
-	FFmpeg    bool
-	Loss      lossy.Config
-	NoUnicast bool
+	FFmpeg bool
 	// Check, if not zero, is how long all objects are read and compared, without a page. Dump is a directory for them.
 	Check  time.Duration
 	Dump   string
@@ -33,11 +31,15 @@ const clipObjectsPerSecond = 1.5
 
 // Run runs a demonstration until ctx ends, or a check until its time is over. The report is nil without a check.
 func Run(ctx context.Context, o Options) (*Report, error) {
+	if !o.Tree.Listen.IsValid() {
+		o.Tree.Listen = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
 	key := ""
-	if !o.Listen.IsLoopback() {
+	if !o.Tree.Listen.IsLoopback() {
 		key = newKey()
 	}
-	t, err := NewTree(ctx, TreeOptions{Listen: o.Listen, Loss: o.Loss, NoUnicast: o.NoUnicast, StreamKey: key, Logger: o.Logger})
+	o.Tree.StreamKey, o.Tree.Logger = key, o.Logger
+	t, err := NewTree(ctx, o.Tree)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +48,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, show(ctx, t, o, key)
 	}
 	c := StartCheck(ctx, t, CheckOptions{
-		Duration: o.Check, Dump: o.Dump, Loss: o.Loss.Random, NoUnicast: o.NoUnicast, SegmentsPerSecond: clipObjectsPerSecond,
+		Duration: o.Check, Dump: o.Dump, Loss: o.Tree.Loss.Random, NoUnicast: o.Tree.NoUnicast, SegmentsPerSecond: clipObjectsPerSecond,
 	})
 	source, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)

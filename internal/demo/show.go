@@ -17,7 +17,7 @@ import (
 func show(ctx context.Context, t *Tree, o Options, key string) error {
 	s := &stage{t: t, o: o, key: key, started: time.Now()}
 	handler := page.Handler(s.state)
-	srv, err := node.Listen(netip.AddrPortFrom(o.Listen, o.Port).String(), nil, handler, o.Logger)
+	srv, err := node.Listen(netip.AddrPortFrom(o.Tree.Listen, o.Port).String(), nil, handler, o.Logger)
 	if err != nil {
 		return fmt.Errorf("the page: %w", err)
 	}
@@ -65,7 +65,7 @@ func (s *stage) state() page.State {
 		n.Parent = parents[i]
 		st.Nodes = append(st.Nodes, n)
 	}
-	st.Nodes[3].InjectedLoss = s.o.Loss.Random
+	st.Nodes[3].InjectedLoss = s.o.Tree.Loss.Random
 	st.Source = s.source(&nodes[0])
 	return st
 }

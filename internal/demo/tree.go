@@ -26,8 +26,14 @@ const channel = "live"
 
 // TreeOptions say how the tree is built.
 type TreeOptions struct {
-	// Listen is the address for all servers, default 127.0.0.1. Ports are free ones.
+	// Listen is the address for all servers, default 127.0.0.1.
 	Listen netip.Addr
+	// IngestPort and BeaconPorts are those of CAST's ingest and of the BEACONs' servers for players; 0 is a free one, as
+	// all others are.
+	IngestPort  uint16
+	BeaconPorts [2]uint16
+	// Groups are the groups and ports to which CAST and RELAY send; the zero value draws free ones.
+	Groups [2]netip.AddrPort
 	// Loss is what the second BEACON loses.
 	Loss lossy.Config
 	// NoUnicast turns repair and fallback off.
@@ -49,7 +55,7 @@ type Tree struct {
 // BeaconName names the BEACONs.
 func BeaconName(i int) string { return fmt.Sprintf("beacon-%d", i+1) }
 
-// loopback is the interface by which all packets go.
+// loopbackSource draws a source address. Packets from it leave by the loopback interface alone.
 func loopbackSource() netip.Addr {
 	// Any address in 127/8 is ours. One of its own keeps the session apart from those of other programs.
 	return netip.AddrFrom4([4]byte{127, byte(1 + rand.IntN(250)), byte(rand.IntN(256)), byte(1 + rand.IntN(250))})
@@ -69,7 +75,13 @@ func NewTree(ctx context.Context, o TreeOptions) (*Tree, error) {
 			}
 		}
 		var err error
-		if t.Channels[i], err = ssm.RandomChannel(source); err != nil {
+		if g := o.Groups[i]; g.IsValid() {
+			t.Channels[i] = ssm.Channel{Source: source, Group: g.Addr(), Port: g.Port()}
+			err = t.Channels[i].Validate()
+		} else {
+			t.Channels[i], err = ssm.RandomChannel(source)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -85,12 +97,13 @@ func session(ch ssm.Channel) config.Session {
 }
 
 func (t *Tree) start(o TreeOptions) error {
-	listen := config.ListenOn(netip.AddrPortFrom(o.Listen, 0))
+	on := func(port uint16) config.Listen { return config.ListenOn(netip.AddrPortFrom(o.Listen, port)) }
+	listen := on(0)
 	log := func(name string) *slog.Logger { return o.Logger.With("node", name) }
 
 	c := config.Cast{
 		Node:   config.Node{Name: "cast"},
-		Ingest: config.Ingest{Listen: listen}, Repair: config.Repair{Listen: listen}, Admin: config.Admin{Listen: listen},
+		Ingest: config.Ingest{Listen: on(o.IngestPort)}, Repair: config.Repair{Listen: listen}, Admin: config.Admin{Listen: listen},
 		Channels: []config.Channel{{Name: channel, Multicast: config.Downstream{Session: session(t.Channels[0])}}},
 	}
 	if o.StreamKey != "" {
@@ -132,7 +145,7 @@ func (t *Tree) start(o TreeOptions) error {
 	for i := range t.Beacons {
 		bc, err := config.Complete(config.Beacon{
 			Node: config.Node{Name: BeaconName(i)},
-			HTTP: config.HTTP{Listen: listen}, Admin: config.Admin{Listen: listen},
+			HTTP: config.HTTP{Listen: on(o.BeaconPorts[i])}, Admin: config.Admin{Listen: listen},
 			Services: []config.Service{{Name: channel, Upstream: config.Upstream{
 				Session: session(t.Channels[1]), Parents: parents(t.Relay.RepairURL()),
 			}}},

@@ -146,16 +146,16 @@ func (c *channel) restore(s *Server) error {
 	c.seq.save = c.store.saveGeneration
 	c.seq.spawn = s.background.run
 	c.seq.fail = func(err error) {
-		log.Error("generations are not kept: after a restart old objects may look newer", "err", err)
+		log.Error("generations are not kept: after a restart old objects may look newer", "error", err)
 	}
 	reserved, err := c.store.generation()
 	if err != nil {
-		log.Error("saved generation is lost", "err", err)
+		log.Error("saved generation is lost", "error", err)
 	}
 	c.seq.last, c.seq.reserved = reserved, reserved
 	inits, err := c.store.inits()
 	if err != nil {
-		log.Error("saved init segments are lost", "err", err)
+		log.Error("saved init segments are lost", "error", err)
 	}
 	for _, i := range inits {
 		c.seq.last = max(c.seq.last, i.Generation)
@@ -163,7 +163,7 @@ func (c *channel) restore(s *Server) error {
 		kind := initKind(i.body)
 		o.Track = manifest.Track{Kind: kind, Init: i.Name}
 		if err := deliver(c.sink, o, i.body); err != nil {
-			log.Warn("saved init segment is refused", "name", i.Name, "err", err)
+			log.Warn("saved init segment is refused", "name", i.Name, "error", err)
 			continue
 		}
 		c.inits[i.Name] = &initSegment{hash: sha256.Sum256(i.body), kind: kind, used: i.Generation}

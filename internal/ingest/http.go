@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,7 +39,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 		return
 	}
-	c, hash, keyed, err := s.authorize(r, t)
+	c, hash, keyed, err := s.authorize(r, &t)
 	if err == nil && !ok {
 		err = ErrName
 	}
@@ -166,19 +167,18 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	s.mu.Unlock()
 	if !quiet {
-		s.config.Logger.Info("request refused", "remote", remote(r).String(), "status", code, "err", err)
+		s.config.Logger.Info("request refused", "remote", remote(r).String(), "status", code, "error", err)
 	}
 }
 
-// authorize finds the channel of a request and checks its key.
-func (s *Server) authorize(r *http.Request, t target) (c *channel, hash KeyHash, keyed bool, err error) {
+// authorize finds the channel of a request and checks its key, which it takes out
+// of the name: names are published.
+func (s *Server) authorize(r *http.Request, t *target) (c *channel, hash KeyHash, keyed bool, err error) {
 	s.mu.Lock()
 	c = s.channels[t.channel]
 	anyKey := s.anyKey
 	s.mu.Unlock()
 
-	key := presentedKey(r, t.key)
-	hash = HashKey(key)
 	// The same work whether the channel exists or not, and whether it has keys.
 	var ring keyring
 	if c != nil {
@@ -186,6 +186,11 @@ func (s *Server) authorize(r *http.Request, t target) (c *channel, hash KeyHash,
 		ring = c.keys
 		c.mu.Unlock()
 	}
+	if first, rest, ok := strings.Cut(t.name, "/"); ok && ring.find(HashKey(first)) {
+		t.key, t.name = first, rest // a key without the prefix
+	}
+	key := presentedKey(r, t.key)
+	hash = HashKey(key)
 	valid := ring.find(hash) && key != ""
 	open := !s.config.RequireKey && fromThisHost(r)
 	switch {

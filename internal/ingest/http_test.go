@@ -67,7 +67,7 @@ func TestKeysOverHTTP(t *testing.T) {
 	var logs syncBuffer
 	require.Equal(t, "0dd9d97a3da0cbadcbce40a79d539c8a79745dae25b2c85bdefc9a44b219663e", fmt.Sprintf("%x", [32]byte(HashKey(testKey))))
 	s, r := newServer(t, Config{
-		Channels: map[string]Channel{"ch1": {Keys: []KeyHash{HashKey("sk_live_old"), HashKey(testKey)}}, "open": {}},
+		Channels: map[string]Channel{"ch1": {Keys: []KeyHash{HashKey("sk_live_old"), HashKey(testKey), HashKey("secret of my own")}}, "open": {}},
 		Logger:   slog.New(slog.NewTextHandler(&logs, nil)),
 	})
 	base := "http://" + serve(t, s) + "/publish/"
@@ -89,11 +89,14 @@ func TestKeysOverHTTP(t *testing.T) {
 		{"ch1/v/%d.txt", basic(testKey, ""), 201},
 		{"ch1/v/%d.txt", map[string]string{"X-Stream-Key": testKey}, 201},
 		{"ch1/v/%d.txt?sk=" + testKey, nil, 201},
+		{"ch1/secret of my own/v/%d.txt", nil, 201},
+		{"ch1/secret of my own/v/%d.txt", map[string]string{"X-Stream-Key": testKey}, 201},
 		{"open/v/%d.txt", nil, 201},
 		{"open/" + testKey + "/v/%d.txt", nil, 201},
 
 		{"ch1/v/%d.txt", nil, 401},
 		{"ch1/sk_live_wrong/v/%d.txt", nil, 401},
+		{"ch1/secret of yours/v/%d.txt", nil, 401},
 		{"ch1/v/%d.txt", map[string]string{"Authorization": "Bearer"}, 401},
 		{"ch1/v/%d.txt", map[string]string{"Authorization": "Bearer " + testKey + "x"}, 401},
 		{"none/v/%d.txt", map[string]string{"Authorization": "Bearer " + testKey}, 401},

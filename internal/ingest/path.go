@@ -17,7 +17,8 @@ type target struct {
 }
 
 // parsePath reads /publish/<channel>/[<key>/]<name...> from a decoded path. The
-// key is told from a directory by its prefix. ok is false for anything that
+// key is told from a directory by its prefix; one that an operator chose without
+// it is found by authorize. ok is false for anything that
 // names no object.
 func parsePath(path string) (t target, ok bool) {
 	rest, ok := strings.CutPrefix(path, pathPrefix)

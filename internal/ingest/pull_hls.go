@@ -215,6 +215,6 @@ func (p *puller) skip(ctx context.Context, ref string, err error) error {
 	if fatal(err) || errors.Is(err, ErrPull) {
 		return err
 	}
-	p.c.config.Logger.Warn("object is left out", "channel", p.c.name, "from", p.who.agent, "err", err)
+	p.c.config.Logger.Warn("object is left out", "channel", p.c.name, "from", p.who.agent, "error", err)
 	return nil
 }

@@ -62,6 +62,7 @@ type Stats struct {
 	LastPacket time.Time
 	Repairs    int     // under way
 	Rate       float64 // of what comes, in bit/s of UDP payload
+	Octets     uint64  // of complete objects
 	// Complete objects with octets by FEC, with octets by unicast, and with no others than those.
 	ObjectsFEC, ObjectsRepair, ObjectsUnicast uint64
 }

@@ -174,6 +174,7 @@ func (x *incoming) watch(now time.Time, o *route.Object) {
 
 // count counts an object that is complete.
 func (in *Ingress) count(now time.Time, o *route.Object, x *incoming) {
+	in.counts.Octets += uint64(o.Length())
 	switch supplied := o.Supplied(); {
 	case supplied > 0 && supplied == o.Length():
 		in.counts.ObjectsUnicast++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -35,15 +36,46 @@ func Open(l config.Listen, t config.TLS, h http.Handler, log *slog.Logger) (*Ser
 	if !l.Enabled() {
 		return nil, nil
 	}
-	var cert *tls.Certificate
-	if t.Enabled() {
-		c, err := t.Certificate()
-		if err != nil {
-			return nil, err
-		}
-		cert = &c
+	cert, err := load(t)
+	if err != nil {
+		return nil, err
 	}
 	return Listen(l.AddrPort().String(), cert, h, log)
+}
+
+// IngestHandler is a handler that wants to know in which order connections were made: of two manifests that an encoder
+// sends over two connections the later one counts.
+type IngestHandler interface {
+	http.Handler
+	ConnContext(ctx context.Context, c net.Conn) context.Context
+}
+
+// OpenIngest is Open for a server whose clients push and leave without waiting for the answers: it takes all that has
+// arrived.
+func OpenIngest(l config.Listen, t config.TLS, h IngestHandler, log *slog.Logger) (*Server, error) {
+	if !l.Enabled() {
+		return nil, nil
+	}
+	cert, err := load(t)
+	if err != nil {
+		return nil, err
+	}
+	ln, err := net.Listen("tcp", l.AddrPort().String())
+	if err != nil {
+		return nil, err
+	}
+	return serve(pushListener{ln}, cert, h, h.ConnContext, log), nil
+}
+
+func load(t config.TLS) (*tls.Certificate, error) {
+	if !t.Enabled() {
+		return nil, nil
+	}
+	c, err := t.Certificate()
+	if err != nil {
+		return nil, err
+	}
+	return &c, nil
 }
 
 // CacheStatus is the cache's part of a status.

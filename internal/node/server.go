@@ -28,9 +28,14 @@ func Listen(address string, cert *tls.Certificate, h http.Handler, log *slog.Log
 	if err != nil {
 		return nil, err
 	}
+	return serve(ln, cert, h, nil, log), nil
+}
+
+func serve(ln net.Listener, cert *tls.Certificate, h http.Handler, connContext func(context.Context, net.Conn) context.Context, log *slog.Logger) *Server {
 	s := &Server{ln: ln, done: make(chan struct{})}
 	s.http = &http.Server{
 		Handler:           h,
+		ConnContext:       connContext,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    64 << 10,
@@ -54,7 +59,7 @@ func Listen(address string, cert *tls.Certificate, h http.Handler, log *slog.Log
 			log.Error("server ended", "address", ln.Addr().String(), "error", err)
 		}
 	}()
-	return s, nil
+	return s
 }
 
 // Renew reads the certificate again, for connections made from now on. It has no effect on a plain server, nor on a nil

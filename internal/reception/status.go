@@ -23,6 +23,7 @@ type counters struct {
 func (c *counters) add(st ingress.Stats) {
 	r := &st.Receiver
 	c.s.Objects += r.Objects
+	c.s.Octets += st.Octets
 	c.s.ObjectsFEC += st.ObjectsFEC
 	c.s.ObjectsRepair += st.ObjectsRepair
 	c.s.ObjectsFallback += st.ObjectsUnicast
@@ -63,7 +64,7 @@ func (x *Service) Status() (st telemetry.Service, injected uint64) {
 	st.Objects += x.parents.Objects()
 	st.ObjectsFallback += x.parents.Objects()
 	st.FallbackOctets = x.parents.Octets()
-	st.Octets = st.SourceOctets + st.FECOctets + st.RepairOctets + st.FallbackOctets
+	st.Octets += st.FallbackOctets
 	st.RejectedOctets = map[string]uint64{"packet": sum.rejected}
 	st.RateIn = rate
 	st.Latency = x.delay.Quantiles()

@@ -168,16 +168,18 @@ type oneParent struct {
 	bodies map[string]string
 	asked  []string
 	via    string
+
+	generation uint64
 }
 
-func (p *oneParent) Fetch(ctx context.Context, _, name string, create func(Meta) (*cache.Writer, error)) error {
+func (p *oneParent) Fetch(ctx context.Context, _, name string, create func(Meta) (io.Writer, error)) error {
 	p.asked = append(p.asked, name)
 	p.via = Via(ctx)
 	body, ok := p.bodies[name]
 	if !ok {
 		return ErrNotFound
 	}
-	w, err := create(Meta{Name: name, Generation: 7, Length: int64(len(body))})
+	w, err := create(Meta{Name: name, Generation: max(7, p.generation), Length: int64(len(body))})
 	if err != nil {
 		return err
 	}
@@ -231,6 +233,42 @@ func TestOpenAsksSoonForWhatWasMissed(t *testing.T) {
 		_, err = read(t, s, "seg-00002.m4s")
 		require.ErrorIs(t, err, ErrNotFound)
 		require.Equal(t, 2*time.Second, time.Since(begun), "what comes next comes by itself")
+	})
+}
+
+func TestRefreshOfAManifestThatStandsStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &oneParent{bodies: map[string]string{"v.m3u8": playlist + "#EXTINF:2.0,\nseg-00002.m4s\n"}, generation: 20}
+		s := newService(t, p)
+		r := &recorder{}
+		s.AddSink(r)
+		require.NoError(t, s.PutManifest(Meta{Name: "v.m3u8", Generation: 10}, []byte(playlist)))
+		s.Refresh(t.Context(), "v.m3u8")
+		require.Empty(t, p.asked, "it is young")
+
+		time.Sleep(3 * time.Second)
+		s.Refresh(t.Context(), "v.m3u8")
+		s.Refresh(t.Context(), "v.m3u8")
+		require.Equal(t, []string{"v.m3u8"}, p.asked)
+		body, err := read(t, s, "v.m3u8")
+		require.NoError(t, err)
+		require.Contains(t, body, "seg-00002.m4s")
+		require.Len(t, r.log, 2, "it is sent on, too")
+		require.True(t, s.Index().Expects("seg-00003.m4s"))
+
+		time.Sleep(3 * time.Second)
+		s.Refresh(t.Context(), "v.m3u8") // the parent has nothing newer
+		require.Len(t, p.asked, 2)
+		require.Len(t, r.log, 2)
+
+		delete(p.bodies, "v.m3u8")
+		time.Sleep(3 * time.Second)
+		s.Refresh(t.Context(), "v.m3u8") // the parent has lost it
+		_, err = read(t, s, "v.m3u8")
+		require.NoError(t, err)
+
+		s.Refresh(t.Context(), "seg-00001.m4s")
+		require.Len(t, p.asked, 3, "segments do not change")
 	})
 }
 

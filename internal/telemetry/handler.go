@@ -48,7 +48,7 @@ func NewHandler(c Config) http.Handler {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		b, err := json.MarshalIndent(c.Status(), "", "  ")
 		if err != nil {
-			log.Error("status", "err", err)
+			log.Error("status", "error", err)
 			http.Error(w, "no status", http.StatusInternalServerError)
 			return
 		}

@@ -24,7 +24,7 @@ const (
 // latencyName is the one histogram, which has no single value per label.
 const (
 	latencyName = "treedn_service_latency_seconds"
-	latencyHelp = "Latency of objects or chunks, as the role defines it."
+	latencyHelp = "What pacing (CAST) or loss (RELAY, BEACON) costs chunks or objects."
 )
 
 // perService is a family with one sample per service.
@@ -121,7 +121,7 @@ func families() []family {
 			}
 		}},
 		perService("treedn_service_objects_lost_total", "Objects that were given up.", counter, func(v *Service) uint64 { return v.ObjectsLost }),
-		perService("treedn_service_objects_missing", "Objects that are announced and not complete now.", gauge, func(v *Service) uint64 { return v.ObjectsMissing }),
+		perService("treedn_service_objects_missing", "Objects that have begun, or are known to have been sent, and are not complete now.", gauge, func(v *Service) uint64 { return v.ObjectsMissing }),
 		perService("treedn_service_packets_total", "Multicast packets received.", counter, func(v *Service) uint64 { return v.Packets }),
 		perService("treedn_service_packets_lost_total", "Multicast packets known to be lost.", counter, func(v *Service) uint64 { return v.PacketsLost }),
 		{"treedn_service_received_octets_total", "Octets of objects by the way on which they came: source, fec, repair or fallback.", counter, []string{"service", "by"}, func(s *Status, emit func(float64, ...string)) {

@@ -117,7 +117,8 @@ type Service struct {
 	ObjectsFallback uint64 `json:"objects_fallback"`
 	// ObjectsLost counts those that were given up.
 	ObjectsLost uint64 `json:"objects_lost"`
-	// ObjectsMissing are announced and not complete now.
+	// ObjectsMissing have begun, or are known to have been sent, and are not
+	// complete now.
 	ObjectsMissing uint64 `json:"objects_missing"`
 
 	// Packets received from multicast, and those known to be lost.
@@ -137,7 +138,8 @@ type Service struct {
 	OctetsSent    uint64 `json:"octets_sent"`
 	FECOctetsSent uint64 `json:"fec_octets_sent"`
 
-	// Latency from the first to the last hand: the role says between which.
+	// Latency is what pacing (CAST) or loss (RELAY, BEACON) costs; see
+	// docs/metrics.md.
 	Latency Quantiles `json:"latency_ms"`
 	// RateIn and RateOut are bit/s over about the last second.
 	RateIn  float64 `json:"rate_in"`

@@ -370,7 +370,7 @@ func TestLoggerBlanksSecrets(t *testing.T) {
 		u, _ := url.Parse("http://user:hush1@host/live/m.mpd?a=1&sk=hush2&b=2")
 		var nilURL *url.URL
 		var nilErr *urlError
-		log.Warn("pushed to /m.mpd?sk=hush3", "Authorization", "Basic hush4", "url", u, "err", &urlError{u.String()},
+		log.Warn("pushed to /m.mpd?sk=hush3", "Authorization", "Basic hush4", "url", u, "error", &urlError{u.String()},
 			"text", `authorization: Bearer hush5, "more"`, "key", config.NewStreamKey("hush6-hush6-hush6"), "nil", nilURL, "nilerr", nilErr,
 			slog.Group("g", "sk", "hush7"), "path", "http://plain.example/a?b=c", "n", 5)
 		require.NotContains(t, out.String(), "hush")

@@ -10,7 +10,10 @@ import (
 const namespaceEnvelope = "urn:3gpp:metadata:2005:MBMS:envelope"
 
 // envelope makes the first part of the package. GPAC ignores an envelope whose
-// items have no contentType, and takes version 0 for none.
+// items have no contentType, and takes version 0 for none. It remembers the
+// version of the manifest that it finds here and skips packages whose TOI has
+// the same: were the two numbers not equal, it would miss the package that has
+// that number by chance.
 func (p *Package) envelope() (Part, error) {
 	var w writer
 	w.raw(`<?xml version="1.0" encoding="UTF-8"?>` + "\n<metadataEnvelope")
@@ -20,7 +23,10 @@ func (p *Package) envelope() (Part, error) {
 		part := &p.Parts[i]
 		version := part.Version
 		if version == 0 {
-			version = uint32(p.Version) + 1
+			version = uint32(p.Version)
+		}
+		if version == 0 {
+			version = 256 // none that a TOI can have
 		}
 		w.raw("<item")
 		w.attr("metadataURI", part.Location)

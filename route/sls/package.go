@@ -29,8 +29,7 @@ type Part struct {
 	// Location is the Content-Location, the name of the fragment.
 	Location string
 	// Version is that of the fragment in the metadataEnvelope, 0 without one.
-	// When a package is written, 0 stands for one that changes with every
-	// version of the package.
+	// When a package is written, 0 stands for the version of the package.
 	Version uint32
 	// Generation orders the versions of the fragment: the newer has the higher
 	// one. 0 if the sender is not TreeDN. It has a header field of its own,

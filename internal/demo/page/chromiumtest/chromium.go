@@ -56,6 +56,7 @@ func Start(t testing.TB, file string, args ...string) *Browser {
 	b.cmd = exec.Command(file, append([]string{
 		"--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-extensions",
+		"--disable-sync", "--disable-quic",
 		"--mute-audio", "--autoplay-policy=no-user-gesture-required", "--window-size=1320,1240",
 		"--user-data-dir=" + t.TempDir(),
 	}, args...)...)

@@ -1,0 +1,314 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/treedn/treedn/internal/service"
+)
+
+// The channels of the latency test have 2 Mbit/s and 25 frames a second, a fragment for each frame, a key frame and a
+// segment every two seconds. Several trees at a time give the number of fragments that the figures need.
+const (
+	latencyTrees    = 4
+	latencySegments = 11
+	fragments       = 50 // in a segment
+	frameTime       = 40 * time.Millisecond
+	meanFragment    = 2_000_000 / 8 / frameRate
+	keyFragment     = 60_000
+)
+
+// latencyLimit is what 99 of 100 fragments have to keep on a machine that has nothing else to do.
+const latencyLimit = 20 * time.Millisecond
+
+// A busy machine lets each goroutine wait on the way, and there are about wakeUps of them. What an idle one is late in
+// waking up a goroutine, 1 time in 100, is idleNoise.
+const (
+	wakeUps   = 8
+	idleNoise = 2 * time.Millisecond
+)
+
+// fragment is a CMAF chunk with one sample, size octets in all.
+func fragment(rng *rand.Rand, number, size int) []byte {
+	const (
+		trun = 28
+		traf = 8 + 16 + 20 + trun
+		moof = 8 + 16 + traf
+	)
+	b := make([]byte, 0, size)
+	word := func(values ...uint32) {
+		for _, v := range values {
+			b = binary.BigEndian.AppendUint32(b, v)
+		}
+	}
+	box := func(length int, name string) {
+		word(uint32(length))
+		b = append(b, name...)
+	}
+	box(moof, "moof")
+	box(16, "mfhd")
+	word(0, uint32(number+1))
+	box(traf, "traf")
+	box(16, "tfhd")
+	word(0x020000, 1) // default-base-is-moof, track
+	box(20, "tfdt")
+	word(1<<24, 0, uint32(number*512)) // version 1
+	box(trun, "trun")
+	word(0x000301, 1, moof+8, 512, uint32(size-moof-8)) // data offset; duration and size of one sample
+	box(size-moof, "mdat")
+	for len(b) < size {
+		b = append(b, byte(rng.Uint32()))
+	}
+	return b
+}
+
+// gop is a whole segment, and where its fragments end.
+type gop struct {
+	body []byte
+	ends []int
+}
+
+func makeSegment(rng *rand.Rand, n int) (s gop) {
+	s.body = append(s.body, "\x00\x00\x00\x18stypmsdh\x00\x00\x00\x00msdhmsix"...)
+	for i := range fragments {
+		size := keyFragment
+		if i > 0 {
+			rest := (meanFragment*fragments - keyFragment) / (fragments - 1)
+			size = rest*7/10 + rng.IntN(rest*6/10)
+		}
+		s.body = append(s.body, fragment(rng, n*fragments+i, size)...)
+		s.ends = append(s.ends, len(s.body))
+	}
+	return s
+}
+
+// videoMPD announces the channel as FFmpeg would.
+func videoMPD(start time.Time) []byte {
+	return fmt.Appendf(nil, `<?xml version="1.0" encoding="utf-8"?>
+<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-live:2011" type="dynamic" minimumUpdatePeriod="PT500S" availabilityStartTime="%s" maxSegmentDuration="PT2.0S" minBufferTime="PT2.0S">
+<Period id="0" start="PT0.0S"><AdaptationSet id="0" contentType="video" segmentAlignment="true"><Representation id="0" mimeType="video/mp4" codecs="avc1.42c01e" bandwidth="2000000">
+<SegmentTemplate timescale="1000000" duration="2000000" availabilityTimeOffset="1.960" availabilityTimeComplete="false" initialization="init-stream$RepresentationID$.m4s" media="chunk-stream$RepresentationID$-$Number%%05d$.m4s" startNumber="1"/>
+</Representation></AdaptationSet></Period></MPD>`, start.UTC().Format(time.RFC3339))
+}
+
+// times are those at which each fragment's last octet was at some place.
+type times [latencySegments][fragments]time.Time
+
+// follow reads all segments, one after the other, while they grow.
+func (x *times) follow(ctx context.Context, c *http.Client, all []gop, url func(string) string) error {
+	buf := make([]byte, 128<<10)
+	for n, s := range all {
+		name := videoName(n + 1)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url(name), nil)
+		if err != nil {
+			return err
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			return err
+		}
+		for got, i := 0, 0; ; {
+			k, err := resp.Body.Read(buf)
+			now := time.Now()
+			if !bytes.HasPrefix(s.body[got:], buf[:k]) {
+				err = errors.New("other octets")
+			}
+			for got += k; i < len(s.ends) && s.ends[i] <= got; i++ {
+				x[n][i] = now
+			}
+			if err == io.EOF && got == len(s.body) {
+				break
+			}
+			if err != nil {
+				resp.Body.Close()
+				return fmt.Errorf("%s: %s after %d octets: %w", name, resp.Status, got, err)
+			}
+		}
+		resp.Body.Close()
+	}
+	return nil
+}
+
+// until returns how long after those in x the times in y were.
+func (x *times) until(y *times) (all []time.Duration) {
+	for n := range x {
+		for i := range x[n] {
+			all = append(all, y[n][i].Sub(x[n][i]))
+		}
+	}
+	return all
+}
+
+// arrivals is a sink that notes when CAST has the fragments.
+type arrivals struct {
+	times    times
+	segments []gop
+}
+
+func (a *arrivals) Manifest(service.Meta, []byte) {}
+
+func (a *arrivals) Begin(m service.Meta) service.ObjectSink {
+	if m.Track.Number == 0 {
+		return nil
+	}
+	n := m.Track.Number - 1
+	return &arrival{ends: a.segments[n].ends, at: a.times[n][:]}
+}
+
+type arrival struct {
+	ends []int
+	at   []time.Time
+	n, i int
+}
+
+func (a *arrival) Write(p []byte, _ bool) {
+	now := time.Now()
+	for a.n += len(p); a.i < len(a.ends) && a.ends[a.i] <= a.n; a.i++ {
+		a.at[a.i] = now
+	}
+}
+func (a *arrival) Commit()     {}
+func (a *arrival) Abort(error) {}
+
+// quantiles in one line.
+type quantiles struct{ p50, p99, max time.Duration }
+
+func quantilesOf(d []time.Duration) quantiles {
+	sorted := slices.Sorted(slices.Values(d))
+	return quantiles{sorted[len(sorted)/2], sorted[len(sorted)*99/100], sorted[len(sorted)-1]}
+}
+
+func (q quantiles) String() string {
+	return fmt.Sprintf("p50 %6.2f ms, p99 %6.2f ms, max %6.2f ms", ms(q.p50), ms(q.p99), ms(q.max))
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// noise measures until ctx ends by how much the machine is late in waking up a goroutine.
+func noise(ctx context.Context) (late []time.Duration) {
+	const nap = 2 * time.Millisecond
+	for ctx.Err() == nil {
+		begun := time.Now()
+		time.Sleep(nap)
+		late = append(late, max(0, time.Since(begun)-nap))
+	}
+	return late
+}
+
+// latency is from the moment at which the pusher gives the last octet of a fragment to its socket.
+type latency struct{ cast, relay, beacon, noise quantiles }
+
+// lane is one tree with its pusher and its readers.
+type lane struct {
+	tree                *tree
+	cast                arrivals
+	sent, relay, beacon times
+}
+
+func newLane(t testing.TB, c *http.Client, seed uint64) *lane {
+	l := &lane{tree: newTree(t, treeOptions{})}
+	rng := rand.New(rand.NewPCG(seed, 1))
+	for n := range latencySegments {
+		l.cast.segments = append(l.cast.segments, makeSegment(rng, n))
+	}
+	l.tree.put(t, "init-stream0.m4s", record(1).inits["init-stream0.m4s"])
+	l.tree.put(t, "manifest.mpd", videoMPD(time.Now()))
+	waitFor(t, c, l.tree.relayURL("manifest.mpd"), 5*time.Second)
+	waitFor(t, c, l.tree.beaconURL(0, "manifest.mpd"), 5*time.Second)
+	l.tree.cast.Service(channel).AddSink(&l.cast)
+	return l
+}
+
+// push pushes the segments at their time.
+func (l *lane) push(t testing.TB, begin time.Time) {
+	for n, s := range l.cast.segments {
+		u, at := l.tree.upload(t, videoName(n+1)), 0
+		for i, end := range s.ends {
+			time.Sleep(time.Until(begin.Add(time.Duration(n*fragments+i) * frameTime)))
+			l.sent[n][i] = time.Now()
+			u.write(t, s.body[at:end])
+			at = end
+		}
+		u.end(t)
+	}
+}
+
+func measureLatency(t testing.TB) (l latency) {
+	ctx, cancel := context.WithTimeout(t.Context(), 28*time.Second)
+	defer cancel()
+	c := newClient(t)
+	var lanes []*lane
+	for i := range latencyTrees {
+		lanes = append(lanes, newLane(t, c, uint64(i)))
+	}
+	var late []time.Duration
+	var watch, work sync.WaitGroup
+	watched, end := context.WithCancel(ctx)
+	watch.Go(func() { late = noise(watched) })
+	for i, x := range lanes {
+		segments := x.cast.segments
+		work.Go(func() {
+			if err := x.relay.follow(ctx, c, segments, x.tree.relayURL); err != nil {
+				t.Error(err)
+			}
+		})
+		work.Go(func() {
+			if err := x.beacon.follow(ctx, c, segments, func(name string) string { return x.tree.beaconURL(0, name) }); err != nil {
+				t.Error(err)
+			}
+		})
+		begin := time.Now().Add(100*time.Millisecond + time.Duration(i)*frameTime/latencyTrees)
+		work.Go(func() { x.push(t, begin) })
+	}
+	work.Wait()
+	end()
+	watch.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	var cast, relay, beacon []time.Duration
+	for _, x := range lanes {
+		x.tree.cast.Service(channel).RemoveSink(&x.cast)
+		requireMulticast(t, x.tree)
+		cast = append(cast, x.sent.until(&x.cast.times)...)
+		relay = append(relay, x.sent.until(&x.relay)...)
+		beacon = append(beacon, x.sent.until(&x.beacon)...)
+	}
+	l = latency{quantilesOf(cast), quantilesOf(relay), quantilesOf(beacon), quantilesOf(late)}
+	t.Logf("%d fragments of 2 Mbit/s and 25 a second, from the pusher's last octet to", len(beacon))
+	t.Logf("CAST           %v", l.cast)
+	t.Logf("RELAY's HTTP   %v", l.relay)
+	t.Logf("BEACON's HTTP  %v", l.beacon)
+	t.Logf("meanwhile the machine was late in waking up a goroutine by %v", l.noise)
+	return l
+}
+
+// The last octet of a video fragment can be read from a BEACON, two hops from CAST, within 20 ms. A machine that is busy
+// with something else gets an allowance for that, as it is measured meanwhile.
+func TestLatency(t *testing.T) {
+	l := measureLatency(t)
+	require.LessOrEqual(t, l.beacon.p99, latencyLimit+wakeUps*max(0, l.noise.p99-idleNoise))
+}
+
+// BenchmarkLatency reports what TestLatency checks.
+func BenchmarkLatency(b *testing.B) {
+	for b.Loop() {
+		l := measureLatency(b)
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(ms(l.beacon.p50), "p50-ms")
+		b.ReportMetric(ms(l.beacon.p99), "p99-ms")
+		b.ReportMetric(ms(l.beacon.max), "max-ms")
+	}
+}

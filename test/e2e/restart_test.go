@@ -1,0 +1,93 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// An encoder is killed in the middle of a segment. Its successor pushes another picture to the same URL under the same
+// names. From then on a name stands for the successor's octets, at RELAY and at BEACON, and at no time does anyone get
+// octets of both under one name, or half a segment as a whole one.
+func TestEncoderKilledAndStartedAgain(t *testing.T) {
+	tool(t, "ffmpeg")
+	t.Parallel()
+	const firstRun, secondRun = 7 * time.Second, 9 * time.Second
+	x := newTree(t, treeOptions{})
+	dirs := []string{t.TempDir(), t.TempDir()}
+	var names []string
+	for stream := range 2 {
+		names = append(names, fmt.Sprintf("init-stream%d.m4s", stream))
+		for n := range 4 {
+			names = append(names, fmt.Sprintf("chunk-stream%d-%05d.m4s", stream, n+1))
+		}
+	}
+
+	first := encode(t, picture, 0, dashTee(x.publish("manifest.mpd"), dirs[0]))
+	waitFor(t, newClient(t), x.beaconURL(0, "manifest.mpd"), 5*time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var readers sync.WaitGroup
+	var mu sync.Mutex // guards seen
+	seen := make(map[string][]string)
+	for _, name := range names {
+		for _, url := range []string{x.relayURL(name), x.beaconURL(0, name)} {
+			c := newClient(t)
+			readers.Go(func() {
+				for ctx.Err() == nil {
+					if b, err := get(ctx, c, url); err == nil {
+						mu.Lock()
+						if s := sum(b); !slices.Contains(seen[name], s) {
+							seen[name] = append(seen[name], s)
+						}
+						mu.Unlock()
+					}
+					select {
+					case <-ctx.Done():
+					case <-time.After(150 * time.Millisecond):
+					}
+				}
+			})
+		}
+	}
+	time.Sleep(firstRun)
+	first.kill()
+	killed := time.Now()
+	second := encode(t, otherPicture, secondRun, dashTee(x.publish("manifest.mpd"), dirs[1]))
+	second.finish(t, "second encoder", secondRun+5*time.Second)
+	t.Logf("the second run ended %v after the first one", time.Since(killed).Round(time.Millisecond))
+	for _, url := range []func(string) string{x.relayURL, func(name string) string { return x.beaconURL(0, name) }} {
+		requireSegments(t, url, dirs[1])
+		for _, name := range []string{"manifest.mpd", "master.m3u8", "media_0.m3u8", "media_1.m3u8"} {
+			want, err := os.ReadFile(filepath.Join(dirs[1], name))
+			require.NoError(t, err)
+			require.Equal(t, string(want), string(waitFor(t, newClient(t), url(name), time.Second)), name)
+		}
+	}
+	cancel()
+	readers.Wait()
+
+	runs := []map[string]string{witnessed(t, dirs[0]), witnessed(t, dirs[1])}
+	for stream := range 2 { // the first run's last segments have no end
+		files, err := filepath.Glob(filepath.Join(dirs[0], fmt.Sprintf("chunk-stream%d-*", stream)))
+		require.NoError(t, err)
+		delete(runs[0], filepath.Base(slices.Max(files)))
+	}
+	both := 0
+	for _, name := range names {
+		require.NotEmpty(t, seen[name], name)
+		for _, s := range seen[name] {
+			require.Contains(t, []string{runs[0][name], runs[1][name]}, s, name)
+		}
+		both += len(seen[name]) - 1
+	}
+	require.NotZero(t, both, "the readers have seen both runs")
+	x.printCounters(t)
+}
