@@ -3,6 +3,7 @@ package cache
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -37,6 +38,7 @@ const (
 	DefaultMaxObject    = 32 << 20
 	DefaultLiveWindow   = 10 * time.Second
 	DefaultDiskRetry    = 10 * time.Second
+	DefaultSpillWait    = 100 * time.Millisecond
 )
 
 // Config configures a Store. The zero value is a store in memory alone.
@@ -55,8 +57,14 @@ type Config struct {
 	// DefaultMaxObject.
 	MaxObject int64
 	// LiveWindow is the age below which an object is evicted from memory only
-	// if nothing older is left. Zero: DefaultLiveWindow. Negative: none.
+	// if nothing older is left but what is not yet on disk. Zero:
+	// DefaultLiveWindow. Negative: none.
 	LiveWindow time.Duration
+	// SpillWait is how long a writer waits for the disk before an object on
+	// its way there is dropped from a memory tier that is full. A disk that is
+	// out of order, or moved nothing in that time, is not waited for. Zero:
+	// DefaultSpillWait. Negative: writers never wait.
+	SpillWait time.Duration
 	// DiskRetry is how long after a failure of the disk it is tried again.
 	// Zero: DefaultDiskRetry.
 	DiskRetry time.Duration
@@ -77,9 +85,10 @@ type Config struct {
 
 // ServiceConfig is what a store knows of one service.
 type ServiceConfig struct {
-	// Keys are the epochs' keys. Without any, objects stay in memory. New
-	// objects are sealed with the highest epoch that is valid now; objects
-	// of every epoch listed here, unless its NotAfter passed, are readable.
+	// Keys are the epochs' keys, the oldest first. Without any, objects stay
+	// in memory. New objects are sealed with the last one that is valid now;
+	// objects of every epoch listed here, unless its NotAfter passed, are
+	// readable.
 	Keys []EpochKey
 	// Memory and Disk bound this service's part of a tier. Zero fields: only
 	// the store's limits apply.
@@ -92,6 +101,9 @@ type ServiceConfig struct {
 // EpochKey is the key of a delivery service during one epoch. It prints as
 // its epoch alone, so that keys do not slip into logs.
 type EpochKey struct {
+	// Epoch is the number under which the key was issued; it goes into what is
+	// derived from the key, so it has to be the same after a restart. Keys
+	// that differ may share a number: who issues none leaves it zero.
 	Epoch uint32
 	// Key is the delivery service key, 32 octets of full entropy.
 	Key [32]byte
@@ -100,6 +112,9 @@ type EpochKey struct {
 	// NotAfter is when reading and writing end. Zero: never.
 	NotAfter time.Time
 }
+
+// same tells whether what either seals opens with the other.
+func (k EpochKey) same(o EpochKey) bool { return k.Epoch == o.Epoch && k.Key == o.Key }
 
 // String implements fmt.Stringer without the key.
 func (k EpochKey) String() string { return fmt.Sprintf("epoch %d", k.Epoch) }
@@ -131,6 +146,9 @@ func populateConfig(c Config) Config {
 	}
 	if c.LiveWindow == 0 {
 		c.LiveWindow = DefaultLiveWindow
+	}
+	if c.SpillWait == 0 {
+		c.SpillWait = DefaultSpillWait
 	}
 	if c.DiskRetry == 0 {
 		c.DiskRetry = DefaultDiskRetry
@@ -166,15 +184,13 @@ func validateService(name string, sc ServiceConfig) error {
 	if name == "" || len(name) > MaxService {
 		return fmt.Errorf("%w: service of %d octets", ErrInvalid, len(name))
 	}
-	seen := make(map[uint32]bool, len(sc.Keys))
-	for _, k := range sc.Keys {
-		if seen[k.Epoch] {
-			return fmt.Errorf("%w: service %q: epoch %d twice", ErrInvalid, name, k.Epoch)
+	for i, k := range sc.Keys {
+		if slices.ContainsFunc(sc.Keys[:i], k.same) {
+			return fmt.Errorf("%w: service %q: epoch %d with the same key twice", ErrInvalid, name, k.Epoch)
 		}
 		if k.Key == ([32]byte{}) {
 			return fmt.Errorf("%w: service %q: epoch %d: key is all zero", ErrInvalid, name, k.Epoch)
 		}
-		seen[k.Epoch] = true
 	}
 	if sc.Memory.Octets < 0 || sc.Memory.Objects < 0 || sc.Disk.Octets < 0 || sc.Disk.Objects < 0 {
 		return fmt.Errorf("%w: service %q: negative limit", ErrInvalid, name)

@@ -37,7 +37,9 @@
 // disk tier holds every complete object of a service with keys, written in the
 // background. Each tier has limits in octets and objects, for all and for each
 // service. SIEVE chooses what leaves; the live edge leaves memory late, pinned
-// objects last, growing ones never. From disk an object is served without going
+// objects last, growing ones never. What the disk does not have yet stays until
+// it does: in a burst, what is sealed goes before it, and writers wait for the
+// disk a moment (Config.SpillWait) before an object is lost. From disk an object is served without going
 // back to memory: opening a chunk of 16 KiB takes about 3 us. A disk that is
 // full or fails leaves a store in memory, which logs one error, says so in
 // Stats, and goes back to the disk when that works again.
@@ -50,7 +52,7 @@
 // service, epoch, name and generation. Files are written under another name and
 // renamed, so that a process killed at any time leaves no torn object; whatever
 // does not open is a miss, is removed and is counted. Keys come in epochs:
-// new objects are sealed in the newest, objects of all listed ones are readable,
+// new objects are sealed in the last one listed, objects of all are readable,
 // and an epoch that is taken away takes its files along.
 //
 // This protects against theft of disks, inspection of a node that is off, and

@@ -5,22 +5,66 @@ import "time"
 // makeRoom evicts from memory until octets and objects more fit, within the
 // service's limits and the store's.
 func (s *Store) makeRoom(svc *service, octets int64, objects int) bool {
-	now := s.cfg.Now()
-	for svc.cfg.Memory.exceeded(svc.mem, octets, objects) {
-		o := s.victim(svc, now)
-		if o == nil {
-			return false
-		}
-		s.evictMemory(o)
+	fits, _ := s.evict(svc, octets, objects, false)
+	return fits
+}
+
+// awaitRoom is for writers, before makeRoom: if that would lose an object that
+// is on its way to the disk, it waits for the disk, for a while. It gives s.mu
+// up meanwhile and tells whether it did: then what its caller knew may be over.
+func (s *Store) awaitRoom(svc *service, octets int64, objects int) (waited bool) {
+	if fits, waits := s.evict(svc, octets, objects, true); fits || !waits || !s.diskMoves() {
+		return false
 	}
-	for s.cfg.Memory.exceeded(s.mem, octets, objects) {
-		o := s.victim(s.heaviest(octets), now)
-		if o == nil {
-			return false
+	late := false // guarded by s.mu
+	timer := time.AfterFunc(s.cfg.SpillWait, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		late = true
+		s.spill.written.Broadcast()
+	})
+	defer timer.Stop()
+	for s.diskMoves() {
+		s.spill.written.Wait()
+		if fits, waits := s.evict(svc, octets, objects, true); fits || !waits {
+			break
 		}
-		s.evictMemory(o)
+		if late {
+			s.spill.stuck = true
+			break
+		}
 	}
 	return true
+}
+
+// diskMoves tells whether it makes sense to wait for the disk.
+func (s *Store) diskMoves() bool {
+	p := &s.spill
+	return s.cfg.SpillWait > 0 && p.running && p.failure == nil && !p.stuck && !s.closed
+}
+
+// evict evicts until octets and objects more fit, and tells whether they do. If
+// it shall spare what is on its way to the disk, it stops at such an object and
+// tells that this one waits.
+func (s *Store) evict(svc *service, octets int64, objects int, spare bool) (fits, waits bool) {
+	now := s.cfg.Now()
+	for {
+		from := svc
+		if !svc.cfg.Memory.exceeded(svc.mem, octets, objects) {
+			if !s.cfg.Memory.exceeded(s.mem, octets, objects) {
+				return true, false
+			}
+			from = s.heaviest(octets)
+		}
+		o := s.victim(from, now, spare)
+		if o == nil {
+			return false, false
+		}
+		if spare && s.spill.pending(o) {
+			return false, true
+		}
+		s.evictMemory(o)
+	}
 }
 
 // heaviest returns the service that has most of what is short, so that one
@@ -50,23 +94,25 @@ func (s *Store) heaviest(octets int64) *service {
 }
 
 // victim chooses what leaves memory: what the disk has or cannot have, by
-// SIEVE; else what waits for the disk; else the oldest pinned one.
-func (s *Store) victim(svc *service, now time.Time) *Object {
+// SIEVE; else what waits for the disk; else the oldest pinned one. Unless what
+// waits is spared, which is when it would be lost, a pinned one that the disk
+// has goes before it.
+func (s *Store) victim(svc *service, now time.Time, spare bool) *Object {
 	if svc == nil {
 		return nil
 	}
 	live := func(o *Object) bool { return now.Sub(o.meta.Created) < s.cfg.LiveWindow }
-	n := svc.clean.Victim(live)
-	if d := svc.dirty.Oldest(); d != nil && (n == nil || live(n.Value)) {
-		n = d
+	if n := svc.clean.Victim(live); n != nil {
+		return n.Value
 	}
-	if n == nil {
-		n = svc.pinned.Oldest()
+	d, p := svc.dirty.Oldest(), svc.pinned.Oldest()
+	if p != nil && (d == nil || !spare && p.Value.file.Load() != nil) {
+		d = p
 	}
-	if n == nil {
+	if d == nil {
 		return nil
 	}
-	return n.Value
+	return d.Value
 }
 
 // evictMemory takes a complete object out of memory; it stays in the store if

@@ -113,7 +113,7 @@ func (e *epoch) tag(nonce *[nonceSize]byte) (t [tagSize]byte) {
 func (s *Store) setKeys(svc *service) error {
 	var keys []*epoch
 	for _, k := range svc.cfg.Keys {
-		i := slices.IndexFunc(svc.keys, func(e *epoch) bool { return e.Epoch == k.Epoch && e.Key == k.Key })
+		i := slices.IndexFunc(svc.keys, func(e *epoch) bool { return k.same(e.EpochKey) })
 		if i >= 0 && svc.keys[i].EpochKey == k {
 			keys = append(keys, svc.keys[i])
 			continue
@@ -131,7 +131,7 @@ func (s *Store) setKeys(svc *service) error {
 	old := svc.keys
 	svc.keys = keys
 	for _, e := range old {
-		if !slices.ContainsFunc(keys, func(n *epoch) bool { return n.Epoch == e.Epoch && n.Key == e.Key }) {
+		if !slices.ContainsFunc(keys, func(n *epoch) bool { return n.same(e.EpochKey) }) {
 			s.purge(svc, e)
 		}
 	}
@@ -163,17 +163,16 @@ func (s *Store) purge(svc *service, e *epoch) {
 			continue
 		}
 		s.dropFile(o)
-		s.enqueue(o)
+		s.reseal(o)
 	}
 }
 
 // writing returns the epoch for new files, or nil.
 func (svc *service) writing(now time.Time) *epoch {
-	var best *epoch
-	for _, e := range svc.keys {
-		if !now.Before(e.NotBefore) && e.readable(now) && (best == nil || e.Epoch > best.Epoch) {
-			best = e
+	for _, e := range slices.Backward(svc.keys) {
+		if !now.Before(e.NotBefore) && e.readable(now) {
+			return e
 		}
 	}
-	return best
+	return nil
 }

@@ -85,6 +85,10 @@ func TestWritingEpoch(t *testing.T) {
 	require.EqualValues(t, 3, svc.writing(t0.Add(3*time.Hour)).Epoch)
 	require.True(t, svc.keys[0].readable(t0.Add(2*time.Hour-1)))
 	require.False(t, svc.keys[0].readable(t0.Add(2*time.Hour)))
+
+	// The order counts, not the numbers.
+	s = openStore(t, Config{Services: map[string]ServiceConfig{"s": {Keys: []EpochKey{testKey(9, 1), testKey(0, 2), testKey(0, 3)}}}})
+	require.Equal(t, testKey(0, 3), s.services["s"].writing(t0).EpochKey)
 }
 
 func TestInvalidConfig(t *testing.T) {
@@ -93,7 +97,7 @@ func TestInvalidConfig(t *testing.T) {
 		{Services: map[string]ServiceConfig{"": {}}},
 		{Services: map[string]ServiceConfig{strings.Repeat("x", 256): {}}},
 		{Services: map[string]ServiceConfig{"s": {Keys: []EpochKey{{Epoch: 1}}}}},
-		{Services: map[string]ServiceConfig{"s": {Keys: []EpochKey{testKey(1, 1), testKey(1, 2)}}}},
+		{Services: map[string]ServiceConfig{"s": {Keys: []EpochKey{testKey(1, 1), testKey(2, 2), testKey(1, 1)}}}},
 		{Services: map[string]ServiceConfig{"s": {Memory: Limit{Objects: -1}}}},
 	} {
 		_, err := Open(c)

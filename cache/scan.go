@@ -29,7 +29,7 @@ func (s *Store) openDisk() error {
 	if s.cfg.files == nil {
 		s.cfg.files = osFiles{s.cfg.Dir}
 	}
-	s.spill.work.L = &s.mu
+	s.spill.work.L, s.spill.written.L = &s.mu, &s.mu
 	err := s.cfg.files.MkdirAll(tempDir)
 	if err == nil {
 		s.lock, err = s.cfg.files.Lock(lockName)

@@ -92,6 +92,7 @@ func (s *Store) SetService(name string, sc ServiceConfig) error {
 		s.spill.work.Signal()
 	}
 	s.sweep(svc)
+	s.awaitRoom(svc, 0, 0)
 	s.makeRoom(svc, 0, 0)
 	s.makeDiskRoom(svc, 0, 0, 0)
 	return nil

@@ -23,6 +23,9 @@ type spiller struct {
 	jobs     []func()
 	writes   sieve.Queue[*Object]
 	flushers []chan struct{}
+	current  *Object   // being written
+	written  sync.Cond // of Store.mu: current ended, well or not
+	stuck    bool      // a writer waited for nothing; until the next end
 
 	failure error     // nil: the disk works
 	since   time.Time // of the failure
@@ -48,6 +51,19 @@ func (s *Store) enqueue(o *Object) bool {
 	}
 	s.spill.work.Signal()
 	return true
+}
+
+// pending tells whether o is on its way to the disk.
+func (p *spiller) pending(o *Object) bool {
+	return p.current == o || o.toDisk.In(&p.writes)
+}
+
+// reseal has an object that is complete and not on disk written after all.
+func (s *Store) reseal(o *Object) {
+	if s.enqueue(o) && o.inMem.In(&o.svc.clean) {
+		o.inMem.Remove()
+		o.svc.dirty.Push(&o.inMem)
+	}
 }
 
 // remove has a file removed.
@@ -80,7 +96,10 @@ func (s *Store) spillLoop() {
 		case p.writes.Len() > 0:
 			o := p.writes.Oldest().Value
 			o.toDisk.Remove()
+			p.current = o
 			s.spillOne(o)
+			p.current, p.stuck = nil, false
+			p.written.Broadcast()
 		default:
 			for _, ch := range p.flushers {
 				close(ch)
@@ -130,8 +149,8 @@ func (s *Store) spillOne(o *Object) {
 		}
 	}
 	if err != nil {
+		s.spilled(o) // first: it is older than those that wait
 		s.diskFailed(err)
-		s.spilled(o)
 		return
 	}
 	s.count.spilled.Add(1)
@@ -141,7 +160,7 @@ func (s *Store) spillOne(o *Object) {
 	} else {
 		s.spill.remove(f.name)
 		if o.current {
-			s.enqueue(o) // its key was taken away meanwhile
+			s.reseal(o) // its key was taken away meanwhile
 		}
 	}
 	s.diskRecovered()
@@ -190,12 +209,17 @@ func (s *Store) diskRecovered() {
 		return
 	}
 	p.failure = nil
+	var unsealed []*Object
 	for _, svc := range s.services {
 		for _, o := range svc.objects {
 			if s.growing[o] == nil && o.body.Load() != nil && o.file.Load() == nil {
-				s.enqueue(o)
+				unsealed = append(unsealed, o)
 			}
 		}
+	}
+	slices.SortFunc(unsealed, func(a, b *Object) int { return a.meta.Created.Compare(b.meta.Created) })
+	for _, o := range unsealed {
+		s.reseal(o)
 	}
 	s.log(slog.LevelInfo, "cache: disk tier works again", "dir", s.cfg.Dir, "after", s.cfg.Now().Sub(p.since))
 }

@@ -54,7 +54,7 @@ func (s *Store) create(key Key, meta Meta, from *flight) (*Writer, error) {
 	o, b := s.newObject(key, meta), newBody()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.admit(o, from); err != nil {
+	if err := s.admit(o, from, 0); err != nil {
 		return nil, err
 	}
 	o.fill = from
@@ -79,12 +79,8 @@ func (s *Store) Put(key Key, meta Meta, p []byte) (*Object, error) {
 	o, b := s.newObject(key, meta), newCompleteBody(bytes.Clone(p))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.admit(o, nil); err != nil {
+	if err := s.admit(o, nil, int64(len(p))); err != nil {
 		return nil, err
-	}
-	if !s.makeRoom(o.svc, int64(len(p)), 1) {
-		s.count.noSpace.Add(1)
-		return nil, ErrNoSpace
 	}
 	s.install(o, b, int64(len(p)))
 	s.settle(o, int64(len(p)))
@@ -112,9 +108,29 @@ func (s *Store) newObject(key Key, meta Meta) *Object {
 	return o
 }
 
-// admit decides whether o may take the place under its key, and gives it its
-// generation and service.
-func (s *Store) admit(o *Object, from *flight) error {
+// admit decides whether o may take the place under its key, gives it its
+// generation and service, and makes room for it.
+func (s *Store) admit(o *Object, from *flight, octets int64) error {
+	generation := o.meta.Generation
+	if err := s.claim(o, from); err != nil {
+		return err
+	}
+	if s.awaitRoom(o.svc, octets, 1) {
+		// Anything may have happened meanwhile.
+		o.meta.Generation = generation
+		if err := s.claim(o, from); err != nil {
+			return err
+		}
+	}
+	if !s.makeRoom(o.svc, octets, 1) {
+		s.count.noSpace.Add(1)
+		return ErrNoSpace
+	}
+	return nil
+}
+
+// claim is admit without the room.
+func (s *Store) claim(o *Object, from *flight) error {
 	if s.closed {
 		return ErrClosed
 	}
@@ -138,10 +154,6 @@ func (s *Store) admit(o *Object, from *flight) error {
 			s.count.refused.Add(1)
 			return &GenerationError{o.key, cur.meta.Generation, o.meta.Generation}
 		}
-	}
-	if !s.makeRoom(o.svc, 0, 1) {
-		s.count.noSpace.Add(1)
-		return ErrNoSpace
 	}
 	return nil
 }
@@ -191,6 +203,7 @@ func (s *Store) settle(o *Object, length int64) {
 func (s *Store) charge(o *Object, octets int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.awaitRoom(o.svc, octets, 0)
 	if s.growing[o] == nil {
 		_, _, err := o.body.Load().status()
 		return err
@@ -320,6 +333,7 @@ func (s *Store) Close() error {
 	s.once.Do(func() {
 		s.mu.Lock()
 		s.closed = true
+		s.spill.written.Broadcast()
 		open := make(map[*Object]*body, len(s.growing))
 		for o, b := range s.growing {
 			open[o] = b

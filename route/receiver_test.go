@@ -928,8 +928,18 @@ func TestFECGoesBeforeUnicast(t *testing.T) {
 			require.False(t, ev.Kind == NeedRepair && ev.Object.TSI() == 10)
 		}
 	}
-	h.wait(50 * time.Millisecond)
-	require.Equal(t, []Range{{0, 5 * 1344}}, missing(h.events()))
+	asked := func() (m []Range) {
+		for _, ev := range h.events() {
+			if ev.Kind == NeedRepair && ev.Object.TSI() == 10 {
+				m = ev.Missing
+			}
+		}
+		return m
+	}
+	h.wait(149 * time.Millisecond)
+	require.Empty(t, asked())
+	h.wait(time.Millisecond)
+	require.Equal(t, []Range{{0, 5 * 1344}}, asked())
 }
 
 func TestReceiverAllocatesNothingPerPacket(t *testing.T) {

@@ -46,6 +46,11 @@ type ReceiverConfig struct {
 	// HoleDelay is how long a hole in a growing object may stand behind newer
 	// octets before NeedRepair reports it. Default 25 ms.
 	HoleDelay time.Duration
+	// RepairGap is how long after the end of an object with a repair flow, or
+	// after the last repair packet of it, further ones may still come. Every
+	// sender on the way computes them first, and a busy one is slow at that.
+	// Default 150 ms.
+	RepairGap time.Duration
 	// FECDelay bounds the time after the end of an object that is waited for
 	// its first repair packet while those of others arrive. Default 300 ms.
 	FECDelay time.Duration
@@ -84,6 +89,7 @@ func (c ReceiverConfig) withDefaults() ReceiverConfig {
 	c.Remember = cmp.Or(c.Remember, 8192)
 	c.GapDelay = cmp.Or(c.GapDelay, 50*time.Millisecond)
 	c.HoleDelay = cmp.Or(c.HoleDelay, 25*time.Millisecond)
+	c.RepairGap = cmp.Or(c.RepairGap, 150*time.Millisecond)
 	c.FECDelay = cmp.Or(c.FECDelay, 300*time.Millisecond)
 	c.RepairBackoff = cmp.Or(c.RepairBackoff, 200*time.Millisecond)
 	c.RepairBackoffMax = max(c.RepairBackoff, cmp.Or(c.RepairBackoffMax, time.Second))

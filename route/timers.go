@@ -40,17 +40,20 @@ func (r *Receiver) hole(o *Object) bool {
 	return from < o.held.End() && !o.held.Contains(from, o.held.End())
 }
 
-// endDelay is when missing octets of an ended object are reported.
+// gapTime is when missing octets of an ended object are reported.
 func (r *Receiver) gapTime(o *Object) time.Time {
 	at := o.endedAt
 	if o.lastRepair.After(at) {
 		at = o.lastRepair
 	}
-	at = at.Add(r.cfg.GapDelay)
+	if !o.protected() {
+		return at.Add(r.cfg.GapDelay)
+	}
+	at = at.Add(r.cfg.RepairGap)
 	// While repair packets of other objects come, this one's are likely to
 	// follow: older objects go first.
-	if o.protected() && o.repair == nil {
-		busy := r.lastRepair.Add(r.cfg.GapDelay)
+	if o.repair == nil {
+		busy := r.lastRepair.Add(r.cfg.RepairGap)
 		if limit := o.endedAt.Add(r.cfg.FECDelay); busy.After(limit) {
 			busy = limit
 		}

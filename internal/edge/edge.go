@@ -57,6 +57,11 @@ func New(c Config) http.Handler {
 			cache.ServeError(w, r, noRepair{})
 			return
 		}
+		if key, ok := keyOf(r.URL.Path); ok {
+			if s := c.Services(key.Service); s != nil {
+				s.Refresh(r.Context(), key.Name)
+			}
+		}
 		objects.ServeHTTP(w, r)
 	})
 }

@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/treedn/treedn/cache"
 	"github.com/treedn/treedn/internal/service"
 )
 
@@ -91,10 +90,10 @@ type errNext struct{ error }
 
 func (e errNext) Unwrap() error { return e.error }
 
-// Fetch asks each parent in turn and writes the object through create, whose caller ends the object. When a transfer breaks off, the next parent is
+// Fetch asks each parent in turn and writes the object to what begin returns. When a transfer breaks off, the next parent is
 // asked for the rest of the same generation.
-func (c *Client) Fetch(ctx context.Context, svc, name string, create func(service.Meta) (*cache.Writer, error)) error {
-	f := fetch{client: c, service: svc, name: name, create: create}
+func (c *Client) Fetch(ctx context.Context, svc, name string, begin func(service.Meta) (io.Writer, error)) error {
+	f := fetch{client: c, service: svc, name: name, begin: begin}
 	var last error
 	for _, base := range c.Parents() {
 		err := f.from(ctx, base)
@@ -119,9 +118,9 @@ func (c *Client) Fetch(ctx context.Context, svc, name string, create func(servic
 type fetch struct {
 	client        *Client
 	service, name string
-	create        func(service.Meta) (*cache.Writer, error)
+	begin         func(service.Meta) (io.Writer, error)
 
-	w    *cache.Writer
+	w    io.Writer
 	etag string
 	n    int64
 }
@@ -169,7 +168,7 @@ func (f *fetch) from(ctx context.Context, base *url.URL) error {
 			return errNext{fmt.Errorf("parent: %s gave no generation", base.Host)}
 		}
 		f.etag = resp.Header.Get("Etag")
-		w, err := f.create(service.Meta{Name: f.name, ContentType: resp.Header.Get("Content-Type"), Generation: gen, Length: resp.ContentLength})
+		w, err := f.begin(service.Meta{Name: f.name, ContentType: resp.Header.Get("Content-Type"), Generation: gen, Length: resp.ContentLength})
 		if err != nil {
 			return err
 		}

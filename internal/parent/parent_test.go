@@ -3,6 +3,7 @@ package parent
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -62,7 +63,7 @@ func fetchFrom(t *testing.T, handlers ...http.HandlerFunc) (*cache.Object, *Clie
 	t.Cleanup(func() { store.Close() })
 	o, err := store.Fetch(t.Context(), cache.Key{Service: "live", Name: "a/1.m4s"},
 		func(ctx context.Context, begin func(cache.Meta) (*cache.Writer, error)) error {
-			return c.Fetch(ctx, "live", "a/1.m4s", func(m service.Meta) (*cache.Writer, error) {
+			return c.Fetch(ctx, "live", "a/1.m4s", func(m service.Meta) (io.Writer, error) {
 				return begin(cache.Meta{Generation: m.Generation, ContentType: m.ContentType})
 			})
 		})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/treedn/treedn/cache"
 	"github.com/treedn/treedn/internal/config"
 )
 
@@ -23,12 +24,20 @@ func TestKeyring(t *testing.T) {
 	require.Equal(t, [32]byte{1}, two[0].Key)
 	require.Equal(t, now.Add(time.Minute), two[0].NotAfter, "what it sealed stays readable while it is kept")
 	require.Equal(t, [32]byte{2}, two[1].Key)
-	require.Greater(t, two[1].Epoch, two[0].Epoch)
 	require.True(t, two[1].NotAfter.IsZero())
+	require.True(t, one[0].NotAfter.IsZero(), "what was returned before has changed")
+
+	back := k.turn(key(1), now.Add(time.Second), time.Minute)
+	require.Equal(t, []cache.EpochKey{{Key: [32]byte{2}, NotAfter: now.Add(time.Minute + time.Second)}, {Key: [32]byte{1}}}, back,
+		"a key that comes back is the same key")
+	require.Equal(t, two, k.turn(key(2), now, time.Minute))
 
 	now = now.Add(2 * time.Minute)
 	require.Equal(t, two[1:], k.turn(key(2), now, time.Minute))
-	require.Greater(t, k.turn(key(1), now, time.Minute)[1].Epoch, two[1].Epoch, "an epoch is never used twice")
+
+	// After a restart a key is what it was before.
+	var again keyring
+	require.Equal(t, two[1:], again.turn(key(2), now, time.Minute))
 }
 
 func TestKeyringDrawsAKey(t *testing.T) {

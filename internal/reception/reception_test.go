@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 	"time"
 
@@ -279,6 +280,71 @@ func TestCacheKeyIsTurned(t *testing.T) {
 		require.NoError(t, err, name)
 		require.Equal(t, body, got, name)
 	}
+}
+
+// What is on disk outlives the process, whatever the number of times that the key was turned before.
+func TestRestartAfterTheKeyWasTurned(t *testing.T) {
+	s, session := newSender(t), newSession(t)
+	disk := config.Disk{Dir: config.Path(t.TempDir()), Size: 1 << 30}
+	turned := func(key byte) config.Service {
+		c := live(session)
+		c.CacheKey = config.NewCacheKey([32]byte{key})
+		return c
+	}
+	begin := func(key byte) *Base {
+		b := newBase(t, config.Cache{Disk: disk}, lossy.Config{})
+		_, err := b.Services.Add(turned(key))
+		require.NoError(t, err)
+		require.NoError(t, b.Store.Flush(t.Context()))
+		return b
+	}
+	s.to(session)
+	sealed := map[string]byte{} // by which key
+	want := map[string]string{}
+	send := func(b *Base, key byte) {
+		for range 3 {
+			name, body := s.send()
+			sealed[name], want[name] = key, body
+			_, err := read(b, name)
+			require.NoError(t, err)
+		}
+	}
+	has := func(b *Base, keys ...byte) {
+		t.Helper()
+		for name, body := range want {
+			_, ok := b.Store.Lookup(cache.Key{Service: "live", Name: name})
+			require.Equal(t, slices.Contains(keys, sealed[name]), ok, name)
+			if ok {
+				got, err := read(b, name)
+				require.NoError(t, err)
+				require.Equal(t, body, got)
+			}
+		}
+	}
+
+	b := begin(1)
+	send(b, 1)
+	require.NoError(t, b.Store.Flush(t.Context()))
+	require.NoError(t, b.Services.Change(turned(2)))
+	send(b, 2)
+	has(b, 1, 2)
+	require.NoError(t, b.Close())
+
+	b = begin(2)
+	has(b, 2) // nobody has told the first key
+	require.Equal(t, 3, b.Store.Stats().ForeignFiles)
+	send(b, 2)
+	has(b, 2)
+	require.NoError(t, b.Close())
+
+	// Told both, one after the other, it reads what either sealed, before each of the restarts.
+	b = begin(1)
+	has(b, 1)
+	require.NoError(t, b.Services.Change(turned(2)))
+	require.NoError(t, b.Store.Flush(t.Context()))
+	has(b, 1, 2)
+	require.Zero(t, b.Store.Stats().ForeignFiles)
+	require.Zero(t, b.Store.Stats().AuthenticationFail)
 }
 
 // Without a key one is drawn, so that the disk is of use while the process lives.

@@ -1,7 +1,9 @@
 package service
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -53,7 +55,7 @@ func (s *Service) Open(ctx context.Context, name string) (*cache.Object, error) 
 	return o, err
 }
 
-// learn notes what a manifest announces that came from a parent, before its reader asks for that.
+// learn takes in a manifest that came from a parent, before its reader asks for what it announces.
 func (s *Service) learn(ctx context.Context, name string, o *cache.Object) {
 	r, err := o.NewReader(ctx, 0)
 	if err != nil {
@@ -62,8 +64,68 @@ func (s *Service) learn(ctx context.Context, name string, o *cache.Object) {
 	defer r.Close()
 	body, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
 	if err == nil && len(body) <= maxManifest {
-		s.announce(name, body)
+		s.takeManifest(Meta{Name: name, ContentType: o.Meta().ContentType, Generation: o.Meta().Generation}, body)
 	}
+}
+
+func (s *Service) takeManifest(m Meta, body []byte) {
+	m.Kind = Manifest
+	if err := s.PutManifest(m, body); err != nil && !errors.Is(err, ErrOlder) {
+		s.log.Warn("manifest is not kept", "service", s.cfg.Name, "name", m.Name, "error", err)
+	}
+}
+
+// Refresh asks the parents for a manifest that has been the same for longer than a live one is: multicast may be silent.
+// It returns when the answer is there, or soon; whatever happens the manifest that is here stays readable.
+func (s *Service) Refresh(ctx context.Context, name string) {
+	if s.cfg.Parents == nil || !manifest.IsManifest(name) || !s.overdue(name) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, refreshTime)
+	defer cancel()
+	var m Meta
+	var body bytes.Buffer
+	err := s.cfg.Parents.Fetch(ctx, s.cfg.Name, name, func(got Meta) (io.Writer, error) {
+		m = got
+		return &limited{&body, maxManifest}, nil
+	})
+	if err != nil {
+		s.log.Debug("manifest is overdue", "service", s.cfg.Name, "name", name, "error", err)
+		return
+	}
+	s.takeManifest(m, body.Bytes())
+}
+
+// refreshTime is how long a reader waits for a newer manifest than the one that is here.
+const refreshTime = time.Second
+
+// overdue tells whether a manifest is due for a look at the parents, and notes that somebody looks.
+func (s *Service) overdue(name string) bool {
+	target := max(s.index.TargetDuration(), time.Second)
+	now := s.cfg.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	have, ok := s.manifests[name]
+	// Encoders write each manifest once in a segment; half of one is for the way.
+	if !ok || now.Sub(have.at) < target+target/2 || now.Sub(s.asked[name]) < target/2 {
+		return false
+	}
+	s.asked[name] = now
+	return true
+}
+
+// limited refuses octets beyond its bound.
+type limited struct {
+	w    io.Writer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if len(p) > l.left {
+		return 0, errors.New("service: manifest is too large")
+	}
+	l.left -= len(p)
+	return l.w.Write(p)
 }
 
 // maxManifest bounds a manifest that is read for what it announces, in octets.
@@ -109,11 +171,12 @@ func (s *Service) fetch(ctx context.Context, name string) (*cache.Object, error)
 		if left, ok := Patience(asking); ok {
 			ctx = WithPatience(ctx, left)
 		}
-		return s.cfg.Parents.Fetch(ctx, s.cfg.Name, name, func(m Meta) (*cache.Writer, error) {
-			if manifest.IsManifest(name) {
-				m.Kind = Manifest
+		return s.cfg.Parents.Fetch(ctx, s.cfg.Name, name, func(m Meta) (io.Writer, error) {
+			w, err := begin(s.cacheMeta(m))
+			if err != nil {
+				return nil, err
 			}
-			return begin(s.cacheMeta(m))
+			return w, nil
 		})
 	})
 }

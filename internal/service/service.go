@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -66,7 +67,9 @@ var (
 
 // A Fetcher asks the parents of the node for an object that did not come by itself.
 type Fetcher interface {
-	Fetch(ctx context.Context, service, name string, w func(Meta) (*cache.Writer, error)) error
+	// Fetch calls begin, once, when it knows what it gets, and writes the octets as they come. The caller ends the
+	// object: nil means that all octets came.
+	Fetch(ctx context.Context, service, name string, begin func(Meta) (io.Writer, error)) error
 }
 
 // Config configures a Service.
@@ -94,6 +97,7 @@ type Service struct {
 	manifests map[string]current
 	inits     map[string]current
 	lastBegin time.Time
+	asked     map[string]time.Time // when the parents were asked for a manifest that was overdue
 }
 
 type begun struct {
@@ -105,6 +109,7 @@ type begun struct {
 type current struct {
 	meta Meta
 	body []byte
+	at   time.Time // when it came
 }
 
 const (
@@ -129,6 +134,7 @@ func New(cfg Config) *Service {
 		newest:    make(map[string]begun),
 		manifests: make(map[string]current),
 		inits:     make(map[string]current),
+		asked:     make(map[string]time.Time),
 	}
 }
 
@@ -181,7 +187,7 @@ func (s *Service) PutManifest(m Meta, body []byte) error {
 	default:
 		return err
 	}
-	s.manifests[m.Name] = current{m, body}
+	s.manifests[m.Name] = current{m, body, s.cfg.Now()}
 	s.announce(m.Name, body)
 	for sink := range s.sinks {
 		sink.Manifest(m, body)
@@ -316,7 +322,7 @@ func (o *Object) Commit() error {
 		m.Length = o.n
 		s.mu.Lock()
 		if _, ok := s.inits[m.Name]; ok || len(s.inits) < maxCurrent {
-			s.inits[m.Name] = current{m, o.keep}
+			s.inits[m.Name] = current{m, o.keep, s.cfg.Now()}
 		}
 		s.mu.Unlock()
 	}

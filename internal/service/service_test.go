@@ -168,16 +168,18 @@ type oneParent struct {
 	bodies map[string]string
 	asked  []string
 	via    string
+
+	generation uint64
 }
 
-func (p *oneParent) Fetch(ctx context.Context, _, name string, create func(Meta) (*cache.Writer, error)) error {
+func (p *oneParent) Fetch(ctx context.Context, _, name string, create func(Meta) (io.Writer, error)) error {
 	p.asked = append(p.asked, name)
 	p.via = Via(ctx)
 	body, ok := p.bodies[name]
 	if !ok {
 		return ErrNotFound
 	}
-	w, err := create(Meta{Name: name, Generation: 7, Length: int64(len(body))})
+	w, err := create(Meta{Name: name, Generation: max(7, p.generation), Length: int64(len(body))})
 	if err != nil {
 		return err
 	}
@@ -237,7 +239,7 @@ func TestOpenAsksSoonForWhatWasMissed(t *testing.T) {
 // above asks another node's service, as a parent client and the parent's server do.
 type above struct{ *Service }
 
-func (a above) Fetch(ctx context.Context, _, name string, _ func(Meta) (*cache.Writer, error)) error {
+func (a above) Fetch(ctx context.Context, _, name string, _ func(Meta) (io.Writer, error)) error {
 	up := context.Background()
 	if left, ok := Patience(ctx); ok {
 		up = WithPatience(up, left)
@@ -265,6 +267,42 @@ func TestOpenWaitsOnceInAChain(t *testing.T) {
 		_, err := root.Open(WithPatience(t.Context(), 300*time.Millisecond), "seg-00002.m4s")
 		require.ErrorIs(t, err, ErrNotFound)
 		require.Equal(t, 300*time.Millisecond, time.Since(begun))
+	})
+}
+
+func TestRefreshOfAManifestThatStandsStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &oneParent{bodies: map[string]string{"v.m3u8": playlist + "#EXTINF:2.0,\nseg-00002.m4s\n"}, generation: 20}
+		s := newService(t, p)
+		r := &recorder{}
+		s.AddSink(r)
+		require.NoError(t, s.PutManifest(Meta{Name: "v.m3u8", Generation: 10}, []byte(playlist)))
+		s.Refresh(t.Context(), "v.m3u8")
+		require.Empty(t, p.asked, "it is young")
+
+		time.Sleep(3 * time.Second)
+		s.Refresh(t.Context(), "v.m3u8")
+		s.Refresh(t.Context(), "v.m3u8")
+		require.Equal(t, []string{"v.m3u8"}, p.asked)
+		body, err := read(t, s, "v.m3u8")
+		require.NoError(t, err)
+		require.Contains(t, body, "seg-00002.m4s")
+		require.Len(t, r.log, 2, "it is sent on, too")
+		require.True(t, s.Index().Expects("seg-00003.m4s"))
+
+		time.Sleep(3 * time.Second)
+		s.Refresh(t.Context(), "v.m3u8") // the parent has nothing newer
+		require.Len(t, p.asked, 2)
+		require.Len(t, r.log, 2)
+
+		delete(p.bodies, "v.m3u8")
+		time.Sleep(3 * time.Second)
+		s.Refresh(t.Context(), "v.m3u8") // the parent has lost it
+		_, err = read(t, s, "v.m3u8")
+		require.NoError(t, err)
+
+		s.Refresh(t.Context(), "seg-00001.m4s")
+		require.Len(t, p.asked, 3, "segments do not change")
 	})
 }
 

@@ -89,7 +89,7 @@ type process struct {
 }
 
 type line struct {
-	Msg, Error, Err, Level string
+	Msg, Error, Level string
 	Ingest, Repair, HTTP   string
 	Admin                  string
 	Changes                []string
@@ -250,11 +250,11 @@ func TestTree(t *testing.T) {
 	after = r.reload(func(s string) string { return strings.Replace(s, "loss: 0.2", "loss: 0.3", 1) })
 	require.Equal(t, []string{"services"}, r.logged("configuration loaded", after).Changes)
 	after = b.reload(func(s string) string { return s + "    retention: soon\n" })
-	require.Regexp(t, `beacon\.yaml:\d+:16: services\[0\]\.retention: "soon"`, b.logged("configuration refused", after).Err)
+	require.Regexp(t, `beacon\.yaml:\d+:16: services\[0\]\.retention: "soon"`, b.logged("configuration refused", after).Error)
 	after = b.reload(func(s string) string { return strings.Replace(s, "retention: soon", "retention: 30s", 1) })
 	b.logged("configuration loaded", after)
 	after = b.reload(func(s string) string { return strings.Replace(s, "memory: 256MiB", "memory: 128MiB", 1) })
-	require.Contains(t, b.logged("configuration not applied", after).Err, "a change of cache needs a restart")
+	require.Contains(t, b.logged("configuration not applied", after).Error, "a change of cache needs a restart")
 	passed(4)
 	mu.Lock()
 	require.Empty(t, bad)

@@ -89,6 +89,7 @@ func replay(ctx context.Context, t testing.TB, packets []datagram, ch ssm.Channe
 // Sessions that other senders made, re-streamed from another source to another group, go through RELAY, which sends them
 // on, and BEACON to a reader with not an octet changed.
 func TestThirdPartyCaptures(t *testing.T) {
+	t.Parallel()
 	gpac := map[uint32]string{10: "clip_dash_track1_", 20: "clip_dash_track2_"}
 	dash := func(tsi, toi uint32) string {
 		if toi == 0xffffffff {

@@ -216,6 +216,7 @@ func TestRequestsForGrowingSegment(t *testing.T) {
 // A push that breaks off ends in an error for everyone who reads the segment, and nobody ever gets it as a whole. The
 // next segment comes as if nothing had been.
 func TestPushBreaksOff(t *testing.T) {
+	t.Parallel()
 	x := newTree(t, treeOptions{})
 	r := record(3)
 	r.announce(t, x)
@@ -263,6 +264,7 @@ func TestPushBreaksOff(t *testing.T) {
 // A push that broke off is begun again under the same name, by an encoder that has other octets for it now. A reader gets
 // either nothing or the second one: never both in one.
 func TestPushBegunAgain(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		wait  time.Duration

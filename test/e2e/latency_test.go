@@ -30,11 +30,15 @@ const (
 	keyFragment     = 60_000
 )
 
-// latencyLimit is what 99 of 100 fragments have to keep.
+// latencyLimit is what 99 of 100 fragments have to keep on a machine that has nothing else to do.
 const latencyLimit = 20 * time.Millisecond
 
-// A fragment's octets pass about as many goroutines, one after the other, each of which a busy machine may let wait.
-const wakeUps = 8
+// A busy machine lets each goroutine wait on the way, and there are about wakeUps of them. What an idle one is late in
+// waking up a goroutine, 1 time in 100, is idleNoise.
+const (
+	wakeUps   = 8
+	idleNoise = 2 * time.Millisecond
+)
 
 // fragment is a CMAF chunk with one sample, size octets in all.
 func fragment(rng *rand.Rand, number, size int) []byte {
@@ -291,13 +295,14 @@ func measureLatency(t testing.TB) (l latency) {
 	return l
 }
 
-// The last octet of a video fragment can be read from a BEACON, two hops from CAST, within 20 ms. A machine that has other
-// things to do at the same time gets an allowance: what it is late, 1 time in 100, in each step of the way.
+// The last octet of a video fragment can be read from a BEACON, two hops from CAST, within 20 ms. A machine that is busy
+// with something else gets an allowance for that, as it is measured meanwhile.
 func TestLatency(t *testing.T) {
 	l := measureLatency(t)
-	require.LessOrEqual(t, l.beacon.p99, latencyLimit+wakeUps*max(0, l.noise.p99-time.Millisecond))
+	require.LessOrEqual(t, l.beacon.p99, latencyLimit+wakeUps*max(0, l.noise.p99-idleNoise))
 }
 
+// BenchmarkLatency reports what TestLatency checks.
 func BenchmarkLatency(b *testing.B) {
 	for b.Loop() {
 		l := measureLatency(b)

@@ -13,6 +13,7 @@ import (
 // and to a DASH player, who joins at the live edge. Neither has a word of complaint, and the octets are the encoder's.
 func TestFFmpegLiveToPlayers(t *testing.T) {
 	tool(t, "ffmpeg")
+	t.Parallel()
 	const (
 		length   = 20 * time.Second
 		dashTime = 11 // seconds
@@ -49,6 +50,7 @@ func TestFFmpegLiveToPlayers(t *testing.T) {
 // The hls muxer sends segments of both streams in one file, and whole at their end.
 func TestFFmpegHLSMuxerToPlayer(t *testing.T) {
 	tool(t, "ffmpeg")
+	t.Parallel()
 	const length = 16 * time.Second
 	x := newTree(t, treeOptions{})
 	dir := t.TempDir()

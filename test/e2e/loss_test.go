@@ -22,6 +22,7 @@ const (
 // The source plays while BEACONs lose packets, each in its own way. Whatever they lose, each gets every object
 // unchanged: by FEC, by repair from RELAY, or, where unicast is off, by FEC alone.
 func TestLoss(t *testing.T) {
+	t.Parallel()
 	const (
 		segments = 10 // of each track, and the beginning of one more
 		length   = segments*clipSegment + clipSegment/2

@@ -18,6 +18,7 @@ import (
 // octets of both under one name, or half a segment as a whole one.
 func TestEncoderKilledAndStartedAgain(t *testing.T) {
 	tool(t, "ffmpeg")
+	t.Parallel()
 	const firstRun, secondRun = 7 * time.Second, 9 * time.Second
 	x := newTree(t, treeOptions{})
 	dirs := []string{t.TempDir(), t.TempDir()}
