@@ -45,8 +45,10 @@ func runDemo(ctx context.Context, args []string) int {
 		err = fmt.Errorf("-listen: %q is not an IP address", *listen)
 	case *loss < 0 || *loss > 0.9:
 		err = fmt.Errorf("-loss: %v is not between 0 and 0.9", *loss)
-	case *check < 0, *check > 0 && *check < 8*time.Second:
-		err = fmt.Errorf("-check: at least 8s, or there is nothing to judge")
+	case *check < 0, *check > 0 && *check < 5*time.Second:
+		err = fmt.Errorf("-check: at least 5s, or there is nothing to judge")
+	case *dump != "" && *check == 0:
+		err = fmt.Errorf("-dump: without -check nothing is written")
 	case max(*port, *ingest, *beacons) > 65534:
 		err = fmt.Errorf("a port is beyond 65534")
 	}
@@ -76,7 +78,7 @@ func runDemo(ctx context.Context, args []string) int {
 	o := demo.Options{
 		Tree: tree, Port: uint16(*port), FFmpeg: *ffmpeg, Dump: *dump, Check: *check,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
-		Print:  func(line string) { fmt.Fprintln(os.Stderr, line) },
+		Print:  func(line string) { fmt.Println(line) },
 	}
 	rep, err := demo.Run(ctx, o)
 	if err != nil {

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -61,6 +62,7 @@ type witness struct {
 	mu      sync.Mutex // guards below
 	objects map[string]*witnessed
 	begun   func(name string) // called for each new object
+	failed  error             // of the first object that could not be written to dump
 }
 
 type witnessed struct {
@@ -101,8 +103,13 @@ func (s *witnessSink) Commit() {
 	s.o.end = s.w.now()
 	body := s.o.body
 	s.w.mu.Unlock()
-	if s.w.dump != "" {
-		_ = writeObject(s.w.dump, "cast", s.o.name, body)
+	if s.w.dump == "" {
+		return
+	}
+	if err := writeObject(s.w.dump, "cast", s.o.name, body); err != nil {
+		s.w.mu.Lock()
+		s.w.failed = cmp.Or(s.w.failed, err)
+		s.w.mu.Unlock()
 	}
 }
 
@@ -296,6 +303,9 @@ func (c *Check) report(end time.Time) *Report {
 		}
 		c.judge(rep, &n, i == 2)
 	}
+	if c.w.failed != nil {
+		rep.problem("objects could not be written: %v", c.w.failed)
+	}
 	rep.OK = len(rep.Problems) == 0
 	return rep
 }
@@ -334,7 +344,9 @@ func (c *Check) node(r *reader, due map[string]*witnessed, st telemetry.Status) 
 		n.Objects++
 		n.Bytes += int64(len(a.body))
 		if c.o.Dump != "" && r.role == "beacon" {
-			_ = writeObject(c.o.Dump, r.name, name, a.body)
+			if err := writeObject(c.o.Dump, r.name, name, a.body); err != nil {
+				c.w.failed = cmp.Or(c.w.failed, err)
+			}
 		}
 		switch {
 		case o == nil || o.end.IsZero():

@@ -82,6 +82,16 @@ func TestCheckFails(t *testing.T) {
 	require.Zero(t, rep.Nodes[2].Missing, "only the lossy one misses something")
 }
 
+func TestCheckTellsOfObjectsThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	rep := check(t, Options{Check: 5 * time.Second, Dump: file})
+	require.False(t, rep.OK)
+	require.Len(t, rep.Problems, 1, "the tree itself is in order")
+	require.Contains(t, rep.Problems[0], "could not be written")
+}
+
 func TestEndsWhenToldTo(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)

@@ -5,10 +5,13 @@ import (
 	"context"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/treedn/treedn/cache"
 	"github.com/treedn/treedn/flute/repair"
+	"github.com/treedn/treedn/internal/parent"
 	"github.com/treedn/treedn/internal/service"
 )
 
@@ -44,7 +47,11 @@ func New(c Config) http.Handler {
 				cache.ServeError(w, r, loop{})
 				return
 			}
-			r = r.WithContext(service.WithVia(r.Context(), via))
+			ctx := service.WithVia(r.Context(), via)
+			if ms, err := strconv.ParseUint(r.Header.Get(parent.WaitHeader), 10, 24); err == nil {
+				ctx = service.WithPatience(ctx, time.Duration(ms)*time.Millisecond)
+			}
+			r = r.WithContext(ctx)
 		}
 		if strings.HasPrefix(r.URL.Path, repair.PathPrefix) {
 			cache.ServeError(w, r, noRepair{})

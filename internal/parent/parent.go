@@ -17,6 +17,10 @@ import (
 	"github.com/treedn/treedn/internal/service"
 )
 
+// WaitHeader is the field of a request with which a child says for how many milliseconds its own reader has left to wait
+// for an object that is about to come. Without it each node on the way up would wait anew.
+const WaitHeader = "Treedn-Wait"
+
 // Client fetches objects from the first parent that has them. It is safe for concurrent use.
 type Client struct {
 	node     string
@@ -134,6 +138,9 @@ func (f *fetch) from(ctx context.Context, base *url.URL) error {
 		via += ", "
 	}
 	req.Header.Set("Via", via+"1.1 "+f.client.node)
+	if left, ok := service.Patience(ctx); ok {
+		req.Header.Set(WaitHeader, strconv.FormatInt(left.Milliseconds(), 10))
+	}
 	if f.n > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", f.n))
 		req.Header.Set("If-Range", f.etag)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -123,6 +124,28 @@ func TestFetchNamesItself(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, "1.1 child", via)
+}
+
+func TestFetchTellsHowLongItMayWait(t *testing.T) {
+	ask := func(ctx context.Context) (wait string) {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			wait = r.Header.Get(WaitHeader)
+			http.NotFound(w, r)
+		}))
+		defer srv.Close()
+		c := New("child")
+		defer c.Close()
+		u, err := url.Parse(srv.URL)
+		require.NoError(t, err)
+		require.NoError(t, c.SetParents([]*url.URL{u}))
+		require.ErrorIs(t, c.Fetch(ctx, "live", "1.m4s", nil), service.ErrNotFound)
+		return wait
+	}
+	require.Empty(t, ask(t.Context()))
+	require.Equal(t, "0", ask(service.WithPatience(t.Context(), 0)))
+	ms, err := strconv.Atoi(ask(service.WithPatience(t.Context(), time.Minute)))
+	require.NoError(t, err)
+	require.InDelta(t, 60_000, ms, 10_000)
 }
 
 func TestETag(t *testing.T) {

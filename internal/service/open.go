@@ -19,19 +19,24 @@ const defaultWait = 4 * time.Second
 const grace = 100 * time.Millisecond
 
 // Open returns an object for a reader. An object that the current manifests announce, or that comes next by their
-// template, is waited for, at most one target duration, and then the parents are asked; for what this node must have
-// missed they are asked soon, and the rest of the wait follows. Then it is ErrNotFound.
+// template, is waited for, at most one target duration, and then the parents are asked; what this node must have missed
+// they are asked for soon, and they may use the rest of the wait. Then it is ErrNotFound. However many nodes a request
+// passes, it waits no longer than at the first one.
 func (s *Service) Open(ctx context.Context, name string) (*cache.Object, error) {
 	if o := s.lookup(name); o != nil {
 		return o, nil
 	}
-	var first, rest time.Duration
+	var first time.Duration
 	if s.index.Expects(name) {
 		if first = s.index.TargetDuration(); first <= 0 {
 			first = defaultWait
 		}
-		if first > grace && s.index.Past(name) {
-			first, rest = grace, first-grace
+		if left, ok := Patience(ctx); ok {
+			first = min(first, left)
+		}
+		ctx = WithPatience(ctx, first)
+		if s.index.Past(name) {
+			first = min(first, grace)
 		}
 	}
 	if o, err := s.wait(ctx, name, first); o != nil || err != nil {
@@ -41,8 +46,9 @@ func (s *Service) Open(ctx context.Context, name string) (*cache.Object, error) 
 	switch {
 	case err == nil && manifest.IsManifest(name):
 		s.learn(ctx, name, o)
-	case err != nil && ctx.Err() == nil:
-		if late, _ := s.wait(ctx, name, rest); late != nil {
+	case err != nil && ctx.Err() == nil && first > 0:
+		left, _ := Patience(ctx)
+		if late, _ := s.wait(ctx, name, left); late != nil {
 			return late, nil
 		}
 	}
@@ -138,7 +144,7 @@ func (s *Service) lookup(name string) *cache.Object {
 
 // wait returns nil if the object does not come within d.
 func (s *Service) wait(ctx context.Context, name string, d time.Duration) (*cache.Object, error) {
-	if d == 0 {
+	if d <= 0 {
 		return nil, nil
 	}
 	limited, cancel := context.WithTimeout(ctx, d)
@@ -159,9 +165,13 @@ func (s *Service) fetch(ctx context.Context, name string) (*cache.Object, error)
 	if s.cfg.Parents == nil {
 		return nil, ErrNotFound
 	}
-	via := Via(ctx)
+	asking := ctx
 	return s.cfg.Store.Fetch(ctx, s.key(name), func(ctx context.Context, begin func(cache.Meta) (*cache.Writer, error)) error {
-		return s.cfg.Parents.Fetch(WithVia(ctx, via), s.cfg.Name, name, func(m Meta) (io.Writer, error) {
+		ctx = WithVia(ctx, Via(asking))
+		if left, ok := Patience(asking); ok {
+			ctx = WithPatience(ctx, left)
+		}
+		return s.cfg.Parents.Fetch(ctx, s.cfg.Name, name, func(m Meta) (io.Writer, error) {
 			w, err := begin(s.cacheMeta(m))
 			if err != nil {
 				return nil, err
@@ -185,4 +195,20 @@ func WithVia(ctx context.Context, via string) context.Context {
 func Via(ctx context.Context) string {
 	via, _ := ctx.Value(viaKey{}).(string)
 	return via
+}
+
+type patienceKey struct{}
+
+// WithPatience notes how much longer a request may wait for an object that is about to come.
+func WithPatience(ctx context.Context, d time.Duration) context.Context {
+	return context.WithValue(ctx, patienceKey{}, time.Now().Add(d))
+}
+
+// Patience returns what is left of what WithPatience noted, ok if it noted anything.
+func Patience(ctx context.Context) (left time.Duration, ok bool) {
+	deadline, ok := ctx.Value(patienceKey{}).(time.Time)
+	if !ok {
+		return 0, false
+	}
+	return max(0, time.Until(deadline)), true
 }

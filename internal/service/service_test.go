@@ -236,6 +236,40 @@ func TestOpenAsksSoonForWhatWasMissed(t *testing.T) {
 	})
 }
 
+// above asks another node's service, as a parent client and the parent's server do.
+type above struct{ *Service }
+
+func (a above) Fetch(ctx context.Context, _, name string, _ func(Meta) (io.Writer, error)) error {
+	up := context.Background()
+	if left, ok := Patience(ctx); ok {
+		up = WithPatience(up, left)
+	}
+	_, err := a.Open(up, name)
+	return err
+}
+
+// Every node of a chain knows what comes next. A reader at its end waits as long as at its begin.
+func TestOpenWaitsOnceInAChain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		root := newService(t, nil)
+		relay := newService(t, above{root})
+		leaf := newService(t, above{relay})
+		for _, s := range []*Service{root, relay, leaf} {
+			require.NoError(t, s.PutManifest(Meta{Name: "v.m3u8", Generation: 1}, []byte(playlist)))
+		}
+		for _, name := range []string{"seg-00002.m4s", "init.mp4"} {
+			begun := time.Now()
+			_, err := read(t, leaf, name)
+			require.ErrorIs(t, err, ErrNotFound)
+			require.Equal(t, 2*time.Second, time.Since(begun), "one target duration for %s", name)
+		}
+		begun := time.Now()
+		_, err := root.Open(WithPatience(t.Context(), 300*time.Millisecond), "seg-00002.m4s")
+		require.ErrorIs(t, err, ErrNotFound)
+		require.Equal(t, 300*time.Millisecond, time.Since(begun))
+	})
+}
+
 func TestRefreshOfAManifestThatStandsStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &oneParent{bodies: map[string]string{"v.m3u8": playlist + "#EXTINF:2.0,\nseg-00002.m4s\n"}, generation: 20}
