@@ -33,6 +33,7 @@ func (s *script) number() uint32 {
 func FuzzReceiver(f *testing.F) {
 	f.Add([]byte{0, 1, 1, 0, 0, 0, 100, 0, 0, 1, 1, 1, 0, 100, 200, 9, 3, 255, 6, 1, 0, 0, 50, 200})
 	f.Add([]byte{2, 1, 1, 0, 0, 3, 4, 5, 9, 255, 5, 0, 0, 0, 100, 7, 0})
+	f.Add([]byte("A11\x00\x0000%0000\x00080&0")) // a Reject behind the end
 	f.Add([]byte{8, 0x12, 0xa0, 5, 3, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h := newHand(t, ReceiverConfig{

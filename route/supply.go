@@ -50,7 +50,7 @@ func (r *Receiver) Release(now time.Time, o *Object) {
 // repair symbols go with them, and so does a length that is not below off. The
 // object is incomplete again, and its missing octets are reported.
 func (r *Receiver) Reject(now time.Time, o *Object, off int64) {
-	if o.released || o.r != r {
+	if o.released || o.r != r || o.complete && off > o.length {
 		return
 	}
 	o.epoch++
