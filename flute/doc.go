@@ -5,6 +5,8 @@
 //   - flute/fdt: the File Delivery Table, alone or inside an S-TSID
 //   - flute/ntp: timestamps without an era
 //   - flute/xmllimit: XML from strangers, within bounds
+//   - flute/seal: signed prefix digests, so that an object can be believed
+//     whatever way it came
 //   - flute/repair: file repair by HTTP
 //
 // All but the last are pure: octets and, where it matters, the time go in,

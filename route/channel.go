@@ -32,7 +32,7 @@ type channel struct {
 	embedded bool          // the S-TSID has the EFDT
 	inband   *fdt.Instance // TOI 0, which counts otherwise
 
-	esis    esiTrack
+	sizes   packetSizes
 	objects []*Object
 	seen    bool   // a packet of any object
 	highest uint32 // TOI of the template
@@ -48,37 +48,6 @@ type payload struct {
 type mapping struct {
 	tsi  uint32
 	x, y uint64
-}
-
-// esiTrack finds gaps in the ESIs of a repair flow.
-type esiTrack struct {
-	toi  uint32
-	next []uint32 // of each source block
-}
-
-// gap returns how many packets seem to be missing before this one.
-func (e *esiTrack) gap(toi, id uint32, n int, oti fec.OTI) uint64 {
-	sbn, esi, t := int(id>>24), id&0xffffff, int(oti.SymbolSize)
-	if t == 0 || n < t || sbn >= int(oti.SourceBlocks) {
-		return 0
-	}
-	if e.toi != toi || len(e.next) != int(oti.SourceBlocks) {
-		e.toi, e.next = toi, append(e.next[:0], make([]uint32, oti.SourceBlocks)...)
-		for i := range e.next {
-			k, _, _ := oti.Block(uint8(i))
-			e.next[i] = uint32(k)
-		}
-	}
-	per := uint32(n / t)
-	next := e.next[sbn]
-	if esi < next {
-		return 0 // overtaken; it was counted as missing, which an estimate bears
-	}
-	e.next[sbn] = esi + per
-	if gap := (esi - next) / per; gap < 4096 {
-		return uint64(gap)
-	}
-	return 0
 }
 
 func newChannel(tsi uint32) *channel {

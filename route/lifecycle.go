@@ -164,9 +164,18 @@ func (r *Receiver) unmap(o *Object) {
 // lose gives up an object that is incomplete.
 func (r *Receiver) lose(now time.Time, o *Object) {
 	if o.visible() {
-		if o.Seen() && !o.late {
-			r.stats.ObjectsLost++
-			r.countLost(o)
+		if o.Seen() {
+			if !o.late {
+				r.stats.ObjectsLost++
+			}
+			end := o.length
+			if end < 0 {
+				end = o.held.End()
+			}
+			r.missing = o.held.AppendMissing(r.missing[:0], 0, end)
+			for _, m := range r.missing {
+				o.missed(m.Start, m.End)
+			}
 		}
 		r.events.push(Event{Kind: Lost, Object: o})
 	} else if o.kind == kindUndescribed {
@@ -191,6 +200,8 @@ func (r *Receiver) retire(now time.Time, o *Object, how fate, body []byte) {
 			o.data.ReadAt(rec.head[:rec.headLen], 0)
 		}
 	}
+	r.closeAccount(now, o.loss)
+	rec.loss = o.loss
 	mapped := o.mapped
 	r.unmap(o)
 	o.released = true

@@ -73,10 +73,10 @@ type Object struct {
 	epoch     int
 	busy      int // Works that read its memory
 	packets   int
-	source    int64 // octets by source packets
 	recovered int64 // by FEC
 	supplied  int64 // by Supply
 
+	loss       *account // nil if all came, so far, by source packets
 	repair     *repairState
 	lastRepair time.Time
 	noFEC      bool // its repair symbols contradicted the object
@@ -263,8 +263,14 @@ func (o *Object) store(now time.Time, off int64, p []byte, by path) (added int64
 				return added, err
 			}
 			added += o.held.Add(m.Start, m.End)
+			if by != bySource {
+				o.missed(m.Start, m.End)
+			}
 		}
 		return added, nil
+	}
+	if by != bySource {
+		o.missed(off, end)
 	}
 	return o.held.Add(off, end), nil
 }

@@ -30,12 +30,15 @@ type Receiver struct {
 	records     records
 	parts       map[string]sls.Part
 	events      events
+	losses      losses
 	works       []*Work
 
 	next       time.Time // of HandleTimeout
 	lastRepair time.Time
-	lastGen    uint64
-	stats      ReceiverStats
+	// ignoredRepair is when a repair packet came without signalling for it.
+	ignoredRepair time.Time
+	lastGen       uint64
+	stats         ReceiverStats
 }
 
 // NewReceiver returns a Receiver that has seen nothing yet.
@@ -115,6 +118,7 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 		if o = r.objects[key]; o == nil {
 			if rec := r.records.m[key]; rec != nil {
 				if rec.repeats(now, off, payload, length, known) {
+					r.came(now, rec.loss, off, off+int64(len(payload)))
 					if rec.fate >= dropped {
 						r.stats.Ignored++
 					} else {
@@ -133,6 +137,9 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 			}
 			o.late = off > 0 && !o.ch.seen
 			o.ch.seen = true
+			if o.late && o.loss == nil {
+				o.loss = &account{sizes: &o.ch.sizes, from: off}
+			}
 		}
 		r.last = o
 	}
@@ -149,7 +156,6 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 	}
 	added, err := o.store(now, off, payload, bySource)
 	if err != nil {
-		o.source += added
 		r.advanced(now, o, added) // its length may be new, and all it lacked
 		return err
 	}
@@ -166,8 +172,9 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 	} else {
 		r.stats.SourcePackets++
 		r.stats.SourceOctets += uint64(added)
-		o.source += added
+		o.ch.sizes.add(added)
 	}
+	r.came(now, o.loss, off, end)
 	if added > 0 && o.closeAt.IsZero() {
 		o.endedAt = time.Time{} // a later object, or a repair packet, was early
 	}
@@ -196,6 +203,7 @@ func (r *Receiver) transferLength() (int64, bool) {
 func (r *Receiver) pushComplete(now time.Time, o *Object, off int64, payload []byte, length int64, known bool) error {
 	end := off + int64(len(payload))
 	if (!known || length == o.length) && end <= o.length && o.equal(off, payload) {
+		r.came(now, o.loss, off, end)
 		r.stats.Repeats++
 		return nil
 	}
@@ -266,21 +274,9 @@ func (r *Receiver) finish(now time.Time, o *Object) {
 		}
 	default:
 		r.stats.Objects++
-		r.countLost(o)
+		r.closeAccount(now, o.loss)
 		r.events.push(Event{Kind: Complete, Object: o})
 	}
-}
-
-// countLost estimates the source packets that an object did not get.
-func (r *Receiver) countLost(o *Object) {
-	if o.late || o.length <= 0 {
-		return
-	}
-	mean := int64(1344)
-	if o.packets > 0 && o.source > 0 {
-		mean = max(1, o.source/int64(o.packets))
-	}
-	r.stats.Lost += uint64((max(0, o.length-o.source) + mean - 1) / mean)
 }
 
 // Poll returns the next event, and false if there is none.

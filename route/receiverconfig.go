@@ -110,8 +110,10 @@ type ReceiverStats struct {
 	Ignored                     uint64 // packets of objects given up, or of unknown repair flows
 	Recovered                   uint64 // octets by FEC
 	Supplied                    uint64 // octets by Supply
-	// Lost is an estimate of the packets that did not arrive: octets missing
-	// when objects ended, in packets of their mean size, and gaps in the ESIs.
+	// Lost is an estimate of the packets that did not arrive: octets that had
+	// to come by another way, in packets of the channel's sizes, and gaps in the
+	// ESIs. It follows the end of an object by four times GapDelay, and never
+	// falls: packets that come still later make up for losses to be counted.
 	Lost          uint64
 	Rejected      [reasons]uint64 // packets, by Reason
 	RejectedBytes uint64          // octets of rejected packets, UDP payload

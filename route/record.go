@@ -15,6 +15,7 @@ type record struct {
 	head       [64]byte
 	headLen    int
 	seen       time.Time
+	loss       *account // nil if there is nothing to account for
 }
 
 // fate is how an object ended.

@@ -43,6 +43,7 @@ func (r *Receiver) pushRepair(now time.Time, key objectKey, id uint32, payload [
 	if ch == nil || len(ch.sources) != 1 {
 		// Before the signalling came, or super-objects of several objects.
 		r.stats.Ignored++
+		r.ignoredRepair = now
 		return nil
 	}
 	src, ok := ch.sourceOf(key.toi)
@@ -57,18 +58,34 @@ func (r *Receiver) pushRepair(now time.Time, key objectKey, id uint32, payload [
 			return errRepair
 		}
 	}
-	r.stats.Lost += ch.esis.gap(key.toi, id, len(payload), oti)
-	o := r.objects[src]
-	if o != nil && o.complete || o == nil && r.records.m[src] != nil {
-		r.stats.Repeats++
-		return nil
-	}
+	o, joined := r.objects[src], false
 	if o == nil {
+		if rec := r.records.m[src]; rec != nil {
+			if rec.loss == nil {
+				rec.loss = r.openAccount(now, ch, false)
+				r.closeAccount(now, rec.loss)
+			}
+			r.repairCame(now, rec.loss, id, len(payload), oti)
+			r.stats.Repeats++
+			return nil
+		}
 		// Nothing of the object came but its repair packets.
 		var err error
 		if o, err = r.open(now, src, cpMedia); err != nil {
 			return err
 		}
+		joined = true
+	}
+	if o.loss == nil {
+		o.loss = r.openAccount(now, o.ch, joined)
+		if o.complete {
+			r.closeAccount(now, o.loss)
+		}
+	}
+	r.repairCame(now, o.loss, id, len(payload), oti)
+	if o.complete {
+		r.stats.Repeats++
+		return nil
 	}
 	if o.endedAt.IsZero() && o.visible() {
 		// Repair packets follow the last source packet.

@@ -30,7 +30,10 @@ type sim struct {
 	delay func() time.Duration
 	// double is the share of packets that come twice.
 	double float64
-	wire   []flight
+	// shuffle lets packets be overtaken by up to as many later ones.
+	shuffle int
+	sent    int
+	wire    []flight
 
 	chance *rand.Rand
 	// keep leaves complete objects to onEvent.
@@ -49,8 +52,9 @@ type sim struct {
 }
 
 type flight struct {
-	at  time.Time
-	pkt []byte
+	at    time.Time
+	pkt   []byte
+	after int // shuffled: it arrives with this packet, if not at its time
 }
 
 func newSim(t testing.TB, sc SenderConfig, rc ReceiverConfig) *sim {
@@ -103,16 +107,19 @@ func (s *sim) step() {
 			break
 		}
 		require.LessOrEqual(s.t, len(pkt), s.snd.cfg.MaxPayload)
+		s.overtake()
 		if s.drop != nil && s.drop(pkt) {
 			continue
 		}
-		f := flight{s.now, pkt}
+		f := flight{at: s.now, pkt: pkt}
 		if s.delay != nil {
 			f.at = f.at.Add(s.delay())
 		}
+		f = s.hold(f)
 		s.wire = append(s.wire, f)
 		if s.double > 0 && s.chance.Float64() < s.double {
 			f.at = f.at.Add(3 * time.Millisecond)
+			f = s.hold(f)
 			s.wire = append(s.wire, f)
 		}
 	}
@@ -130,6 +137,26 @@ func (s *sim) step() {
 	s.rcv.HandleTimeout(s.now)
 	s.rcv.RunWork(s.now)
 	s.poll()
+}
+
+// hold shuffles a packet. The last ones before a pause arrive without others
+// that overtake them.
+func (s *sim) hold(f flight) flight {
+	if n := s.chance.IntN(s.shuffle + 1); n > 0 {
+		f.after = s.sent + n
+		f.at = s.now.Add(100 * time.Millisecond)
+	}
+	return f
+}
+
+// overtake counts a packet and lets those arrive that waited for it.
+func (s *sim) overtake() {
+	s.sent++
+	for i := range s.wire {
+		if f := &s.wire[i]; f.after == s.sent && f.at.After(s.now) {
+			f.at = s.now
+		}
+	}
 }
 
 func (s *sim) poll() {

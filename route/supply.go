@@ -58,6 +58,9 @@ func (r *Receiver) Reject(now time.Time, o *Object, off int64) {
 	o.noFEC = o.noFEC || o.recovered > 0
 	r.dropRepair(o)
 	r.truncate(o, off)
+	if a := o.loss; a != nil {
+		a.closed = a.settled // its losses are counted at the second end
+	}
 	if o.length >= off {
 		o.length, o.firm = -1, false
 		o.closeAt = time.Time{}
@@ -73,6 +76,9 @@ func (r *Receiver) Reject(now time.Time, o *Object, off int64) {
 // truncate forgets the octets from off on.
 func (r *Receiver) truncate(o *Object, off int64) {
 	o.held.Truncate(off)
+	if o.loss != nil {
+		o.loss.missed.Truncate(off)
+	}
 	o.data.Truncate(r.pool, off, o.busy > 0)
 	o.prefix = min(o.prefix, off)
 	o.asked = min(o.asked, o.held.End())

@@ -16,7 +16,8 @@ func (r *Receiver) HandleTimeout(now time.Time) {
 	if r.next.IsZero() || now.Before(r.next) {
 		return
 	}
-	r.next = time.Time{}
+	r.countLosses(now)
+	r.next = r.losses.next()
 	for i := 0; i < len(r.active); {
 		o := r.active[i]
 		if !o.wake.IsZero() && !now.Before(o.wake) {

@@ -25,15 +25,17 @@ const (
 // only period, which is availabilityStartTime, and segment 1 starts there.
 func (s *Source) appendMPD(b []byte, now time.Time) []byte {
 	b = fmt.Appendf(b, `<?xml version="1.0" encoding="utf-8"?>
-<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-live:2011" type="dynamic" availabilityStartTime="%s" publishTime="%s" minimumUpdatePeriod="%s" timeShiftBufferDepth="%s" suggestedPresentationDelay="%s" maxSegmentDuration="%s" minBufferTime="%s">
+<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-live:2011" type="dynamic" availabilityStartTime="%s" publishTime="%s" minimumUpdatePeriod="%s" maxSegmentDuration="%s" minBufferTime="%s"`,
+		s.start.Format(dateTime), now.UTC().Format(dateTime), iso(segmentDuration),
+		iso(s.longestSegment()), iso(segmentDuration))
+	b = s.appendDelays(b)
+	b = fmt.Appendf(b, `>
 	<ServiceDescription id="0">
 		<Latency target="%d" min="%d" max="%d"/>
 		<PlaybackRate min="0.96" max="1.04"/>
 	</ServiceDescription>
 	<Period id="0" start="PT0S">
 `,
-		s.start.Format(dateTime), now.UTC().Format(dateTime), iso(segmentDuration),
-		iso(s.depth()), iso(targetLatency), iso(s.longestSegment()), iso(segmentDuration),
 		targetLatency.Milliseconds(), minLatency.Milliseconds(), maxLatency.Milliseconds())
 	for set, kind := range []cmaf.TrackKind{cmaf.Video, cmaf.Audio} {
 		b = fmt.Appendf(b, "\t\t<AdaptationSet id=\"%d\" contentType=\"%s\" mimeType=\"%[2]s/mp4\" startWithSAP=\"1\" segmentAlignment=\"true\">\n", set, kind)
@@ -77,10 +79,23 @@ func (s *Source) longestSegment() (d time.Duration) {
 	return d
 }
 
-// depth is how far back a player may go: not beyond what has been emitted.
-func (s *Source) depth() time.Duration {
-	from, to := s.window(&s.tracks[0])
-	return time.Duration(max(to-from, 1)) * segmentDuration
+// leastDepth is the least timeShiftBufferDepth that is announced: FFmpeg's
+// demuxer fetches one segment again and again if the suggested delay takes it
+// behind the end of the window.
+const leastDepth = targetLatency + 2*segmentDuration
+
+// appendDelays appends how far behind the live edge players should and may be.
+// A channel that is younger than that says neither: all of it is there, and
+// FFmpeg, which subtracts both from the age without a sign, would ask for
+// segments of the far future.
+func (s *Source) appendDelays(b []byte) []byte {
+	t := &s.tracks[0]
+	if time.Duration(t.number-1)*segmentDuration < leastDepth {
+		return b
+	}
+	from, to := s.window(t)
+	depth := max(time.Duration(to-from)*segmentDuration, leastDepth)
+	return fmt.Appendf(b, ` timeShiftBufferDepth="%s" suggestedPresentationDelay="%s"`, iso(depth), iso(targetLatency))
 }
 
 // iso writes an xs:duration.

@@ -3,19 +3,23 @@ package clip_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/treedn/treedn/internal/clip"
+	"github.com/treedn/treedn/internal/clip/cliptest"
 )
 
 // tool finds an external program. Without it the test is skipped, or fails if
@@ -93,6 +97,83 @@ func TestFFmpegDecodesLoops(t *testing.T) {
 	require.Empty(t, errs)
 	require.Empty(t, out)
 }
+
+// FFmpeg plays the MPD of a stream that has just begun at the pace of the stream.
+func TestFFmpegPlaysTheFirstSeconds(t *testing.T) {
+	t.Parallel()
+	ffmpeg := tool(t, "ffmpeg")
+	var origin cliptest.Origin
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A segment that is about to come is waited for, as in the tree.
+		name := path.Base(r.URL.Path)
+		for range 400 {
+			if _, whole := origin.Body(name); whole || len(origin.Arrivals(name)) > 0 || r.Method != http.MethodGet || r.Context().Err() != nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		origin.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	begin := time.Now().Truncate(time.Millisecond)
+	push(t, server.URL+"/", clip.PushConfig{Source: clip.Config{Start: begin}})
+	viewers := []time.Duration{500 * time.Millisecond, 2500 * time.Millisecond, 4100 * time.Millisecond}
+	seen := make([]view, len(viewers))
+	var all sync.WaitGroup
+	for i, after := range viewers {
+		all.Go(func() {
+			time.Sleep(time.Until(begin.Add(after)))
+			seen[i] = play(t.Context(), ffmpeg, server.URL+"/manifest.mpd")
+		})
+	}
+	all.Wait()
+	for i, v := range seen {
+		require.NoError(t, v.err, v.errs)
+		t.Logf("from %v on: %d frames in %v", viewers[i], v.frames, v.passed)
+		// It may begin with a segment that is under way, and end before one.
+		const segment = 2 * time.Second
+		require.LessOrEqual(t, v.frames, int((v.passed+segment).Seconds()*25), "from %v on", viewers[i])
+		require.GreaterOrEqual(t, v.frames, int((watched-2*segment).Seconds()*25), "from %v on", viewers[i])
+	}
+}
+
+// view is what FFmpeg has shown.
+type view struct {
+	frames int
+	passed time.Duration
+	errs   string
+	err    error
+}
+
+// play has FFmpeg play for some time.
+func play(ctx context.Context, ffmpeg, url string) (v view) {
+	ctx, cancel := context.WithTimeout(ctx, watched+10*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, ffmpeg, "-v", "error", "-i", url, "-map", "0:v:0", "-progress", "pipe:1", "-f", "null", "-")
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return view{err: err}
+	}
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		return view{err: err}
+	}
+	timer := time.AfterFunc(watched, func() { _, _ = stdin.Write([]byte("q")) })
+	defer timer.Stop()
+	v.err = cmd.Wait()
+	v.errs, v.passed = errs.String(), time.Since(begin)
+	for line := range strings.Lines(out.String()) {
+		if n, ok := strings.CutPrefix(line, "frame="); ok {
+			v.frames, _ = strconv.Atoi(strings.TrimSpace(n))
+		}
+	}
+	return v
+}
+
+// watched is how long FFmpeg plays.
+const watched = 8 * time.Second
 
 func run(t *testing.T, name string, args ...string) (stdout, stderr string) {
 	t.Helper()

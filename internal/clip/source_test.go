@@ -243,7 +243,7 @@ func TestMPD(t *testing.T) {
 	require.NoError(t, xml.Unmarshal(r.bodies["manifest.mpd"], &mpd))
 	require.Equal(t, "dynamic", mpd.Type)
 	require.Equal(t, "2026-03-01T12:00:00.123Z", mpd.AvailabilityStartTime)
-	require.Equal(t, "PT6S", mpd.TimeShiftBufferDepth)
+	require.Equal(t, "PT8S", mpd.TimeShiftBufferDepth, "more than the window, for FFmpeg")
 	require.Equal(t, "http://h/time?a&b", mpd.UTCTiming.Value)
 	require.Len(t, mpd.Sets, 2)
 	require.Len(t, mpd.Sets[0].Representations, 2)
@@ -256,6 +256,34 @@ func TestMPD(t *testing.T) {
 	audio := mpd.Sets[1].Representations[0]
 	require.Equal(t, "mp4a.40.2", audio.Codecs)
 	require.Equal(t, 1.643, audio.Template.Offset)
+}
+
+// The MPD suggests a delay only to players that can have it: one within the
+// window, with room to spare, of a channel that is old enough.
+func TestMPDDepth(t *testing.T) {
+	for _, c := range []struct{ window, full int }{{0, 16}, {1, 8}, {4, 8}, {20, 40}} {
+		for _, age := range []int{0, 3600} {
+			s := clip.NewSource(clip.Config{Window: c.window, Start: start.Add(-time.Duration(age) * time.Second)})
+			r := &recording{bodies: map[string][]byte{}, open: map[string]bool{}, latest: map[string]time.Time{}}
+			for second := range 50 {
+				at := start.Add(time.Duration(second) * time.Second)
+				r.poll(t, s, at, at.Add(time.Second-time.Millisecond))
+				var mpd struct {
+					Depth string `xml:"timeShiftBufferDepth,attr"`
+					Delay string `xml:"suggestedPresentationDelay,attr"`
+				}
+				require.NoError(t, xml.Unmarshal(r.bodies["manifest.mpd"], &mpd))
+				if age == 0 && second < 8 {
+					require.Empty(t, mpd.Depth)
+					require.Empty(t, mpd.Delay)
+					continue
+				}
+				emitted := second / 2 * 2
+				require.Equal(t, "PT4S", mpd.Delay)
+				require.Equal(t, fmt.Sprintf("PT%dS", min(c.full, max(8, emitted))), mpd.Depth, "after %d s", second)
+			}
+		}
+	}
 }
 
 func TestSourceSize(t *testing.T) {

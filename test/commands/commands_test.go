@@ -89,11 +89,11 @@ type process struct {
 }
 
 type line struct {
-	Msg, Error, Level string
-	Ingest, Repair, HTTP   string
-	Admin                  string
-	Changes                []string
-	raw                    string
+	Msg, Error, Level    string
+	Ingest, Repair, HTTP string
+	Admin                string
+	Changes              []string
+	raw                  string
 }
 
 func start(t *testing.T, name, path string) *process {

@@ -1,0 +1,101 @@
+package seal
+
+// EventKind tells what an Event reports.
+type EventKind uint8
+
+const (
+	// Sealed: there is a new record of an open object. Advance may find that
+	// more of it is readable.
+	Sealed EventKind = iota + 1
+	// NeedSeal: octets of an open object stand without a record. A parent may
+	// have one. Repeated, with growing distance.
+	NeedSeal
+	// NeedContact: datagrams come, and nothing tells whether they are of the
+	// present. The newest datagram of a parent would.
+	NeedContact
+	// Displaced: an open object was superseded by a newer generation.
+	Displaced
+	// Overflow: an open object has to go, since too many octets stand without a
+	// record. The caller drops its octets and releases it.
+	Overflow
+	// Resealed: an object was sealed again with no other change, because it is
+	// Current or because the key is another. The seal replaces the one that is
+	// kept beside the octets.
+	Resealed
+	// Conflict: a genuine record contradicts another one of the same name and
+	// generation. It was refused. A signer is broken, or a key is in two hands.
+	Conflict
+	// Rotated: the first seal by a later key.
+	Rotated
+)
+
+// String returns the name of the event.
+func (k EventKind) String() string {
+	switch k {
+	case Sealed:
+		return "sealed"
+	case NeedSeal:
+		return "need seal"
+	case NeedContact:
+		return "need contact"
+	case Displaced:
+		return "displaced"
+	case Overflow:
+		return "overflow"
+	case Resealed:
+		return "resealed"
+	case Conflict:
+		return "conflict"
+	case Rotated:
+		return "rotated"
+	}
+	return "unknown"
+}
+
+// Event is one thing that happened in a Verifier.
+type Event struct {
+	Kind EventKind
+	// Object is set with Sealed, NeedSeal, Displaced and Overflow.
+	Object *Object
+	// Seal is the datagram: with Resealed, Conflict and Rotated.
+	Seal *Seal
+	// Name and Generation are those of the object: with Resealed and Conflict.
+	// The name may not be known at a Conflict.
+	Name       string
+	Generation uint64
+	// Keys are those concerned: with NeedContact and Rotated.
+	Keys Kind
+}
+
+// events is a queue that reuses its memory.
+type events struct {
+	q    []Event
+	head int
+}
+
+// push returns false if nobody reads the events.
+func (e *events) push(ev Event) bool {
+	if len(e.q)-e.head >= maxEvents {
+		return false
+	}
+	if e.head > maxEvents {
+		n := copy(e.q, e.q[e.head:])
+		clear(e.q[n:])
+		e.q, e.head = e.q[:n], 0
+	}
+	e.q = append(e.q, ev)
+	return true
+}
+
+func (e *events) pop() (ev Event, ok bool) {
+	if e.head == len(e.q) {
+		return Event{}, false
+	}
+	ev = e.q[e.head]
+	e.q[e.head] = Event{}
+	e.head++
+	if e.head == len(e.q) {
+		e.q, e.head = e.q[:0], 0
+	}
+	return ev, true
+}

@@ -1,0 +1,268 @@
+package route
+
+import (
+	"time"
+
+	"github.com/treedn/treedn/fec"
+	"github.com/treedn/treedn/route/internal/ranges"
+)
+
+// An account tells which packets of one object did not come: octets that had
+// to come by another way, and gaps in the ESIs of its repair flow. A packet that
+// was only late strikes its octets or ESIs off, and a repeated one finds nothing
+// to strike, so that neither counts for long.
+//
+// An account stays open while the object is incomplete. Its losses are counted
+// when nothing came for the lossDelay, and again for some time when late packets
+// still came.
+type account struct {
+	sizes  *packetSizes // of the source channel
+	missed ranges.Set   // octets that came otherwise, or not at all
+	from   int64        // those before do not count: the receiver joined later
+
+	esis   ranges.Set // that came, with the SBN above them
+	oti    fec.OTI
+	per    int64 // symbols in a repair packet
+	joined bool  // the repair flow was met in its middle
+	deaf   bool  // its packets may have come before the signalling
+
+	closed  bool
+	queued  bool
+	changed bool // since it was counted
+	settled bool // nothing changes it any more
+	counted int64
+	last    time.Time // when it was closed, or changed since
+	charged int
+}
+
+// losses are the accounts that were closed and may still change.
+type losses struct {
+	queue   []look
+	charged int
+	// counted is the sum of all accounts. It falls when packets turn out to
+	// be late, which the counter must not.
+	counted int64
+}
+
+type look struct {
+	at time.Time
+	a  *account
+}
+
+const (
+	// settleLooks is for how many lossDelays without a packet an account is
+	// kept.
+	settleLooks = 5
+	// maxAccounts bounds the memory of the accounts that are closed, in
+	// ranges.
+	maxAccounts = 1 << 16
+	// accountCost is what an account takes beside its ranges, likewise.
+	accountCost = 16
+	// maxESIGap bounds the packets that gaps in the ESIs of one object, which
+	// may be forged, count for.
+	maxESIGap = 4096
+)
+
+// lossDelay is how long after the end of an object its packets may come without
+// having been counted as lost.
+func (r *Receiver) lossDelay() time.Duration { return 4 * r.cfg.GapDelay }
+
+// missed notes octets that came by another way than by source packets.
+func (o *Object) missed(start, end int64) {
+	if start >= end || !o.visible() {
+		return
+	}
+	if o.loss == nil || o.loss.settled {
+		o.loss = &account{sizes: &o.ch.sizes}
+	}
+	if o.loss.missed.Len() < o.r.cfg.MaxRanges {
+		o.loss.missed.Add(start, end)
+	}
+}
+
+// came notes that a source packet brought octets which had come by another way
+// before.
+func (r *Receiver) came(now time.Time, a *account, start, end int64) {
+	if a == nil || a.settled || a.missed.Len() >= r.cfg.MaxRanges {
+		return
+	}
+	if start < a.from {
+		a.from, a.changed = start, true
+	}
+	if _, ok := a.missed.Next(start, end); !ok {
+		return
+	}
+	a.sizes.add(end - start)
+	a.missed.Remove(start, end)
+	r.touch(now, a)
+}
+
+// repairCame notes a repair packet of n octets.
+func (r *Receiver) repairCame(now time.Time, a *account, id uint32, n int, oti fec.OTI) {
+	t, sbn := int64(oti.SymbolSize), id>>24
+	if a.settled || a.deaf || t == 0 || int64(n) < t || sbn >= uint32(oti.SourceBlocks) {
+		return
+	}
+	if a.per == 0 {
+		a.oti = oti
+	} else if a.oti != oti || a.esis.Len() >= maxESIGap {
+		return
+	}
+	per := int64(n) / t
+	a.per = max(a.per, per)
+	if a.esis.Add(int64(id), int64(id)+per) > 0 {
+		r.touch(now, a)
+	}
+}
+
+// openAccount returns an account for an object of the channel whose first
+// repair packet has come.
+func (r *Receiver) openAccount(now time.Time, ch *channel, joined bool) *account {
+	deaf := !r.ignoredRepair.IsZero() && now.Sub(r.ignoredRepair) < r.lossDelay()
+	return &account{sizes: &ch.sizes, joined: joined, deaf: deaf}
+}
+
+// closeAccount is for an object that is over.
+func (r *Receiver) closeAccount(now time.Time, a *account) {
+	if a != nil && !a.closed && !a.settled {
+		a.closed = true
+		r.touch(now, a)
+	}
+}
+
+func (r *Receiver) touch(now time.Time, a *account) {
+	if !a.closed {
+		return
+	}
+	a.last, a.changed = now, true
+	l := &r.losses
+	if !a.queued {
+		a.queued = true
+		l.queue = append(l.queue, look{now.Add(r.lossDelay()), a})
+		r.next = sooner(r.next, l.next())
+	}
+	l.charge(a, accountCost+a.missed.Len()+a.esis.Len())
+	for l.charged > maxAccounts && len(l.queue) > 0 {
+		a := l.pop()
+		r.count(a)
+		l.settle(a)
+	}
+}
+
+func (l *losses) charge(a *account, n int) {
+	l.charged += n - a.charged
+	a.charged = n
+}
+
+func (l *losses) next() time.Time {
+	if len(l.queue) == 0 {
+		return time.Time{}
+	}
+	return l.queue[0].at
+}
+
+func (l *losses) pop() *account {
+	a := l.queue[0].a
+	l.queue[0].a = nil
+	l.queue = l.queue[1:]
+	a.queued = false
+	return a
+}
+
+func (l *losses) settle(a *account) {
+	l.charge(a, 0)
+	*a = account{settled: true, closed: true}
+}
+
+// countLosses looks at the accounts whose time has come.
+func (r *Receiver) countLosses(now time.Time) {
+	l, delay := &r.losses, r.lossDelay()
+	for len(l.queue) > 0 && !now.Before(l.queue[0].at) {
+		a := l.pop()
+		if !a.closed { // the object was taken up again
+			l.charge(a, 0)
+			continue
+		}
+		quiet := now.Sub(a.last)
+		if quiet >= delay {
+			r.count(a)
+		}
+		if quiet >= settleLooks*delay || quiet >= delay && a.counted == 0 && a.esis.Len() == 0 {
+			l.settle(a)
+			continue
+		}
+		a.queued = true
+		l.queue = append(l.queue, look{now.Add(delay), a})
+	}
+}
+
+func (r *Receiver) count(a *account) {
+	if !a.changed {
+		return
+	}
+	a.changed = false
+	n := a.gaps()
+	for _, m := range a.missed.All() {
+		if m.Start = max(m.Start, a.from); m.Start < m.End {
+			n += a.sizes.packetsIn(m.Len())
+		}
+	}
+	r.losses.counted += n - a.counted
+	a.counted = n
+	r.stats.Lost = max(r.stats.Lost, uint64(max(0, r.losses.counted)))
+}
+
+// gaps is the number of repair packets that did not come before others of their
+// block.
+func (a *account) gaps() (n int64) {
+	block, next := int64(-1), int64(0)
+	for _, e := range a.esis.All() {
+		if sbn := e.Start >> 24; sbn != block {
+			k, _, _ := a.oti.Block(uint8(sbn))
+			block, next = sbn, sbn<<24+int64(k)
+			if a.joined {
+				next = e.Start
+			}
+		}
+		if gap := (e.Start - next + a.per - 1) / a.per; gap > 0 && gap < maxESIGap {
+			n += gap
+		}
+		next = e.End
+	}
+	return min(n, maxESIGap)
+}
+
+// packetSizes are the sizes of a channel's source packets of late.
+type packetSizes struct {
+	octets, packets int64
+	largest, before int64 // of this period, and of the one before
+}
+
+// sizesPeriod is how many packets the sizes of older ones are remembered for.
+const sizesPeriod = 1024
+
+func (z *packetSizes) add(octets int64) {
+	if octets <= 0 {
+		return
+	}
+	z.octets += octets
+	z.packets++
+	z.largest = max(z.largest, octets)
+	if z.packets >= 2*sizesPeriod {
+		z.octets, z.packets = z.octets/2, z.packets/2
+		z.before, z.largest = z.largest, 0
+	}
+}
+
+// packetsIn estimates how many packets a hole took. Most holes are one packet,
+// whatever its size: low-latency chunks end in small ones.
+func (z *packetSizes) packetsIn(hole int64) int64 {
+	mean, largest := int64(1344), int64(1344)
+	if z.packets > 0 {
+		mean, largest = max(1, z.octets/z.packets), max(z.largest, z.before)
+	}
+	if hole <= largest {
+		return 1
+	}
+	return max((hole+largest-1)/largest, (hole+mean/2)/mean)
+}
