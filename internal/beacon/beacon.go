@@ -65,7 +65,7 @@ func (n *Node) open(o Options) (err error) {
 		}
 	}
 	n.origins.Set(cfg.HTTP.CORS.Origins)
-	players := edge.New(edge.Config{Store: n.base.Store, Services: n.base.Services.Lookup, Node: cfg.Node.Name})
+	players := edge.New(edge.Config{Store: n.base.Store, Services: n.base.Services.Lookup, Node: cfg.Node.Name, Via: n.base.Via})
 	if n.http, err = node.Open(cfg.HTTP.Listen, cfg.HTTP.TLS, n.count.Wrap(n.origins.Wrap(players)), n.log); err != nil {
 		return err
 	}

@@ -164,6 +164,28 @@ func listeners(t *testing.T) (n int) {
 	return n
 }
 
+// Nodes that nobody gave a name have that of their machine. One of them may still be another's parent.
+func TestParentOfTheSameName(t *testing.T) {
+	t.Parallel()
+	session := treetest.Session(t)
+	above := treetest.CastConfig(treetest.Channel("live", session))
+	above.Node.Name = "vm"
+	c := treetest.Cast(t, above)
+	below := treetest.BeaconConfig(treetest.Service(t, "live", session, c.RepairURL()))
+	below.Node.Name = "vm"
+	b := treetest.Beacon(t, below, lossy.Config{Random: 0.5, Seed: 1})
+
+	body := strings.Repeat("0123456789", 10_000)
+	treetest.Put(t, c.Service("live"), "1.m4s", body)
+	treetest.Eventually(t, 8*time.Second, func() bool { return b.Status().Services[0].Objects == 1 }, "it is not repaired")
+	require.Positive(t, b.Status().Services[0].RepairOctets)
+	_, got := treetest.Get(t, b.URL()+"/live/1.m4s")
+	require.Equal(t, body, string(got))
+	treetest.Put(t, c.Service("live"), "2.bin", "x")
+	_, got = treetest.Get(t, b.URL()+"/live/2.bin")
+	require.Equal(t, "x", string(got))
+}
+
 func TestGrowingObject(t *testing.T) {
 	t.Parallel()
 	l := newLeaf(t, lossy.Config{})

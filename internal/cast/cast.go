@@ -38,6 +38,7 @@ type Node struct {
 	log     *slog.Logger
 	now     func() time.Time
 	name    string
+	via     string // stands for this node in Via fields
 	started time.Time
 	store   *cache.Store
 	depot   *depot.Depot
@@ -70,7 +71,7 @@ type channel struct {
 // New opens the node's servers and sockets. The configuration must be complete, as config.Complete returns it. Close the
 // node, or Run it.
 func New(cfg *config.Cast, o Options) (*Node, error) {
-	n := &Node{log: o.Logger, now: node.Clock(cfg.Node.ClockOffset), name: cfg.Node.Name, cfg: cfg, channels: make(map[string]*channel)}
+	n := &Node{log: o.Logger, now: node.Clock(cfg.Node.ClockOffset), name: cfg.Node.Name, via: node.Pseudonym(cfg.Node.Name), cfg: cfg, channels: make(map[string]*channel)}
 	n.started = n.now()
 	if err := n.open(o); err != nil {
 		_ = n.Close(node.AtOnce())
@@ -102,10 +103,10 @@ func (n *Node) open(o Options) (err error) {
 		return err
 	}
 	n.pull(cfg.Channels)
-	n.repairs = &repair.Handler{Backend: n.depot, NodeID: cfg.Node.Name, Logger: n.log}
+	n.repairs = &repair.Handler{Backend: n.depot, NodeID: n.via, Logger: n.log}
 	objects := http.NewServeMux()
 	objects.Handle(repair.PathPrefix, n.repairs)
-	objects.Handle("/", edge.New(edge.Config{Store: n.store, Services: n.Service, Node: cfg.Node.Name}))
+	objects.Handle("/", edge.New(edge.Config{Store: n.store, Services: n.Service, Node: cfg.Node.Name, Via: n.via}))
 	if n.ingestServer, err = node.OpenIngest(cfg.Ingest.Listen, cfg.Ingest.TLS, counted{n.ingestCount.Wrap(n.ingest), n.ingest}, n.log); err != nil {
 		return err
 	}
@@ -211,6 +212,9 @@ func (n *Node) Service(name string) *service.Service {
 func (n *Node) IngestURL() string { return n.ingestServer.URL() }
 func (n *Node) RepairURL() string { return n.repairServer.URL() }
 func (n *Node) AdminURL() string  { return n.adminServer.URL() }
+
+// Via is what stands for this node in Via fields.
+func (n *Node) Via() string { return n.via }
 
 // Addresses are the base URLs of the node's servers.
 func (n *Node) Addresses() []slog.Attr {

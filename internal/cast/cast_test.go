@@ -54,7 +54,7 @@ func TestServesChildren(t *testing.T) {
 	sniffer := treetest.Sniff(t, session)
 	body := "the object " + strings.Repeat("0123456789", 1000)
 	treetest.Put(t, n.Service("live"), "1.bin", body)
-	treetest.ServesChildren(t, n.RepairURL(), "cast", "live", "1.bin", body, sniffer.Find(t, "the object "))
+	treetest.ServesChildren(t, n.RepairURL(), n.Via(), "live", "1.bin", body, sniffer.Find(t, "the object "))
 	require.NotZero(t, n.Status().Repair.Symbols)
 }
 

@@ -20,9 +20,11 @@ type Config struct {
 	Store *cache.Store
 	// Services finds a service by name; nil if the node does not carry it.
 	Services func(name string) *service.Service
-	// Node is this node's name. A request that has passed this node before, by its Via fields, is refused, since parents
-	// that point at each other would otherwise ask in circles.
+	// Node is this node's name in Cache-Status.
 	Node string
+	// Via stands for this node in Via fields, as no other node's does. A request that has passed this node before is
+	// refused, since parents that point at each other would otherwise ask in circles.
+	Via string
 }
 
 // New returns a handler for GET and HEAD below /<service>/<object name>. There is no listing.
@@ -43,7 +45,7 @@ func New(c Config) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if via := strings.Join(r.Header.Values("Via"), ", "); via != "" {
-			if looped(via, c.Node) {
+			if looped(via, c.Via) {
 				cache.ServeError(w, r, loop{})
 				return
 			}

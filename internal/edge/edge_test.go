@@ -25,7 +25,7 @@ func TestHandler(t *testing.T) {
 	// A service that the node no longer carries has left an object behind.
 	_, err = store.Put(cache.Key{Service: "gone", Name: "1.m4s"}, cache.Meta{Generation: 1}, []byte("x"))
 	require.NoError(t, err)
-	h := New(Config{Store: store, Node: "leaf", Services: func(name string) *service.Service {
+	h := New(Config{Store: store, Node: "leaf", Via: "leaf", Services: func(name string) *service.Service {
 		if name == "live" {
 			return live
 		}

@@ -32,7 +32,7 @@ type Client struct {
 	mender   mender
 }
 
-// New returns a client that has no parents yet. node is this node's name in the Via field, by which a loop of parents
+// New returns a client that has no parents yet. node stands for this node in the Via field, by which a loop of parents
 // is seen and refused.
 func New(node string) *Client {
 	return &Client{node: node, http: newHTTP()}

@@ -26,6 +26,9 @@ type Base struct {
 	Store    *cache.Store
 	Services *Set
 
+	// Via stands for this node in Via fields.
+	Via string
+
 	role, name string
 	started    time.Time
 	host       *ssm.Host
@@ -40,8 +43,8 @@ func OpenBase(role string, n config.Node, c config.Cache, o Options) (*Base, err
 	if err != nil {
 		return nil, err
 	}
-	b := &Base{Store: store, role: role, name: n.Name, started: o.Now(), host: ssm.NewHost(ssm.Config{Logger: o.Logger})}
-	b.Services = NewSet(Config{Node: n.Name, Store: store, Host: b.host, Loss: o.Loss, Now: o.Now, Logger: o.Logger})
+	b := &Base{Store: store, Via: node.Pseudonym(n.Name), role: role, name: n.Name, started: o.Now(), host: ssm.NewHost(ssm.Config{Logger: o.Logger})}
+	b.Services = NewSet(Config{Via: b.Via, Store: store, Host: b.host, Loss: o.Loss, Now: o.Now, Logger: o.Logger})
 	return b, nil
 }
 

@@ -17,7 +17,7 @@ import (
 
 // Config configures a Set.
 type Config struct {
-	Node   string // name in Via fields
+	Via    string // stands for this node in Via fields
 	Store  *cache.Store
 	Host   *ssm.Host
 	Loss   lossy.Config

@@ -77,8 +77,8 @@ func (n *Node) open(o Options) (err error) {
 		}
 	}
 	n.origins.Set(cfg.HTTP.CORS.Origins)
-	objects := edge.New(edge.Config{Store: n.base.Store, Services: n.base.Services.Lookup, Node: cfg.Node.Name})
-	n.repairs = &repair.Handler{Backend: n.depot, NodeID: cfg.Node.Name, Logger: n.log}
+	objects := edge.New(edge.Config{Store: n.base.Store, Services: n.base.Services.Lookup, Node: cfg.Node.Name, Via: n.base.Via})
+	n.repairs = &repair.Handler{Backend: n.depot, NodeID: n.base.Via, Logger: n.log}
 	children := http.NewServeMux()
 	children.Handle(repair.PathPrefix, n.repairs)
 	children.Handle("/", objects)
@@ -139,6 +139,9 @@ func (n *Node) emission(name string) *emission.Emission {
 func (n *Node) URL() string       { return n.http.URL() }
 func (n *Node) RepairURL() string { return n.repairServer.URL() }
 func (n *Node) AdminURL() string  { return n.admin.URL() }
+
+// Via is what stands for this node in Via fields.
+func (n *Node) Via() string { return n.base.Via }
 
 // Addresses are the base URLs of the node's servers.
 func (n *Node) Addresses() []slog.Attr {

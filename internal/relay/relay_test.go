@@ -48,7 +48,7 @@ func TestServesChildrenAndPlayers(t *testing.T) {
 	sniffer := treetest.Sniff(t, n.down)
 	treetest.Put(t, n.source, "1.bin", content(1))
 	id := sniffer.Find(t, "object 1 ")
-	treetest.ServesChildren(t, n.RepairURL(), "relay", "live", "1.bin", content(1), id)
+	treetest.ServesChildren(t, n.RepairURL(), n.Via(), "live", "1.bin", content(1), id)
 
 	// Players get objects from their own server, and no repair.
 	resp, body := treetest.Get(t, n.URL()+"/live/1.bin")

@@ -18,8 +18,8 @@ import (
 )
 
 // ServesChildren tests the repair server of a node: url is its base, service and name are those of an object with the
-// given octets that has been sent by multicast with the address id, by a node with the given name.
-func ServesChildren(t *testing.T, url, node, service, name, body string, id repair.ObjectID) {
+// given octets that has been sent by multicast with the address id, by a node for which via stands in Via fields.
+func ServesChildren(t *testing.T, url, via, service, name, body string, id repair.ObjectID) {
 	t.Helper()
 	wire := url + string(id.AppendPath(nil))
 	plain := url + "/" + service + "/" + name
@@ -62,7 +62,7 @@ func ServesChildren(t *testing.T, url, node, service, name, body string, id repa
 				resp, _ = Do(t, method, base, nil)
 				require.Equal(t, http.StatusMethodNotAllowed, resp.StatusCode, method)
 			}
-			resp, _ = Do(t, http.MethodGet, base, http.Header{"Via": {"1.1 other, 1.1 " + node}})
+			resp, _ = Do(t, http.MethodGet, base, http.Header{"Via": {"1.1 other, 1.1 " + via}})
 			require.Equal(t, http.StatusLoopDetected, resp.StatusCode)
 		})
 	}
