@@ -1,6 +1,7 @@
 package route
 
 import (
+	"slices"
 	"time"
 
 	"github.com/treedn/treedn/fec"
@@ -137,8 +138,7 @@ func (r *Receiver) touch(now time.Time, a *account) {
 	a.last, a.changed = now, true
 	l := &r.losses
 	if !a.queued {
-		a.queued = true
-		l.queue = append(l.queue, look{now.Add(r.lossDelay()), a})
+		l.push(now.Add(r.lossDelay()), a)
 		r.next = sooner(r.next, l.next())
 	}
 	l.charge(a, accountCost+a.missed.Len()+a.esis.Len())
@@ -159,6 +159,16 @@ func (l *losses) next() time.Time {
 		return time.Time{}
 	}
 	return l.queue[0].at
+}
+
+// push keeps the queue in order; most looks belong at its end.
+func (l *losses) push(at time.Time, a *account) {
+	i := len(l.queue)
+	for i > 0 && l.queue[i-1].at.After(at) {
+		i--
+	}
+	l.queue = slices.Insert(l.queue, i, look{at, a})
+	a.queued = true
 }
 
 func (l *losses) pop() *account {
@@ -184,15 +194,16 @@ func (r *Receiver) countLosses(now time.Time) {
 			continue
 		}
 		quiet := now.Sub(a.last)
-		if quiet >= delay {
-			r.count(a)
+		if quiet < delay {
+			l.push(a.last.Add(delay), a)
+			continue
 		}
-		if quiet >= settleLooks*delay || quiet >= delay && a.counted == 0 && a.esis.Len() == 0 {
+		r.count(a)
+		if quiet >= settleLooks*delay || a.counted == 0 && a.esis.Len() == 0 {
 			l.settle(a)
 			continue
 		}
-		a.queued = true
-		l.queue = append(l.queue, look{now.Add(delay), a})
+		l.push(now.Add(delay), a)
 	}
 }
 

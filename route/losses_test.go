@@ -121,9 +121,9 @@ func TestRepairPacketsLost(t *testing.T) {
 	}
 	h.wait(150 * time.Millisecond)
 	repair(8)
-	h.wait(150 * time.Millisecond)
+	h.wait(199 * time.Millisecond)
 	require.Zero(t, h.r.Stats().Lost, "they still come")
-	h.wait(250 * time.Millisecond)
+	h.wait(time.Millisecond)
 	require.Equal(t, uint64(2), h.r.Stats().Lost)
 	repair(1 << 20)
 	h.wait(2 * time.Second)
