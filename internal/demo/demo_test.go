@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -132,4 +133,16 @@ func TestPortsAndGroupsAsGiven(t *testing.T) {
 		Groups: [2]netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:6000")}, Logger: slog.New(slog.DiscardHandler),
 	})
 	require.ErrorIs(t, err, ssm.ErrChannel)
+}
+
+func TestOutward(t *testing.T) {
+	require.Equal(t, "http://127.0.0.1:80", outward("http://127.0.0.1:80"))
+	for _, all := range []string{"http://[::]:8080", "https://0.0.0.0:8080"} {
+		u, err := url.Parse(outward(all))
+		require.NoError(t, err)
+		require.Equal(t, "8080", u.Port())
+		a, err := netip.ParseAddr(u.Hostname())
+		require.NoError(t, err)
+		require.False(t, a.IsUnspecified())
+	}
 }

@@ -3,8 +3,10 @@ package demo
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 
@@ -27,13 +29,14 @@ func show(ctx context.Context, t *Tree, o Options, key string) error {
 		_ = srv.Shutdown(ctx)
 	}()
 	o.Print("")
-	o.Print("  Open  " + srv.URL() + "/")
+	o.Print("  Open  " + outward(srv.URL()) + "/")
 	o.Print("")
 	for i, b := range t.Beacons {
-		o.Print(fmt.Sprintf("  %s   %s/%s/master.m3u8  %s/%s/manifest.mpd", BeaconName(i), b.URL(), channel, b.URL(), channel))
+		url := outward(b.URL()) + "/" + channel
+		o.Print(fmt.Sprintf("  %s   %s/master.m3u8  %s/manifest.mpd", BeaconName(i), url, url))
 	}
-	o.Print("  ingest     " + ingestPath(t.Cast.IngestURL(), key) + "  (a push takes the place of the built-in clip)")
-	o.Print("  example    " + FFmpegCommand(t.Cast.IngestURL(), key))
+	o.Print("  ingest     " + ingestPath(outward(t.Cast.IngestURL()), key) + "  (a push takes the place of the built-in clip)")
+	o.Print("  example    " + FFmpegCommand(outward(t.Cast.IngestURL()), key))
 	o.Print("  Ctrl-C ends everything.")
 	err = push(ctx, t, o, key)
 	if ctx.Err() != nil {
@@ -56,7 +59,7 @@ func (s *stage) state() page.State {
 		Channels: []page.Channel{{Name: channel, Path: channel + "/master.m3u8"}},
 	}
 	for i, b := range s.t.Beacons {
-		st.Beacons = append(st.Beacons, page.Beacon{Name: BeaconName(i), URL: b.URL() + "/"})
+		st.Beacons = append(st.Beacons, page.Beacon{Name: BeaconName(i), URL: outward(b.URL()) + "/"})
 	}
 	nodes := s.t.Nodes()
 	parents := []string{"", nodes[0].Node.Name, nodes[1].Node.Name, nodes[1].Node.Name}
@@ -73,7 +76,7 @@ func (s *stage) state() page.State {
 func (s *stage) source(root *telemetry.Status) page.SourceState {
 	src := page.SourceState{
 		Kind: page.NoSource, Since: s.started, Reason: "nothing has been pushed yet",
-		IngestURL: ingestPath(s.t.Cast.IngestURL(), s.key), FFmpegCommand: FFmpegCommand(s.t.Cast.IngestURL(), s.key),
+		IngestURL: ingestPath(outward(s.t.Cast.IngestURL()), s.key), FFmpegCommand: FFmpegCommand(outward(s.t.Cast.IngestURL()), s.key),
 	}
 	if len(root.Services) == 0 {
 		return src
@@ -144,3 +147,25 @@ const clipAgent = "treedn-clip"
 
 // isClip reports whether a push is the clip's: it gives way to any other.
 func isClip(r *http.Request) bool { return r.UserAgent() == clipAgent }
+
+// outward is the URL of a server of ours as others write it. A server that listens on all addresses names none of them;
+// the first one that is not loopback stands for it.
+func outward(base string) string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return base
+	}
+	if a, err := netip.ParseAddr(u.Hostname()); err != nil || !a.IsUnspecified() {
+		return base
+	}
+	host := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
+			host = p.Addr()
+			break
+		}
+	}
+	u.Host = net.JoinHostPort(host.String(), u.Port())
+	return u.String()
+}
