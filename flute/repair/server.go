@@ -158,6 +158,9 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusInternalServerError {
 		text = http.StatusText(status) // what failed is nobody else's business
 	}
+	if len(text) > maxErrorText {
+		text = text[:maxErrorText] + "..." // it quotes the request, which may be long
+	}
 	header := w.Header()
 	for _, name := range []string{"ETag", "Content-Location", OTIHeader} {
 		header.Del(name)
@@ -165,6 +168,9 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	header.Set("Cache-Control", "no-store")
 	http.Error(w, text, status)
 }
+
+// maxErrorText bounds what an error answer says, in octets.
+const maxErrorText = 512
 
 // matches evaluates If-Match: a comma-separated list of entity tags or "*".
 func matches(header, etag string) bool {
