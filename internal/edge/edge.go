@@ -11,6 +11,7 @@ import (
 
 	"github.com/treedn/treedn/cache"
 	"github.com/treedn/treedn/flute/repair"
+	"github.com/treedn/treedn/internal/manifest"
 	"github.com/treedn/treedn/internal/parent"
 	"github.com/treedn/treedn/internal/service"
 )
@@ -52,6 +53,9 @@ func New(c Config) http.Handler {
 			ctx := service.WithVia(r.Context(), via)
 			if ms, err := strconv.ParseUint(r.Header.Get(parent.WaitHeader), 10, 24); err == nil {
 				ctx = service.WithPatience(ctx, time.Duration(ms)*time.Millisecond)
+				p := newPatient(w)
+				defer p.end()
+				w = p
 			}
 			r = r.WithContext(ctx)
 		}
@@ -62,6 +66,9 @@ func New(c Config) http.Handler {
 		if key, ok := keyOf(r.URL.Path); ok {
 			if s := c.Services(key.Service); s != nil {
 				s.Refresh(r.Context(), key.Name)
+				if manifest.IsManifest(key.Name) {
+					awaitNewer(r, s, key.Name)
+				}
 			}
 		}
 		objects.ServeHTTP(w, r)

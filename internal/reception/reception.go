@@ -45,7 +45,7 @@ type reception struct {
 }
 
 func newService(s *Set, c config.Service) *Service {
-	x := &Service{set: s, cfg: c, parents: parent.New(s.cfg.Via)}
+	x := &Service{set: s, cfg: c, parents: parent.New(parent.Config{Node: s.cfg.Via})}
 	x.ctx, x.cancel = context.WithCancel(context.Background())
 	x.Service = service.New(service.Config{
 		Name: c.Name, Store: s.cfg.Store, Parents: x.parents, Now: s.cfg.Now, Logger: s.cfg.Logger,

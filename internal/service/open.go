@@ -78,17 +78,24 @@ func (s *Service) takeManifest(m Meta, body []byte) {
 // Refresh asks the parents for a manifest that has been the same for longer than a live one is: multicast may be silent.
 // It returns when the answer is there, or soon; whatever happens the manifest that is here stays readable.
 func (s *Service) Refresh(ctx context.Context, name string) {
-	if s.cfg.Parents == nil || !manifest.IsManifest(name) || !s.overdue(name) {
+	if s.cfg.Parents == nil || !manifest.IsManifest(name) {
+		return
+	}
+	after, ok := s.overdue(name)
+	if !ok {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, refreshTime)
 	defer cancel()
 	var m Meta
 	var body bytes.Buffer
-	err := s.cfg.Parents.Fetch(ctx, s.cfg.Name, name, func(got Meta) (io.Writer, error) {
+	err := s.cfg.Parents.Fetch(ctx, Request{Service: s.cfg.Name, Name: name, After: after}, func(got Meta) (io.Writer, error) {
 		m = got
 		return &limited{&body, maxManifest}, nil
 	})
+	if errors.Is(err, ErrUnchanged) {
+		return
+	}
 	if err != nil {
 		s.log.Debug("manifest is overdue", "service", s.cfg.Name, "name", name, "error", err)
 		return
@@ -96,11 +103,22 @@ func (s *Service) Refresh(ctx context.Context, name string) {
 	s.takeManifest(m, body.Bytes())
 }
 
+// AwaitNewer waits until an object of a generation above the given one is here, at most d.
+func (s *Service) AwaitNewer(ctx context.Context, name string, generation uint64, d time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, min(d, maxPatience))
+	defer cancel()
+	_, _ = s.cfg.Store.Await(ctx, s.key(name), generation)
+}
+
+// maxPatience bounds how long a child may hold a request.
+const maxPatience = time.Minute
+
 // refreshTime is how long a reader waits for a newer manifest than the one that is here.
 const refreshTime = time.Second
 
-// overdue tells whether a manifest is due for a look at the parents, and notes that somebody looks.
-func (s *Service) overdue(name string) bool {
+// overdue tells whether a manifest is due for a look at the parents, which generation of it is here, and notes that
+// somebody looks.
+func (s *Service) overdue(name string) (generation uint64, ok bool) {
 	target := max(s.index.TargetDuration(), time.Second)
 	now := s.cfg.Now()
 	s.mu.Lock()
@@ -108,10 +126,10 @@ func (s *Service) overdue(name string) bool {
 	have, ok := s.manifests[name]
 	// Encoders write each manifest once in a segment; half of one is for the way.
 	if !ok || now.Sub(have.at) < target+target/2 || now.Sub(s.asked[name]) < target/2 {
-		return false
+		return 0, false
 	}
 	s.asked[name] = now
-	return true
+	return have.meta.Generation, true
 }
 
 // limited refuses octets beyond its bound.
@@ -171,7 +189,7 @@ func (s *Service) fetch(ctx context.Context, name string) (*cache.Object, error)
 		if left, ok := Patience(asking); ok {
 			ctx = WithPatience(ctx, left)
 		}
-		return s.cfg.Parents.Fetch(ctx, s.cfg.Name, name, func(m Meta) (io.Writer, error) {
+		return s.cfg.Parents.Fetch(ctx, Request{Service: s.cfg.Name, Name: name}, func(m Meta) (io.Writer, error) {
 			w, err := begin(s.cacheMeta(m))
 			if err != nil {
 				return nil, err
