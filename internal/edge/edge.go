@@ -3,6 +3,7 @@ package edge
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"path"
 	"strconv"
@@ -28,7 +29,8 @@ type Config struct {
 	Via string
 }
 
-// New returns a handler for GET and HEAD below /<service>/<object name>. There is no listing.
+// New returns a handler for GET and HEAD below /<service>/<object name>. There is no listing but that of the manifests,
+// for children.
 func New(c Config) http.Handler {
 	objects := &cache.Handler{
 		Store: c.Store,
@@ -63,6 +65,10 @@ func New(c Config) http.Handler {
 			cache.ServeError(w, r, noRepair{})
 			return
 		}
+		if name, ok := strings.CutPrefix(r.URL.Path, parent.NamesPath); ok {
+			list(w, r, c.Services(name))
+			return
+		}
 		if key, ok := keyOf(r.URL.Path); ok {
 			if s := c.Services(key.Service); s != nil {
 				s.Refresh(r.Context(), key.Name)
@@ -73,6 +79,17 @@ func New(c Config) http.Handler {
 		}
 		objects.ServeHTTP(w, r)
 	})
+}
+
+// list answers with the names of a service's manifests.
+func list(w http.ResponseWriter, r *http.Request, s *service.Service) {
+	if s == nil || r.Method != http.MethodGet {
+		cache.ServeError(w, r, cache.ErrNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = io.WriteString(w, strings.Join(append(s.Manifests(), ""), "\n"))
 }
 
 // loop is the error of a request that came back to this node.

@@ -279,7 +279,7 @@ func (t *track) match(name string) (variables, bool) {
 }
 
 // expects is [Index.Expects] for a name that the manifest yields by a rule.
-func (t *track) expects(name string, newest map[family]uint64) bool {
+func (t *track) expects(name string, newest map[family]observed) bool {
 	v, ok := t.match(name)
 	if !ok || v.negative {
 		return false
@@ -298,18 +298,19 @@ func (t *track) expects(name string, newest map[family]uint64) bool {
 	if t.pattern.IsZero() || len(t.timeline) > 0 {
 		// A playlist and a timeline say what exists; they may lag behind what came.
 		last := t.last
-		if n, ok := newest[t.family()]; ok && n > last && n-last < restartDistance {
-			last = n
+		if seen, ok := newest[t.family()]; ok && seen.n > last && seen.n-last < restartDistance {
+			last = seen.n
 		}
 		return v.number <= last || t.open && v.number <= addSaturating(last, ahead)
 	}
 	if !t.open {
 		return v.number <= t.last
 	}
-	n, ok := newest[t.family()]
+	seen, ok := newest[t.family()]
 	if !ok {
 		return true // the template is all there is to go by
 	}
+	n := seen.n
 	if v.number > addSaturating(n, ahead) {
 		return false
 	}

@@ -14,6 +14,8 @@ type Sequence struct {
 	Names []string
 	// Next comes after them, "" if nobody can tell or nothing comes any more.
 	Next string
+	// Guessed is true where a clock has to tell what the newest one is.
+	Guessed bool
 }
 
 // Sequences returns what the current manifests know of each track, at most the last n segments of one. Manifests that
@@ -23,11 +25,10 @@ func (x *Index) Sequences(now time.Time, n int) []Sequence {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	var all []Sequence
-	var guessed []bool
 	places := make(map[family]int)
 	for _, d := range x.ordered() {
 		for _, t := range d.tracks {
-			s, guess := t.sequence(d, x.newest, now, n)
+			s := t.sequence(d, x.newest, now, n)
 			if len(s.Names) == 0 && s.Next == "" {
 				continue
 			}
@@ -42,15 +43,15 @@ func (x *Index) Sequences(now time.Time, n int) []Sequence {
 			i, known := places[key]
 			if !known {
 				places[key] = len(all)
-				all, guessed = append(all, s), append(guessed, guess)
+				all = append(all, s)
 				continue
 			}
 			old := &all[i]
 			if s.better(old.Track) {
 				s.Track, old.Track = old.Track, s.Track
 			}
-			if guessed[i] && !guess || guessed[i] == guess && len(s.Names) > len(old.Names) {
-				old.Names, old.Next, guessed[i] = s.Names, s.Next, guess
+			if old.Guessed && !s.Guessed || old.Guessed == s.Guessed && len(s.Names) > len(old.Names) {
+				old.Names, old.Next, old.Guessed = s.Names, s.Next, s.Guessed
 			}
 			if old.Init == "" {
 				old.Init = s.Init
@@ -72,13 +73,12 @@ func (x *Index) ordered() []*document {
 	return slices.SortedFunc(maps.Values(x.documents), func(a, b *document) int { return strings.Compare(a.name, b.name) })
 }
 
-// sequence is the track as its own manifest and what was observed of its family tell. guess is true where a clock has
-// to tell.
-func (t *track) sequence(d *document, newest map[family]uint64, now time.Time, n int) (s Sequence, guess bool) {
-	s = Sequence{Track: t.Track}
+// sequence is the track as its own manifest and what was observed of its family tell.
+func (t *track) sequence(d *document, newest map[family]observed, now time.Time, n int) Sequence {
+	s := Sequence{Track: t.Track}
 	if t.rep == nil && t.Template.IsZero() {
 		s.Names = tail(t.listed, n)
-		return s, false
+		return s
 	}
 	if t.pattern.Timed() && t.rep != nil {
 		positions := d.mpd.Newest(t.rep, now, n)
@@ -89,20 +89,22 @@ func (t *track) sequence(d *document, newest map[family]uint64, now time.Time, n
 			p, run := positions[k-1], t.timeline[len(t.timeline)-1]
 			s.Next = t.pattern.Expand(p.Number+1, addSaturating(p.Time, run.Duration))
 		}
-		return s, len(t.timeline) == 0
+		s.Guessed = len(t.timeline) == 0
+		return s
 	}
 	if t.rep != nil && t.Template.IsZero() {
-		return s, false // sub-segments, or more than one number: names that come by themselves
+		return s // sub-segments, or more than one number: names that come by themselves
 	}
 	first, last, guess, ok := t.window(d, newest, now)
+	s.Guessed = guess
 	if !ok {
-		return s, guess
+		return s
 	}
 	if t.open {
 		s.Next = t.nameOf(last + 1)
 	}
 	if last < first {
-		return s, guess
+		return s
 	}
 	if last-first >= uint64(n) {
 		first = last - uint64(n) + 1
@@ -110,12 +112,13 @@ func (t *track) sequence(d *document, newest map[family]uint64, now time.Time, n
 	for number := first; number <= last; number++ {
 		s.Names = append(s.Names, t.nameOf(number))
 	}
-	return s, guess
+	return s
 }
 
 // window is the first and the last number that exist.
-func (t *track) window(d *document, newest map[family]uint64, now time.Time) (first, last uint64, guess, ok bool) {
-	seen, observed := newest[t.family()]
+func (t *track) window(d *document, newest map[family]observed, now time.Time) (first, last uint64, guess, ok bool) {
+	edge, observed := newest[t.family()]
+	seen := edge.n
 	switch {
 	case t.rep == nil, len(t.timeline) > 0: // what exists is listed; what came may be ahead
 		first, last = t.first, t.last

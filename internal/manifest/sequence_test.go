@@ -79,7 +79,7 @@ func TestSequences(t *testing.T) {
 				require.NoError(t, x.Update(name, []byte(body)))
 			}
 			for _, name := range c.observe {
-				x.Observe(name)
+				x.Observe(name, 0)
 			}
 			all := x.Sequences(at(c.now), c.n)
 			require.Len(t, all, 1)

@@ -29,6 +29,7 @@ type Service struct {
 	keys    keyring
 	delay   telemetry.Latency
 	group   sync.WaitGroup
+	follow  *follower
 
 	mu         sync.Mutex // guards below
 	cfg        config.Service
@@ -50,7 +51,19 @@ func newService(s *Set, c config.Service) *Service {
 	x.Service = service.New(service.Config{
 		Name: c.Name, Store: s.cfg.Store, Parents: x.parents, Now: s.cfg.Now, Logger: s.cfg.Logger,
 	})
+	x.follow = newFollower(x, x.packets)
 	return x
+}
+
+// packets counts the packets of multicast that brought something new.
+func (x *Service) packets() (n uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, r := range x.receptions {
+		st := r.in.Stats().Receiver
+		n += st.SourcePackets + st.RepairPackets
+	}
+	return n
 }
 
 // adopt makes the configured parents those that are asked.
@@ -68,6 +81,10 @@ func (x *Service) adopt(c config.Service) error {
 // maxMemory bounds the octets of incomplete objects of one service.
 const maxMemory = 64 << 20
 
+// deadline is how long an object may stand before it is lost: for as long the parents may be unreachable, and then its
+// rest still comes into it.
+const deadline = 12 * time.Second
+
 // receive joins the group and starts to feed the service. It is called with mu held.
 func (x *Service) receive(c config.Service) error {
 	up := c.Upstream
@@ -83,6 +100,7 @@ func (x *Service) receive(c config.Service) error {
 			Session:   route.Session{Source: up.Source, Group: up.Group, Port: up.Port},
 			AnySource: up.AnySource,
 			MaxMemory: maxMemory,
+			Deadline:  deadline,
 		},
 		Repair: x.parents,
 		Loss:   x.set.cfg.Loss, Delay: &x.delay, Now: x.set.cfg.Now, Logger: x.set.cfg.Logger,

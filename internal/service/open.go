@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"time"
 
 	"github.com/treedn/treedn/cache"
 	"github.com/treedn/treedn/internal/manifest"
+	"github.com/treedn/treedn/route"
 )
 
 // defaultWait bounds how long a request for an announced object waits when no manifest tells the target duration.
@@ -78,29 +80,37 @@ func (s *Service) takeManifest(m Meta, body []byte) {
 // Refresh asks the parents for a manifest that has been the same for longer than a live one is: multicast may be silent.
 // It returns when the answer is there, or soon; whatever happens the manifest that is here stays readable.
 func (s *Service) Refresh(ctx context.Context, name string) {
-	if s.cfg.Parents == nil || !manifest.IsManifest(name) {
-		return
-	}
-	after, ok := s.overdue(name)
-	if !ok {
+	if s.cfg.Parents == nil || !manifest.IsManifest(name) || !s.overdue(name) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, refreshTime)
 	defer cancel()
+	if err := s.Renew(ctx, name, 0); err != nil && !errors.Is(err, ErrUnchanged) {
+		s.log.Debug("manifest is overdue", "service", s.cfg.Name, "name", name, "error", err)
+	}
+}
+
+// Renew asks the parents for a newer manifest than the one that is here, if one is, and takes it. expect is how long
+// that may take as a rule; how long the parents may wait for one the context says, by WithPatience.
+func (s *Service) Renew(ctx context.Context, name string, expect time.Duration) error {
+	if s.cfg.Parents == nil {
+		return ErrNotFound
+	}
+	s.mu.Lock()
+	after := s.manifests[name].meta.Generation
+	s.mu.Unlock()
 	var m Meta
 	var body bytes.Buffer
-	err := s.cfg.Parents.Fetch(ctx, Request{Service: s.cfg.Name, Name: name, After: after}, func(got Meta) (io.Writer, error) {
+	r := Request{Service: s.cfg.Name, Name: name, After: after, Expect: expect}
+	err := s.cfg.Parents.Fetch(ctx, r, func(got Meta) (io.Writer, error) {
 		m = got
 		return &limited{&body, maxManifest}, nil
 	})
-	if errors.Is(err, ErrUnchanged) {
-		return
-	}
 	if err != nil {
-		s.log.Debug("manifest is overdue", "service", s.cfg.Name, "name", name, "error", err)
-		return
+		return err
 	}
 	s.takeManifest(m, body.Bytes())
+	return nil
 }
 
 // AwaitNewer waits until an object of a generation above the given one is here, at most d.
@@ -116,9 +126,8 @@ const maxPatience = time.Minute
 // refreshTime is how long a reader waits for a newer manifest than the one that is here.
 const refreshTime = time.Second
 
-// overdue tells whether a manifest is due for a look at the parents, which generation of it is here, and notes that
-// somebody looks.
-func (s *Service) overdue(name string) (generation uint64, ok bool) {
+// overdue tells whether a manifest is due for a look at the parents, and notes that somebody looks.
+func (s *Service) overdue(name string) bool {
 	target := max(s.index.TargetDuration(), time.Second)
 	now := s.cfg.Now()
 	s.mu.Lock()
@@ -126,10 +135,10 @@ func (s *Service) overdue(name string) (generation uint64, ok bool) {
 	have, ok := s.manifests[name]
 	// Encoders write each manifest once in a segment; half of one is for the way.
 	if !ok || now.Sub(have.at) < target+target/2 || now.Sub(s.asked[name]) < target/2 {
-		return 0, false
+		return false
 	}
 	s.asked[name] = now
-	return have.meta.Generation, true
+	return true
 }
 
 // limited refuses octets beyond its bound.
@@ -148,6 +157,51 @@ func (l *limited) Write(p []byte) (int, error) {
 
 // maxManifest bounds a manifest that is read for what it announces, in octets.
 const maxManifest = 1 << 20
+
+// Has tells whether an object is here, whole or in growth.
+func (s *Service) Has(name string) bool { return s.lookup(name) != nil }
+
+// Complete returns an object that is here as a whole; nil if it is not.
+func (s *Service) Complete(name string) *cache.Object {
+	o := s.lookup(name)
+	if o == nil {
+		return nil
+	}
+	if _, final, err := o.Size(); err != nil || !final {
+		return nil
+	}
+	return o
+}
+
+// Fill fetches an object that is not here from the parents, for readers alone. It returns once the object is complete.
+func (s *Service) Fill(ctx context.Context, name string) error {
+	o, err := s.fetch(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := o.WaitPrefix(ctx, math.MaxInt64); err != io.EOF {
+		return err
+	}
+	return nil
+}
+
+// Describe completes what a parent says of an object by what the manifests know: its kind, and its place in its track.
+func (s *Service) Describe(m Meta) Meta {
+	t, ok := s.index.TrackOf(m.Name)
+	switch {
+	case manifest.IsManifest(m.Name):
+		m.Kind = Manifest
+	case s.index.IsInit(m.Name):
+		m.Kind = Init
+	case ok:
+		m.Kind = Media
+		m.Track = route.Track{Run: m.Generation, Kind: RouteKind(t.Kind)}
+		if !t.Template.IsZero() {
+			m.Track.Stem, m.Track.Number = t.Template.String(), t.Number
+		}
+	}
+	return m
+}
 
 func (s *Service) lookup(name string) *cache.Object {
 	o, ok := s.cfg.Store.Lookup(s.key(name))

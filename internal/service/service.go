@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -180,6 +182,13 @@ func (s *Service) Index() *manifest.Index { return &s.index }
 
 func (s *Service) key(name string) cache.Key { return cache.Key{Service: s.cfg.Name, Name: name} }
 
+// Manifests returns the names of the current manifests.
+func (s *Service) Manifests() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.manifests))
+}
+
 // AddSink hands s everything current and everything to come. The caller ends it with RemoveSink.
 func (s *Service) AddSink(sink Sink) {
 	s.mu.Lock()
@@ -276,7 +285,7 @@ func (s *Service) Begin(m Meta) (*Object, error) {
 	now := s.cfg.Now()
 	s.newest[m.Name] = begun{generation: m.Generation, at: now}
 	s.lastBegin = now
-	s.index.Observe(m.Name)
+	s.index.Observe(m.Name, m.Track.Run)
 	for sink := range s.sinks {
 		if os := sink.Begin(m); os != nil {
 			o.sinks = append(o.sinks, os)
