@@ -330,7 +330,10 @@ func (m *Machine) Result(now time.Time, id uint64, out Outcome) {
 		if j.kind == Refresh && out == Done {
 			m.news = now
 		}
-	case out == Taken && m.here(j.name):
+	case out == Taken:
+		if !m.here(j.name) { // from before the machine
+			m.objects[j.name] = &Object{name: j.name, begun: now, grown: now, ended: true, endedAt: now}
+		}
 	case j.kind == Refresh && out == Absent && now.Sub(j.since) > refreshWait/4:
 		delete(m.troubles, j.name) // it has waited long enough
 	default:
@@ -494,8 +497,8 @@ func (m *Machine) track(now time.Time, s *manifest.Sequence) *track {
 		if t.joined != "" && number+restart < t.newest {
 			// The encoder has begun again: what had these names before is not what has them now.
 			t.joined = ""
-			for _, name := range s.Names {
-				if o := m.objects[name]; o != nil && o.ended && now.Sub(o.endedAt) > grace {
+			for name, o := range m.objects {
+				if _, of := s.Template.Match(name); of && o.ended && now.Sub(o.endedAt) > grace {
 					delete(m.objects, name)
 				}
 			}

@@ -53,6 +53,22 @@ func parse(name string, body []byte, limits Limits) (*document, error) {
 	return nil, ErrFormat
 }
 
+// replaces tells whether the document is of another presentation than the one of its name before: it begins at another
+// time, its sequence has fallen, or it takes back segments.
+func (d *document) replaces(old *document) bool {
+	if !d.summary.Start.Equal(old.summary.Start) || d.summary.Sequence < old.summary.Sequence {
+		return true
+	}
+	for _, t := range d.tracks {
+		for _, o := range old.tracks {
+			if t.family() == o.family() && !t.Template.IsZero() && t.open && o.open && t.last < o.last {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // announce enters a reference under its name.
 func (d *document) announce(base, ref string, e *entry) (name string, ok bool) {
 	name, ok = Resolve(base, ref)

@@ -53,11 +53,6 @@ type Summary struct {
 	Master   bool // an HLS multivariant playlist: says none of the above
 }
 
-// restarted tells whether the manifest after this one is that of another presentation.
-func (s Summary) restarted(next Summary) bool {
-	return !s.Start.Equal(next.Start) || next.Sequence < s.Sequence
-}
-
 // Inspect reads the summary of a manifest.
 func Inspect(body []byte, limits Limits) (Summary, error) {
 	d, err := parse("manifest", body, limits)
@@ -84,9 +79,9 @@ func (x *Index) Update(name string, body []byte) error {
 	}
 	x.clock++
 	d.updated = x.clock
-	if old := x.documents[name]; old != nil && old.summary.restarted(d.summary) {
+	if old := x.documents[name]; old != nil && d.replaces(old) {
 		for _, t := range d.tracks {
-			delete(x.newest, t.family())
+			delete(x.newest, t.family()) // an encoder has begun again
 		}
 	}
 	x.documents[name] = d
