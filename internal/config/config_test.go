@@ -230,6 +230,16 @@ func TestFlagProblems(t *testing.T) {
 	require.ErrorContains(t, fs.Parse([]string{"-group", "232.1.1.1"}), "is not group:port")
 }
 
+// A flag takes the place of a value that cannot be read, which remains a problem of the file.
+func TestFlagsOverWhatCannotBeRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	require.NoError(t, os.WriteFile(path, []byte("log: {format: 1, level: loud}\nchanels: []\n"), 0o600))
+	_, err := castFlags(t, "-config", path, "-log-level", "warn", "-log-format", "xml", "-ttl", "5").Load()
+	require.EqualError(t, err, "flag -log-format: log.format: \"xml\" is neither text nor json\n"+
+		path+":1:25: log.level: slog: level string \"loud\": unknown name\n"+
+		path+":2:1: chanels: unknown key, did you mean channels?")
+}
+
 func TestDiff(t *testing.T) {
 	load := func(text string) *Cast {
 		c, err := Parse[Cast]("c", []byte(text))

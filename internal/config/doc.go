@@ -19,8 +19,10 @@
 //  4. resolve: secrets named by env:NAME or file:PATH and certificates are read;
 //  5. validate: addresses, ranges, duplicates.
 //
-// All problems are returned together as one [*Error]; each says file, line,
-// column, the path of the key and the reason.
+// All problems of all steps are returned together as one [*Error]; each says
+// file, line, column, the path of the key and the reason. What a value that
+// could not be read would only echo (a misspelt key is also a missing one) is
+// left out. Text that is no YAML has one problem, the first.
 //
 //	var src = config.NewSource[config.Cast](flag.CommandLine)
 //	flag.Parse()

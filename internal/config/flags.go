@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"reflect"
-	"strings"
 	"time"
 )
 
@@ -30,18 +29,16 @@ type editing[T Role] struct {
 
 func (s *Source[T]) override(c *T, p *problems) {
 	e := &editing[T]{doc: c, item: -1, begun: map[string]bool{}}
+	whole := len(p.list) == 0
 	for _, o := range s.overrides {
 		path, err := o.apply(e)
-		if err != nil {
+		switch {
+		case err == nil:
+			p.replaced(path, o.flag)
+		case whole:
+			// Without what could not be read, a flag may not find its place.
 			p.list = append(p.list, Problem{Flag: o.flag, Reason: err.Error()})
-			continue
 		}
-		for below := range p.origins {
-			if strings.HasPrefix(below, path+".") || strings.HasPrefix(below, path+"[") {
-				delete(p.origins, below)
-			}
-		}
-		p.origins[path] = origin{flag: o.flag}
 	}
 }
 

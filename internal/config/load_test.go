@@ -116,10 +116,44 @@ var refused = []struct {
 	{"unknown keys, all of them", "cast", "nodes: 1\nchannels:\n- nam: x\n  multicast:\n    group: 232.1.1.1\n    prot: 5\n", []string{
 		"1:1: nodes: unknown key, did you mean node?",
 		"3:3: channels[0].nam: unknown key, did you mean name?",
+		"5:5: channels[0].multicast.source: is missing",
 		"6:5: channels[0].multicast.prot: unknown key, did you mean port?"}},
 	{"a key of another role", "beacon", "repair: {listen: \":8081\"}\n", []string{"1:1: repair: unknown key; known here: node, http,"}},
-	{"beacon has no downstream", "beacon", "services: [{name: a, downstream: {ttl: 1}}]\n", []string{"1:22: services[0].downstream: unknown key"}},
-	{"key twice", "cast", "node: {name: a}\nnode: {name: b}\n", []string{"2:1: mapping key \"node\" already defined"}},
+	{"beacon has no downstream", "beacon", minimalBeacon + "    downstream: {ttl: 1}\n", []string{"5:5: services[0].downstream: unknown key"}},
+	{"keys twice, all of them", "cast", "node: {name: a}\nlog: {level: warn, level: info}\nnode: {name: b}\n", []string{
+		"2:20: log.level: stands twice", "3:1: node: stands twice"}},
+	{"what cannot be read hides nothing but its echoes", "relay", `
+node: {clock_offset: 5}
+log: {format: xml}
+admin: {listen: ":8081", pprof: yes}
+repair: {listen: 8081}
+cache: {memory: 1kB, disk: {dirr: a, size: 1GB}}
+services:
+  - name: a
+    upstream: {sauce: 10.0.0.1, group: 232.1.1.1, port: 65536, parents: [":8081"]}
+    downstream: {source: 10.0.0.1, group: 232.1.1.1, port: 1, ttl: 256, fec: {off: maybe, loss: 0.6}}
+  - name: a
+    upstream: {any_sorce: true, group: 239.1.1.1, port: 1}
+    upstream: {any_source: true}
+    retention: 1ms
+`, []string{
+		"2:22: node.clock_offset: \"5\" is not a duration",
+		"3:15: log.format: \"xml\" is neither",
+		"4:33: admin.pprof: \"yes\" is neither",
+		"5:18: repair.listen: \"8081\" is not an address",
+		"6:17: cache.memory: is less than 1MiB",
+		"6:29: cache.disk.dirr: unknown key, did you mean dir?",
+		"9:16: services[0].upstream.sauce: unknown key, did you mean source?",
+		"9:57: services[0].upstream.port: \"65536\" is not",
+		"9:74: services[0].upstream.parents[0]: \":8081\" is not a URL",
+		"10:68: services[0].downstream.ttl: is not from 1 to 255",
+		"10:84: services[0].downstream.fec.off: \"maybe\" is neither",
+		"10:97: services[0].downstream.fec.loss: is not above 0",
+		"11:11: services[1].name: a is the name of services[0] already",
+		"12:16: services[1].upstream.any_sorce: unknown key, did you mean any_source?",
+		"13:5: services[1].upstream: stands twice",
+		"14:16: services[1].retention: is not from 1s"}},
+	{"a pull that cannot be read", "cast", "ingest: {listen: \":8090\"}\n" + minimalCast + "    pull: ftp://a\n", []string{"6:11: channels[0].pull: \"ftp://a\" does"}},
 	{"syntax", "cast", "node: {name: a\nlog: [\n", []string{"2:"}},
 	{"tab", "cast", "node:\n\tname: a\n", []string{"2:1: found character"}},
 	{"empty", "cast", "# nothing\n\n", []string{"is empty"}},
@@ -338,7 +372,7 @@ services:
 		"8:77: services[1].downstream.seal_port: sends to (10.0.0.1,232.1.1.2):6000, which services[1].upstream receives: a loop",
 		"11:18: services[2].downstream: sends to (10.0.0.1,232.1.1.3):6000, which services[2].upstream receives: a loop"}},
 	{"publishing beyond loopback without a key", "cast", "ingest: {listen: \":8090\"}\n" + minimalCast, []string{"4:5: channels[0].keys: the ingest listens on :8090, beyond loopback"}},
-	{"nothing can come in", "cast", "ingest: {listen: \"off\"}\n" + minimalCast, []string{"4:5: channels[0]: the ingest is off"}},
+	{"nothing can come in", "cast", "ingest: {listen: \"off\"}\n" + minimalCast, []string{"4:5: channels[0].pull: is missing and the ingest is off"}},
 	{"key of a pulled channel", "cast", minimalCast + "    pull: http://a/b.mpd\n    keys: [\"sha256:" + strings.Repeat("0a", 32) + "\"]\n", []string{"6:11: channels[0].keys: a channel that is pulled"}},
 	{"plain stream key, not echoed", "cast", minimalCast + "    keys: [my-secret-stream-key]\n", []string{"5:12: channels[0].keys[0]: a secret is named by env:NAME or file:PATH, or sha256:HEX"}},
 	{"servers on one address", "beacon", "http: {listen: \":9103\"}\n", []string{"1:1: admin.listen: 127.0.0.1:9103 is taken by http.listen"}},

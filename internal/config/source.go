@@ -61,12 +61,8 @@ func (s *Source[T]) Load() (*T, error) {
 
 func (s *Source[T]) load(text []byte) (*T, error) {
 	c, p := new(T), newProblems(s.Path)
-	if s.Path != "" {
-		decode(text, c, filepath.Dir(s.Path), p)
-	}
-	// Values that could not be read would only bring about further complaints.
-	if err := p.err(); err != nil {
-		return nil, err
+	if s.Path != "" && !decode(text, c, filepath.Dir(s.Path), p) {
+		return nil, p.err()
 	}
 	s.override(c, p)
 	return c, s.complete(c, p)

@@ -17,6 +17,10 @@ const (
 	maxRate      = Rate(400_000_000_000)
 )
 
+// Of a document with values that could not be read the rest is validated as
+// well. A check reports the path that it is about, and [problems.addf] drops it
+// if that is not known; a check that draws on another value asks for that.
+
 func (c *Cast) validate(p *problems) {
 	c.Node.validate(p)
 	c.Ingest.TLS.validate(p, "ingest.tls")
@@ -36,8 +40,9 @@ func (c *Cast) validate(p *problems) {
 		switch {
 		case !ch.Pull.IsZero() && len(ch.Keys) > 0:
 			p.addf(path+".keys", "a channel that is pulled takes no pushes and has no keys")
+		case !p.known(path + ".pull"):
 		case ch.Pull.IsZero() && !c.Ingest.Listen.Enabled():
-			p.addf(path, "the ingest is off and the channel has no pull: nothing could come in")
+			p.addf(path+".pull", "is missing and the ingest is off: nothing could come in")
 		case ch.Pull.IsZero() && len(ch.Keys) == 0 && !c.Ingest.Listen.Loopback():
 			p.addf(path+".keys", "the ingest listens on %s, beyond loopback: anyone could publish; give the channel a key", c.Ingest.Listen)
 		}
@@ -56,7 +61,7 @@ func (r *Relay) validate(p *problems) {
 		s, path := &r.Services[i], fmt.Sprintf("services[%d]", i)
 		s.validate(p, path, names, up)
 		for j, parent := range s.Upstream.Parents {
-			if r.Repair.Listen.Enabled() && parent.URL().Host == r.Repair.Listen.String() {
+			if r.Repair.Listen.Enabled() && !parent.IsZero() && parent.URL().Host == r.Repair.Listen.String() {
 				p.addf(fmt.Sprintf("%s.upstream.parents[%d]", path, j), "is this node's own repair server")
 			}
 		}
@@ -167,7 +172,7 @@ func (u *Upstream) validate(p *problems, path string) {
 		}
 		u.Session.validate(p, path, false)
 	} else {
-		u.Session.validate(p, path, true)
+		u.Session.validate(p, path, p.known(path+".any_source"))
 	}
 	checkSealPort(p, path, u.Port, u.SealPort, !u.Unsigned)
 	switch {
@@ -179,6 +184,10 @@ func (u *Upstream) validate(p *problems, path string) {
 		u.checkKeyIDs(p, path)
 	}
 	for i, parent := range u.Parents {
+		if parent.IsZero() {
+			p.addf(fmt.Sprintf("%s.parents[%d]", path, i), "is empty")
+			continue
+		}
 		if parent.u.RawQuery != "" || parent.u.ForceQuery {
 			p.addf(fmt.Sprintf("%s.parents[%d]", path, i), "has a query; a parent is a base URL like http://10.0.0.1:8081")
 		}
@@ -364,7 +373,7 @@ type server struct {
 func distinct(p *problems, servers ...server) {
 	for i, a := range servers {
 		for _, b := range servers[:i] {
-			if a.listen.Enabled() && a.listen.AddrPort().Port() != 0 && overlap(a.listen.AddrPort(), b.listen.AddrPort()) {
+			if p.known(b.path) && a.listen.Enabled() && a.listen.AddrPort().Port() != 0 && overlap(a.listen.AddrPort(), b.listen.AddrPort()) {
 				p.addf(a.path, "%s is taken by %s", a.listen, b.path)
 			}
 		}
