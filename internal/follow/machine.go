@@ -76,7 +76,8 @@ type Outcome uint8
 
 const (
 	Done   Outcome = iota // it brought what it should
-	Taken                 // multicast has begun the object in the meantime
+	Taken                 // the node has the object from elsewhere
+	Busy                  // its octets come to the node by another way just now
 	Absent                // the parents have it not, or nothing newer
 	Failed                // no parent could be reached, or all broke off
 )
@@ -334,6 +335,7 @@ func (m *Machine) Result(now time.Time, id uint64, out Outcome) {
 		if !m.here(j.name) { // from before the machine
 			m.objects[j.name] = &Object{name: j.name, begun: now, grown: now, ended: true, endedAt: now}
 		}
+	case out == Busy && m.here(j.name):
 	case j.kind == Refresh && out == Absent && now.Sub(j.since) > refreshWait/4:
 		delete(m.troubles, j.name) // it has waited long enough
 	default:

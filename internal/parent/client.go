@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -32,6 +33,7 @@ const WaitHeader = "Treedn-Wait"
 type Client struct {
 	node     string
 	dial     dialer
+	other    *http.Client
 	ctx      context.Context
 	cancel   context.CancelFunc
 	parents  atomic.Pointer[[]*upstream]
@@ -59,6 +61,7 @@ func New(cfg Config) *Client {
 	if c.dial == nil {
 		c.dial = (&net.Dialer{Timeout: 2 * time.Second}).DialContext
 	}
+	c.other = newHTTP(c.dial)
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -115,10 +118,28 @@ func (c *Client) Current() (parent *url.URL, why string) {
 	return nil, strings.Join(wrong, "; ")
 }
 
+// Reachable returns the base URLs of the parents that can be asked now, and behind them those of the others.
+func (c *Client) Reachable() []*url.URL {
+	now := time.Now()
+	var list, rest []*url.URL
+	for _, u := range c.list() {
+		if u.health.usable(now) {
+			list = append(list, u.base)
+		} else {
+			rest = append(rest, u.base)
+		}
+	}
+	return append(list, rest...)
+}
+
+// HTTP is what the parents are asked by for what is no object.
+func (c *Client) HTTP() *http.Client { return c.other }
+
 // Close ends what is under way.
 func (c *Client) Close() {
 	c.cancel()
 	_ = c.SetParents(nil)
+	c.other.CloseIdleConnections()
 	c.group.Wait()
 }
 

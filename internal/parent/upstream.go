@@ -25,7 +25,12 @@ type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 func newUpstream(ctx context.Context, base *url.URL, dial dialer) *upstream {
 	u := &upstream{base: base}
 	u.ctx, u.cancel = context.WithCancel(ctx)
-	u.http = &http.Client{
+	u.http = newHTTP(dial)
+	return u
+}
+
+func newHTTP(dial dialer) *http.Client {
+	return &http.Client{
 		Transport: &http.Transport{
 			DialContext:         dial,
 			TLSHandshakeTimeout: 3 * time.Second,
@@ -39,7 +44,6 @@ func newUpstream(ctx context.Context, base *url.URL, dial dialer) *upstream {
 		// A parent is configured; it must not send us elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return u
 }
 
 func (u *upstream) close() {

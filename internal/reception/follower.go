@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/treedn/treedn/flute/seal"
 	"github.com/treedn/treedn/internal/follow"
 	"github.com/treedn/treedn/internal/service"
 )
@@ -17,6 +18,7 @@ import (
 // service without parents has one that finds nobody to ask.
 type follower struct {
 	x      *Service
+	from   service.Fetcher // verifies what parents give
 	ctx    context.Context
 	group  sync.WaitGroup
 	packet func() uint64 // counts the packets that brought something
@@ -39,9 +41,9 @@ type feeder interface {
 // look is how often the follower looks at the packets and at the clock. It is what silence is measured by.
 const look = 40 * time.Millisecond
 
-func newFollower(x *Service, packets func() uint64) *follower {
+func newFollower(x *Service, from service.Fetcher, packets func() uint64) *follower {
 	return &follower{
-		x: x, ctx: x.ctx, packet: packets,
+		x: x, from: from, ctx: x.ctx, packet: packets,
 		machine: follow.New(x.set.cfg.Now(), follow.Config{Index: x.Index(), Has: x.Has}),
 		jobs:    make(map[uint64]context.CancelFunc), growing: make(map[*followed]struct{}),
 	}
@@ -134,6 +136,8 @@ func (f *follower) do(ctx context.Context, a follow.Action) follow.Outcome {
 		return follow.Done
 	case errors.Is(err, service.ErrExists):
 		return follow.Taken
+	case errors.Is(err, seal.ErrOpen):
+		return follow.Busy
 	case errors.Is(err, service.ErrNotFound), errors.Is(err, service.ErrUnchanged):
 		return follow.Absent
 	}
@@ -156,12 +160,15 @@ func (f *follower) fetch(ctx context.Context, a follow.Action) error {
 			if err != nil {
 				return err
 			}
+			if datagram := m.Header[service.SealHeader]; datagram != "" {
+				out.SetSeal([]byte(datagram))
+			}
 			_, err = io.Copy(out, r)
 			return out.end(err)
 		}
 	}
 	var out *writer
-	err := f.x.parents.Fetch(ctx, service.Request{Service: f.x.Name(), Name: a.Name, Persist: true, Expect: a.Expect},
+	err := f.from.Fetch(ctx, service.Request{Service: f.x.Name(), Name: a.Name, Persist: true, Expect: a.Expect},
 		func(m service.Meta) (io.Writer, error) {
 			w, err := f.begin(m)
 			if err != nil {
@@ -193,6 +200,9 @@ func (w *writer) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+// SetSeal is told of the datagram that makes the octets written next readable.
+func (w *writer) SetSeal(datagram []byte) { w.o.SetSeal(datagram) }
 
 func (w *writer) end(err error) error {
 	if err != nil {

@@ -181,7 +181,7 @@ func TestFollowAndReturn(t *testing.T) {
 	require.False(t, w.has(t, segment(first), content(first)))
 	require.Equal(t, telemetry.SourceMulticast, status().Source.Kind)
 
-	require.NoError(t, s.out.Change(config.Downstream{})) // what has begun is sent to its end
+	require.NoError(t, s.out.Change(config.Downstream{}, nil)) // what has begun is sent to its end
 	silent := newest()
 	require.Eventually(t, func() bool { return status().Source.Kind == telemetry.SourceParent }, 5*time.Second, 10*time.Millisecond)
 	require.NotEmpty(t, status().Source.Why)

@@ -59,7 +59,7 @@ func newSenderOf(t *testing.T, store *cache.Store) *sender {
 
 func (s *sender) to(session config.Session) {
 	s.t.Helper()
-	require.NoError(s.t, s.out.Change(config.Downstream{Session: session, TTL: 1, FEC: config.FEC{Loss: 0.2, Target: 1e-6}}))
+	require.NoError(s.t, s.out.Change(config.Downstream{Session: session, TTL: 1, FEC: config.FEC{Loss: 0.2, Target: 1e-6}}, nil))
 }
 
 // send sends one object and returns its name and content.
@@ -90,7 +90,7 @@ func newBase(t *testing.T, c config.Cache, loss lossy.Config) *Base {
 }
 
 func live(session config.Session, parents ...string) config.Service {
-	c := config.Service{Name: "live", Upstream: config.Upstream{Session: session}, Retention: time.Minute}
+	c := config.Service{Name: "live", Upstream: config.Upstream{Session: session, Unsigned: true}, Retention: time.Minute}
 	for _, p := range parents {
 		u, err := config.ParseURL(p)
 		if err != nil {

@@ -64,18 +64,43 @@ func (s *Service) learn(ctx context.Context, name string, o *cache.Object) {
 		return
 	}
 	defer r.Close()
-	body, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
-	if err == nil && len(body) <= maxManifest {
-		s.takeManifest(Meta{Name: name, ContentType: o.Meta().ContentType, Generation: o.Meta().Generation}, body)
+	var body manifestBody
+	if _, err := io.Copy(&body, r); err != nil {
+		return
 	}
+	m := o.Meta()
+	if datagram := m.Header[SealHeader]; datagram != "" {
+		body.SetSeal([]byte(datagram))
+	}
+	s.takeManifest(Meta{Name: name, ContentType: m.ContentType, Generation: m.Generation}, &body)
 }
 
-func (s *Service) takeManifest(m Meta, body []byte) {
+func (s *Service) takeManifest(m Meta, body *manifestBody) {
 	m.Kind = Manifest
-	if err := s.PutManifest(m, body); err != nil && !errors.Is(err, ErrOlder) {
+	if err := s.PutSealed(m, body.Bytes(), body.seal); err != nil && !errors.Is(err, ErrOlder) {
 		s.log.Warn("manifest is not kept", "service", s.cfg.Name, "name", m.Name, "error", err)
 	}
 }
+
+// manifestBody is a manifest on its way, with its seal. It refuses octets beyond its bound.
+type manifestBody struct {
+	bytes.Buffer
+	seal []byte
+}
+
+func (b *manifestBody) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > maxManifest {
+		return 0, errors.New("service: manifest is too large")
+	}
+	return b.Buffer.Write(p)
+}
+
+// ReadFrom hides that of the buffer, which has no bound.
+func (b *manifestBody) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{b}, r)
+}
+
+func (b *manifestBody) SetSeal(datagram []byte) { b.seal = datagram }
 
 // Refresh asks the parents for a manifest that has been the same for longer than a live one is: multicast may be silent.
 // It returns when the answer is there, or soon; whatever happens the manifest that is here stays readable.
@@ -100,16 +125,16 @@ func (s *Service) Renew(ctx context.Context, name string, expect time.Duration) 
 	after := s.manifests[name].meta.Generation
 	s.mu.Unlock()
 	var m Meta
-	var body bytes.Buffer
+	var body manifestBody
 	r := Request{Service: s.cfg.Name, Name: name, After: after, Expect: expect}
 	err := s.cfg.Parents.Fetch(ctx, r, func(got Meta) (io.Writer, error) {
 		m = got
-		return &limited{&body, maxManifest}, nil
+		return &body, nil
 	})
 	if err != nil {
 		return err
 	}
-	s.takeManifest(m, body.Bytes())
+	s.takeManifest(m, &body)
 	return nil
 }
 
@@ -139,20 +164,6 @@ func (s *Service) overdue(name string) bool {
 	}
 	s.asked[name] = now
 	return true
-}
-
-// limited refuses octets beyond its bound.
-type limited struct {
-	w    io.Writer
-	left int
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	if len(p) > l.left {
-		return 0, errors.New("service: manifest is too large")
-	}
-	l.left -= len(p)
-	return l.w.Write(p)
 }
 
 // maxManifest bounds a manifest that is read for what it announces, in octets.
@@ -248,9 +259,17 @@ func (s *Service) fetch(ctx context.Context, name string) (*cache.Object, error)
 			if err != nil {
 				return nil, err
 			}
-			return w, nil
+			return fetched{w}, nil
 		})
 	})
+}
+
+// fetched is an object that comes from a parent.
+type fetched struct{ *cache.Writer }
+
+// SetSeal is as that of Object.
+func (f fetched) SetSeal(datagram []byte) {
+	_ = f.Object().SetHeader(SealHeader, string(datagram))
 }
 
 type viaKey struct{}
