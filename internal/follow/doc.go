@@ -4,7 +4,7 @@
 // It is told of packets, of objects that begin, grow and end, of manifests, and of how its requests went:
 //
 //	m := follow.New(now, follow.Config{Index: service.Index(), Has: has})
-//	m.Heard(now)                            // multicast brought something
+//	m.Packets(now)
 //	o := m.Begun(now, "v-17.m4s", true, false)
 //	m.Grown(now, o)
 //	m.Ended(now, o, true)
@@ -15,12 +15,13 @@
 //
 // # Going over
 //
-// The machine learns the longest gap that is usual between packets: some 40 ms in a low-latency flow, a segment in a
+// What counts is what multicast brings into objects, not that packets come: these may be forged. The machine learns the
+// longest gap that is usual: some 40 ms in a low-latency flow, a segment in a
 // flow of bursts. Somewhat more than that, and a random time so that the children of one node do not ask in step, and the
 // flow counts as silent. The node then follows its parents: the objects that multicast began are fed from their last
 // octet on, the next ones of each track are asked for before they exist, so that they come as they grow, and manifests
 // are waited for. When packets come again nothing new is asked for, unless it does not begin in time, and once an object
-// has come by multicast alone the node is back.
+// has come by multicast alone the node is back. Packets that begin nothing are given that chance with growing distance.
 //
 // # What is missing
 //

@@ -34,11 +34,11 @@ const (
 type State struct {
 	Source Source
 	Since  time.Time
-	// Back tells that packets come again, though no object has come by them alone yet.
+	// Back tells that objects come by multicast again, though none is complete yet.
 	Back bool
 	// Silent is for how long no packet had come when the node went over.
 	Silent time.Duration
-	// Heard is false if none ever came.
+	// Heard is false if nothing ever came by multicast.
 	Heard bool
 }
 
@@ -122,11 +122,15 @@ type Machine struct {
 	cfg     Config
 	started time.Time
 	gaps    gaps
-	heard   bool
+	ever    bool // anything has come by multicast
 	jitter  float64
 
 	state   State
-	resumed time.Time // since when packets come again; zero: they do not
+	resumed time.Time // since when objects come by multicast again; zero: they do not
+	packets time.Time // the last one
+	trial   time.Time // since when multicast is given the chance to begin objects again; zero: it is not
+	tryAt   time.Time // no such trial before
+	tries   int       // in a row that brought nothing
 	news    time.Time // when a parent gave something new, or multicast
 
 	objects   map[string]*Object
@@ -156,6 +160,9 @@ const (
 	grace, initGrace = 500 * time.Millisecond, 1500 * time.Millisecond
 	// maxGap and maxFill bound the requests for what was missed, and for what is older than this node's part.
 	maxGap, maxFill = 8, 2
+	// mostTrial bounds the distance between trials of multicast while its packets bring nothing. Each may cost readers
+	// some hundred milliseconds.
+	mostTrial = 30 * time.Second
 	// refreshWait is how long a parent may wait for a newer manifest.
 	refreshWait = 20 * time.Second
 	// firstTrouble is how long a name is left alone after a failure; it doubles up to mostTrouble, or, while the parents
@@ -184,7 +191,7 @@ func New(now time.Time, cfg Config) *Machine {
 func (m *Machine) State() State {
 	s := m.state
 	s.Back = !m.resumed.IsZero()
-	s.Heard = m.heard
+	s.Heard = m.ever
 	return s
 }
 
@@ -221,22 +228,39 @@ func (m *Machine) silentAt() time.Time {
 	return m.gaps.last.Add(d + time.Duration(m.jitter*float64(min(d/2, 500*time.Millisecond))))
 }
 
-// Heard notes that multicast brought something new of the service's objects.
-func (m *Machine) Heard(now time.Time) {
-	silent := m.state.Source == Parent && m.resumed.IsZero()
-	m.gaps.heard(now, m.heard && !silent)
-	m.heard = true
-	if silent {
-		m.resumed = now
+// Packets notes that packets of the service's objects have come, whatever these bring. They may be forged.
+func (m *Machine) Packets(now time.Time) {
+	m.packets = now
+	if m.state.Source == Parent && m.resumed.IsZero() && m.trial.IsZero() && !now.Before(m.tryAt) {
+		// What is fetched ahead leaves nothing for multicast to begin, by which its return would show.
+		m.trial = now
 		m.withdraw()
 		m.plan(now)
 	}
 }
 
+// heard notes that multicast brought something of an object.
+func (m *Machine) heard(now time.Time) {
+	silent := m.state.Source == Parent && m.resumed.IsZero()
+	m.gaps.heard(now, m.ever && !silent)
+	m.ever = true
+	if silent {
+		m.resumed, m.trial, m.tries = now, time.Time{}, 0
+		m.withdraw()
+	}
+}
+
+// failed ends a trial.
+func (m *Machine) failed(now time.Time) {
+	m.trial = time.Time{}
+	m.tryAt = now.Add(min(mostTrial, time.Second<<min(m.tries, 10)))
+	m.tries++
+}
+
 // withdraw cancels what has been asked for ahead of multicast.
 func (m *Machine) withdraw() {
 	for _, j := range m.jobs {
-		if j.kind == Fetch && !j.begun && !m.cfg.Has(j.name) && m.objects[j.name] == nil {
+		if j.kind == Refresh || j.kind == Discover || j.kind == Fetch && !j.begun && !m.cfg.Has(j.name) && m.objects[j.name] == nil {
 			m.cancel(j)
 		}
 	}
@@ -265,6 +289,9 @@ func (m *Machine) Begun(now time.Time, name string, media, parent bool) *Object 
 		j.begun = true
 	}
 	m.news = now
+	if media && !parent {
+		m.heard(now)
+	}
 	m.plan(now)
 	return o
 }
@@ -283,6 +310,13 @@ func (m *Machine) forgetOldest() {
 func (m *Machine) Grown(now time.Time, o *Object) {
 	o.grown = now
 	m.news = now
+	if o.media && !o.parent && !o.fed {
+		again := m.state.Source == Parent && m.resumed.IsZero()
+		m.heard(now)
+		if again {
+			m.plan(now)
+		}
+	}
 }
 
 // Ended notes that an object is complete, or was given up.
@@ -369,15 +403,8 @@ func (m *Machine) HandleTimeout(now time.Time) {
 
 func (m *Machine) to(now time.Time, s Source) {
 	m.state = State{Source: s, Since: now, Silent: now.Sub(m.gaps.last)}
-	m.resumed = time.Time{}
+	m.resumed, m.trial, m.tries = time.Time{}, time.Time{}, 0
 	m.jitter = m.cfg.Rand()
-	if s == Multicast {
-		for _, j := range m.jobs {
-			if j.kind == Refresh || j.kind == Discover {
-				m.cancel(j)
-			}
-		}
-	}
 }
 
 // evaluate finds out whether the flow is silent.
@@ -436,19 +463,40 @@ func (m *Machine) plan(now time.Time) {
 	m.next = now.Add(bucket)
 	m.evaluate(now)
 	m.prune(now)
-	following := m.state.Source == Parent && m.resumed.IsZero()
-	m.feed(now, following)
+	if !m.trial.IsZero() {
+		// Packets that have ceased are no chance any more.
+		if at := m.packets.Add(m.silence()); now.Before(at) {
+			m.sooner(at)
+		} else {
+			m.trial = time.Time{}
+		}
+	}
+	m.feed(now)
 	all := m.cfg.Index.Sequences(now, m.cfg.Window)
 	if m.state.Source == Parent {
-		m.ahead(now, all, following)
-		m.refresh(now, following)
+		m.ahead(now, all)
 	}
-	m.missed(now, all, following)
+	if m.following() {
+		m.refresh(now)
+	}
+	m.missed(now, all)
+}
+
+// following tells whether the parents are asked for all that comes, before it exists.
+func (m *Machine) following() bool {
+	return m.state.Source == Parent && m.resumed.IsZero() && m.trial.IsZero()
 }
 
 // feed starts what brings objects of multicast that stand.
-func (m *Machine) feed(now time.Time, following bool) {
+func (m *Machine) feed(now time.Time) {
 	limit := max(time.Second, 2*m.silence())
+	switch {
+	case m.state.Source == Multicast:
+	case m.resumed.IsZero():
+		limit = 0
+	default:
+		limit = m.silence()
+	}
 	for _, o := range m.objects {
 		if o.ended || o.replacedByNew {
 			continue
@@ -461,7 +509,7 @@ func (m *Machine) feed(now time.Time, following bool) {
 			}
 			continue
 		}
-		if at := o.grown.Add(limit); !following && now.Before(at) {
+		if at := o.grown.Add(limit); now.Before(at) {
 			m.sooner(at)
 			continue
 		}
@@ -520,7 +568,7 @@ const restart = 2
 func (m *Machine) here(name string) bool { return m.objects[name] != nil }
 
 // ahead asks for the objects that come next, before they exist.
-func (m *Machine) ahead(now time.Time, all []manifest.Sequence, following bool) {
+func (m *Machine) ahead(now time.Time, all []manifest.Sequence) {
 	for i := range all {
 		s := &all[i]
 		t := m.track(now, s)
@@ -534,24 +582,30 @@ func (m *Machine) ahead(now time.Time, all []manifest.Sequence, following bool) 
 			t.idle = now
 			continue
 		}
-		if !following {
+		if !m.following() {
 			// Multicast is back: it has its time to begin the object.
-			if at := t.idle.Add(m.silence()); now.Before(at) {
+			since := t.idle
+			for _, at := range []time.Time{m.resumed, m.trial} {
+				if since.Before(at) {
+					since = at
+				}
+			}
+			if at := since.Add(m.silence()); now.Before(at) {
 				m.sooner(at)
 				continue
 			}
 		}
 		if j := m.start(now, Fetch, s.Next, refreshWait, m.silence()); j != nil {
 			j.ahead = true
+			if !m.trial.IsZero() {
+				m.failed(now)
+			}
 		}
 	}
 }
 
 // refresh waits for newer manifests.
-func (m *Machine) refresh(now time.Time, following bool) {
-	if !following {
-		return
-	}
+func (m *Machine) refresh(now time.Time) {
 	if len(m.manifests) == 0 {
 		m.start(now, Discover, "", 0, 0)
 		return
@@ -575,9 +629,9 @@ func (m *Machine) refresh(now time.Time, following bool) {
 }
 
 // missed asks for what manifests list and the node lacks.
-func (m *Machine) missed(now time.Time, all []manifest.Sequence, following bool) {
+func (m *Machine) missed(now time.Time, all []manifest.Sequence) {
 	patience, initPatience := grace, initGrace
-	if following {
+	if m.following() {
 		patience, initPatience = 0, 0
 	}
 	gap, fill := 0, 0

@@ -21,7 +21,7 @@ type follower struct {
 	from   service.Fetcher // verifies what parents give
 	ctx    context.Context
 	group  sync.WaitGroup
-	packet func() uint64 // counts the packets that brought something
+	packet func() uint64 // counts the packets of the service's objects
 
 	mu      sync.Mutex // guards below; taken while the service is locked, so that nothing here calls the service
 	machine *follow.Machine
@@ -71,18 +71,15 @@ func (f *follower) look() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.x.set.cfg.Now()
-	grown := false
+	if packets != f.packets {
+		f.machine.Packets(now)
+	}
+	f.packets = packets
 	for o := range f.growing {
 		if o.grew.Swap(false) {
 			f.machine.Grown(now, o.object)
-			grown = grown || !o.parent
 		}
 	}
-	// Signalling is no sign of the service, and what unicast brings into an object is none of multicast.
-	if packets != f.packets && grown {
-		f.machine.Heard(now)
-	}
-	f.packets = packets
 	f.machine.HandleTimeout(now)
 	f.settle()
 }
@@ -255,7 +252,7 @@ func (f *follower) fed(now time.Time) bool {
 func (f *follower) Begin(m service.Meta) service.ObjectSink {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	o := &followed{f: f, parent: m.Fallback}
+	o := &followed{f: f}
 	o.object = f.machine.Begun(f.x.set.cfg.Now(), m.Name, m.Kind == service.Media, m.Fallback)
 	f.growing[o] = struct{}{}
 	f.settle()
@@ -274,7 +271,6 @@ func (f *follower) Manifest(m service.Meta, _ []byte) {
 type followed struct {
 	f      *follower
 	object *follow.Object
-	parent bool
 	grew   atomic.Bool
 }
 

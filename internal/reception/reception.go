@@ -103,13 +103,14 @@ func (x *Service) Sealed() bool { return x.gate != nil }
 // NewestSeal returns the newest datagram that seals content; nil if none is known to be of the present.
 func (x *Service) NewestSeal() []byte { return x.gate.Newest(seal.Content) }
 
-// packets counts the packets of multicast that brought something new.
+// packets counts the packets of the service's objects, those of objects that come by another way included, but not the
+// repeats of signalling and of initialization segments: a node that has lost its own parents goes on to send these.
 func (x *Service) packets() (n uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, r := range x.receptions {
 		st := r.in.Stats().Receiver
-		n += st.SourcePackets + st.RepairPackets
+		n += st.SourcePackets + st.RepairPackets + st.Ignored
 	}
 	return n
 }
