@@ -80,3 +80,13 @@ func (s subBlocks) each(k, m int, f func(at, size int)) {
 		at += k * size
 	}
 }
+
+// EachSubSymbol calls f with each piece of source symbol m of a block of k symbols,
+// and its offset in the block in octets; see [OTI.PutSourceSymbol].
+func (o *ObjectInfo) EachSubSymbol(k, m int, symbol []byte, f func(at int64, piece []byte)) {
+	o.subBlocks().each(k, m, func(at, size int) {
+		size = min(size, len(symbol))
+		f(int64(at), symbol[:size])
+		symbol = symbol[size:]
+	})
+}

@@ -45,10 +45,11 @@ func (p Params) populate() Params {
 	return p
 }
 
-// validate refuses what RFC 5170 rules out, and what its algorithm never ends
+// Validate refuses what RFC 5170 rules out, and what its algorithm never ends
 // with: fewer equations than a source symbol is to be in, and rows that are to
-// have two different symbols of one.
-func (p Params) validate() error {
+// have two different symbols of one. The error is [ErrSize].
+func (p Params) Validate() error {
+	p = p.populate()
 	m := p.N - p.K
 	switch {
 	case p.K < 1, m < 0, p.N > MaxN:
@@ -90,7 +91,7 @@ type Code struct {
 // NewCode draws the matrix for the parameters (RFC 5170 section 6.2).
 func NewCode(p Params) (*Code, error) {
 	p = p.populate()
-	if err := p.validate(); err != nil {
+	if err := p.Validate(); err != nil {
 		return nil, err
 	}
 	c := &Code{params: p, start: make([]uint32, p.N-p.K+1)}
