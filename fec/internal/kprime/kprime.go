@@ -4,9 +4,6 @@ package kprime
 
 import "sort"
 
-// Max is the largest K'.
-const Max = 56403
-
 // Floor returns the largest K' that is not above k, or zero.
 func Floor(k uint64) int {
 	i := sort.Search(len(table), func(i int) bool { return uint64(table[i]) > k })
@@ -14,11 +11,6 @@ func Floor(k uint64) int {
 		return 0
 	}
 	return int(table[i-1])
-}
-
-// Is reports whether k is one of them.
-func Is(k int) bool {
-	return k > 0 && Floor(uint64(k)) == k
 }
 
 var table = [477]uint16{
