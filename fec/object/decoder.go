@@ -76,7 +76,7 @@ func (c *Codec) NewDecoder(info fec.ObjectInfo, target io.WriterAt, config Decod
 	}
 	config.Surplus = max(0, min(config.Surplus, slack/2))
 	large, small := blockSizes(&info)
-	if need := reservation(&info, large) + ldpcMemory(&info, large) + ldpcMemory(&info, small); need > uint64(config.MaxMemory) {
+	if need := BlockMemory(&info, large) + ldpcMemory(&info, large) + ldpcMemory(&info, small); need > uint64(config.MaxMemory) {
 		return nil, fmt.Errorf("%w: a block of %d symbols of %d octets takes %d octets",
 			ErrBudget, large, info.SymbolSize, need)
 	}
@@ -98,10 +98,10 @@ func (c *Codec) NewDecoder(info fec.ObjectInfo, target io.WriterAt, config Decod
 // k. A block that so many cannot decode is not made of random symbols.
 const slack = 128
 
-// reservation bounds the memory of a block of k symbols while it is decoded: the
-// symbols that arrive, those that are decoded, and the intermediate ones, with the
-// bookkeeping for each.
-func reservation(o *fec.ObjectInfo, k int) uint64 {
+// BlockMemory bounds the memory of a block of k symbols while it is decoded, in
+// octets: the symbols that arrive, those that are decoded, and the intermediate ones,
+// with the bookkeeping for each.
+func BlockMemory(o *fec.ObjectInfo, k int) uint64 {
 	n, t := uint64(k), uint64(o.SymbolSize)
 	const each = 400 // octets of bookkeeping for a symbol, while planning
 	switch o.ID {
@@ -261,7 +261,7 @@ func (d *Decoder) symbolSize(b *openBlock, esi uint32, left int) int {
 
 // open reserves memory for a block and makes its decoder.
 func (d *Decoder) open(sbn uint32, b *openBlock) (err error) {
-	b.reserved = int(reservation(&d.info, b.k))
+	b.reserved = int(BlockMemory(&d.info, b.k))
 	if b.reserved > d.config.MaxMemory-d.Memory()-doneEntry {
 		return fmt.Errorf("%w: source block %d takes %d octets of %d", ErrBudget, sbn, b.reserved, d.config.MaxMemory)
 	}

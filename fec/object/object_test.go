@@ -203,7 +203,7 @@ func TestBudget(t *testing.T) {
 		require.NoError(t, err)
 		large, small := blockSizes(&info)
 		matrices := ldpcMemory(&info, large) + ldpcMemory(&info, small)
-		one := int(reservation(&info, large) + matrices)
+		one := int(BlockMemory(&info, large) + matrices)
 		_, err = codec.NewDecoder(info, nil, DecoderConfig{MaxMemory: one - 1})
 		require.ErrorIs(t, err, ErrBudget)
 		target := newMemory(info.TransferLength)
