@@ -64,7 +64,7 @@ func send(t *testing.T, rng *rand.Rand, d Descriptor, blocks, r int) (out [][]se
 			}
 			block = append(block, s)
 		}
-		appendRepair := func(int) ([]byte, error) { return nil, nil }
+		var appendRepair func(int) ([]byte, error)
 		if d.Mode == Mapped {
 			require.Equal(t, len(block), e.Len())
 			b, err := e.Close(r)
