@@ -13,8 +13,9 @@ import "math/bits"
 //     is a sum of some E.
 //  3. For peeled steps in order, C[col] = D[row] + sum of C[before and after].
 //
-// Computing the peeled columns twice from their sparse rows is much cheaper than
-// adding what each owes to the inactive columns, which would be dense.
+// Computing peeled columns twice from their sparse rows is much cheaper than adding
+// what each owes to the inactive columns, which would be dense. The first time, only
+// those are computed that dense rows need; the second, not those that owe nothing.
 type Plan struct {
 	columns int
 	peeled  []step
@@ -33,6 +34,9 @@ type Plan struct {
 type step struct {
 	row, col        uint32
 	begin, mid, end uint32 // before is cols[begin:mid], after is cols[mid:end]
+
+	needed bool // by a dense row, directly or not
+	owes   bool // depends on inactive columns
 }
 
 // NewPlan plans the solution of the system. If the rows do not determine all
@@ -64,13 +68,14 @@ func NewPlan(m *Matrix, maxBits int) (p *Plan, need int) {
 	if need := b.addDense(); need > 0 {
 		return nil, need
 	}
+	b.markNeeded()
 	b.plan.group = groupSize(len(z.inactive))
 	return b.plan, 0
 }
 
 // Size returns about how many octets the plan takes.
 func (p *Plan) Size() int {
-	return 20*(cap(p.peeled)+cap(p.dense)) + 4*(cap(p.cols)+cap(p.inactive)+cap(p.surplus)) + 8*cap(p.inverse) + 200
+	return 24*(cap(p.peeled)+cap(p.dense)) + 4*(cap(p.cols)+cap(p.inactive)+cap(p.surplus)) + 8*cap(p.inverse) + 200
 }
 
 // Surplus returns the rows that the solution does not depend on, by which it can
@@ -106,6 +111,7 @@ func (b *builder) addPeeled() {
 			}
 		}
 		s.end = uint32(len(b.plan.cols))
+		s.owes = firstBit(b.bitsOf(b.owed, t)) >= 0
 		b.plan.peeled = append(b.plan.peeled, s)
 		b.index[pv.col] = int32(t)
 	}
@@ -189,6 +195,23 @@ func (b *builder) addDense() (need int) {
 		}
 	}
 	return 0
+}
+
+// markNeeded marks the peeled steps that dense rows need.
+func (b *builder) markNeeded() {
+	mark := func(s *step) {
+		for _, c := range b.plan.cols[s.begin:s.mid] {
+			b.plan.peeled[b.index[c]].needed = true
+		}
+	}
+	for i := range b.plan.dense {
+		mark(&b.plan.dense[i])
+	}
+	for t := len(b.plan.peeled) - 1; t >= 0; t-- {
+		if s := &b.plan.peeled[t]; s.needed {
+			mark(s)
+		}
+	}
 }
 
 // groupSize returns how many of u symbols to combine in a table of all their

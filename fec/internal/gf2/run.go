@@ -45,6 +45,9 @@ func (p *Plan) Run(c []byte, t int, values Values, scratch []byte) {
 		}
 		for i := range p.peeled {
 			s := &p.peeled[i]
+			if s.needed && !s.owes {
+				continue // computed in the first step
+			}
 			dst := r.column(s.col)
 			values.Set(dst, int(s.row), from)
 			r.add(dst, p.cols[s.begin:s.end])
@@ -75,6 +78,9 @@ func (r *run) add(dst []byte, cols []uint32) {
 func (p *Plan) eliminate(r *run, scratch []byte) {
 	for i := range p.peeled {
 		s := &p.peeled[i]
+		if !s.needed {
+			continue
+		}
 		dst := r.column(s.col)
 		r.values.Set(dst, int(s.row), r.from)
 		r.add(dst, p.cols[s.begin:s.mid])
