@@ -36,6 +36,9 @@ func Kernels() []string {
 	return names
 }
 
+// Kernel returns the name of the implementation in use.
+func Kernel() string { return kernelNames[active] }
+
 // Select makes all functions use the named implementation, one of [Kernels].
 // It is for tests and measurements and must not be called while another
 // goroutine computes.
@@ -134,7 +137,7 @@ func Product(out, in []*byte, coef []byte, stride, off, size int, add bool) {
 	if len(in) == 0 {
 		if !add {
 			for _, p := range out {
-				clear(octets(p, off, size))
+				clear(Octets(p, off, size))
 			}
 		}
 		return
@@ -142,12 +145,12 @@ func Product(out, in []*byte, coef []byte, stride, off, size int, add bool) {
 	_ = coef[(len(in)-1)*stride+len(out)-1]
 	if active == generic {
 		for j, p := range out {
-			dst := octets(p, off, size)
+			dst := Octets(p, off, size)
 			if !add {
 				clear(dst)
 			}
 			for i, q := range in {
-				AddMul(dst, octets(q, off, size), coef[i*stride+j])
+				AddMul(dst, Octets(q, off, size), coef[i*stride+j])
 			}
 		}
 		return
@@ -165,8 +168,8 @@ func Product(out, in []*byte, coef []byte, stride, off, size int, add bool) {
 	}
 }
 
-// octets returns n octets that start off octets behind p.
-func octets(p *byte, off, n int) []byte {
+// Octets returns the n octets that start off octets behind p.
+func Octets(p *byte, off, n int) []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(p), off)), n)
 }
 

@@ -98,7 +98,7 @@ func (p Program) Run(slab []byte, width int, vals []*byte, off int) {
 	sum := buf[:width] // a destination may be one of its sources
 	p.Ops(func(op Op) {
 		if op.Value >= 0 {
-			copy(sum, octets(vals[op.Value], off, width))
+			copy(sum, Octets(vals[op.Value], off, width))
 		} else {
 			clear(sum)
 		}
