@@ -93,7 +93,7 @@ func DecoderMemory(k, t int) int64 {
 	p := lookup(k)
 	slot := int64(slotSize(t))
 	symbols := int64(2*k+surplus)*(slot+32) + 2*slabSize
-	working := int64(p.columns())*256 + int64(400+2*min(k, maxDense))*int64(p.kp) + 2<<20
+	working := int64(p.columns())*320 + int64(400+2*min(k, maxDense))*int64(p.kp) + 2<<20
 	return symbols + working
 }
 

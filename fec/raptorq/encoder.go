@@ -194,7 +194,7 @@ func (e *Encoder) dense(symbols []byte, x uint32, n int, sc *scratch) {
 	vals := e.vals[:e.k]
 	var pad []*byte
 	if rest.n > 0 {
-		pad = sc.padded(vals, rest)
+		pad = sc.collect(vals, rest)
 	}
 	at := int(x) - e.params.kp
 	for i := 0; i < n; {

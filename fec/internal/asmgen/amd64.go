@@ -25,6 +25,7 @@ func amd64(p *printer) {
 		for _, strip := range []int{64, 128, 256} {
 			v.program(p, strip)
 			v.gather(p, strip)
+			v.collect(p, strip)
 			v.stream(p, strip)
 		}
 		v.scatter(p)
@@ -343,6 +344,44 @@ func (v *vector) gather(p *printer, strip int) {
 	p.op("DECQ CX")
 	p.op("JNE loop")
 	v.stores(p, strip, "(DI)")
+	p.op("VZEROUPPER")
+	p.op("RET")
+}
+
+// ahead is how many values collect fetches early.
+const ahead = 16
+
+// collect copies strips to lie one behind the other.
+func (v *vector) collect(p *printer, strip int) {
+	name := fmt.Sprintf("collect%d%s", strip, v.suffix)
+	p.text(name, 32, fmt.Sprintf("func %s(dst *byte, vals **byte, n, off int)", name))
+	p.op("MOVQ dst+0(FP), DI")
+	p.op("MOVQ vals+8(FP), SI")
+	p.op("MOVQ n+16(FP), CX")
+	p.op("MOVQ off+24(FP), R9")
+	move := func() {
+		p.op("MOVQ (SI), R10")
+		v.loads(p, strip, "(R10)(R9*1)")
+		v.stores(p, strip, "(DI)")
+		p.op("ADDQ $8, SI")
+		p.op("ADDQ $%d, DI", strip)
+	}
+	p.op("CMPQ CX, $%d", ahead)
+	p.op("JLE end")
+	p.op("SUBQ $%d, CX", ahead)
+	p.label("loop")
+	p.op("MOVQ %d(SI), R11", 8*ahead)
+	for o := 0; o < strip; o += 64 {
+		p.op("PREFETCHT0 %d(R11)(R9*1)", o)
+	}
+	move()
+	p.op("DECQ CX")
+	p.op("JNE loop")
+	p.op("MOVQ $%d, CX", ahead)
+	p.label("end")
+	move()
+	p.op("DECQ CX")
+	p.op("JNE end")
 	p.op("VZEROUPPER")
 	p.op("RET")
 }

@@ -10,6 +10,7 @@ func arm64(p *printer) {
 	for _, strip := range []int{64, 128, 256} {
 		neonProgram(p, strip)
 		neonGather(p, strip)
+		neonCollect(p, strip)
 		neonStream(p, strip)
 	}
 	neonScatter(p)
@@ -223,6 +224,25 @@ func neonGather(p *printer, strip int) {
 	p.op("BNE loop")
 	p.op("MOVD R0, R13")
 	neonStore(p, strip)
+	p.op("RET")
+}
+
+func neonCollect(p *printer, strip int) {
+	name := fmt.Sprintf("collect%dNEON", strip)
+	p.text(name, 32, fmt.Sprintf("func %s(dst *byte, vals **byte, n, off int)", name))
+	p.op("MOVD dst+0(FP), R13")
+	p.op("MOVD vals+8(FP), R1")
+	p.op("MOVD n+16(FP), R2")
+	p.op("MOVD off+24(FP), R3")
+	p.label("loop")
+	p.op("MOVD.P 8(R1), R4")
+	p.op("ADD R3, R4, R4")
+	for c := range strip / 64 {
+		p.op("VLD1.P 64(R4), %s", list(4*c, 4))
+	}
+	neonStore(p, strip)
+	p.op("SUBS $1, R2, R2")
+	p.op("BNE loop")
 	p.op("RET")
 }
 

@@ -188,6 +188,22 @@ func Gather(dst, slab []byte, cols []uint16, width int) {
 	gather(&dst[0], &slab[0], &cols[0], len(cols), width)
 }
 
+// Collect copies the strips of width octets that start off octets behind the
+// pointers to lie one behind the other in dst.
+func Collect(dst []byte, vals []*byte, off, width int) {
+	if len(vals) == 0 {
+		return
+	}
+	_ = dst[len(vals)*width-1]
+	if active == generic {
+		for i, p := range vals {
+			copy(dst[i*width:], Octets(p, off, width))
+		}
+		return
+	}
+	collect(&dst[0], &vals[0], len(vals), off, width)
+}
+
 // Scatter adds the first 64 octets of src to columns of a slab of strips of 64
 // octets.
 func Scatter(slab, src []byte, cols []uint16) {

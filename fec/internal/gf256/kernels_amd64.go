@@ -149,6 +149,28 @@ func gather(dst, slab *byte, cols *uint16, n, width int) {
 	}
 }
 
+func collect(dst *byte, vals **byte, n, off, width int) {
+	if active == avx512 {
+		switch width {
+		case 64:
+			collect64AVX512(dst, vals, n, off)
+		case 128:
+			collect128AVX512(dst, vals, n, off)
+		case 256:
+			collect256AVX512(dst, vals, n, off)
+		}
+		return
+	}
+	switch width {
+	case 64:
+		collect64AVX2(dst, vals, n, off)
+	case 128:
+		collect128AVX2(dst, vals, n, off)
+	case 256:
+		collect256AVX2(dst, vals, n, off)
+	}
+}
+
 func stream(slab, acc *byte, pairs *uint8, n int, last *byte, width int) {
 	if active == avx512 {
 		switch width {
@@ -213,6 +235,9 @@ func mulAVX2(dst, src *byte, size int, c uint8)
 func program64AVX2(prog *uint16, slab *byte, vals **byte, off int)
 
 //go:noescape
+func collect64AVX2(dst *byte, vals **byte, n, off int)
+
+//go:noescape
 func gather64AVX2(dst, slab *byte, cols *uint16, n int)
 
 //go:noescape
@@ -222,6 +247,9 @@ func stream64AVX2(slab, acc *byte, pairs *uint8, n int, last *byte)
 func program128AVX2(prog *uint16, slab *byte, vals **byte, off int)
 
 //go:noescape
+func collect128AVX2(dst *byte, vals **byte, n, off int)
+
+//go:noescape
 func gather128AVX2(dst, slab *byte, cols *uint16, n int)
 
 //go:noescape
@@ -229,6 +257,9 @@ func stream128AVX2(slab, acc *byte, pairs *uint8, n int, last *byte)
 
 //go:noescape
 func program256AVX2(prog *uint16, slab *byte, vals **byte, off int)
+
+//go:noescape
+func collect256AVX2(dst *byte, vals **byte, n, off int)
 
 //go:noescape
 func gather256AVX2(dst, slab *byte, cols *uint16, n int)
@@ -285,6 +316,9 @@ func mulAVX512(dst, src *byte, size int, c uint8)
 func program64AVX512(prog *uint16, slab *byte, vals **byte, off int)
 
 //go:noescape
+func collect64AVX512(dst *byte, vals **byte, n, off int)
+
+//go:noescape
 func gather64AVX512(dst, slab *byte, cols *uint16, n int)
 
 //go:noescape
@@ -294,6 +328,9 @@ func stream64AVX512(slab, acc *byte, pairs *uint8, n int, last *byte)
 func program128AVX512(prog *uint16, slab *byte, vals **byte, off int)
 
 //go:noescape
+func collect128AVX512(dst *byte, vals **byte, n, off int)
+
+//go:noescape
 func gather128AVX512(dst, slab *byte, cols *uint16, n int)
 
 //go:noescape
@@ -301,6 +338,9 @@ func stream128AVX512(slab, acc *byte, pairs *uint8, n int, last *byte)
 
 //go:noescape
 func program256AVX512(prog *uint16, slab *byte, vals **byte, off int)
+
+//go:noescape
+func collect256AVX512(dst *byte, vals **byte, n, off int)
 
 //go:noescape
 func gather256AVX512(dst, slab *byte, cols *uint16, n int)

@@ -55,6 +55,17 @@ func gather(dst, slab *byte, cols *uint16, n, width int) {
 	}
 }
 
+func collect(dst *byte, vals **byte, n, off, width int) {
+	switch width {
+	case 64:
+		collect64NEON(dst, vals, n, off)
+	case 128:
+		collect128NEON(dst, vals, n, off)
+	case 256:
+		collect256NEON(dst, vals, n, off)
+	}
+}
+
 func stream(slab, acc *byte, pairs *uint8, n int, last *byte, width int) {
 	switch width {
 	case 64:
@@ -98,6 +109,9 @@ func mulNEON(dst, src *byte, size int, c uint8)
 func program64NEON(prog *uint16, slab *byte, vals **byte, off int)
 
 //go:noescape
+func collect64NEON(dst *byte, vals **byte, n, off int)
+
+//go:noescape
 func gather64NEON(dst, slab *byte, cols *uint16, n int)
 
 //go:noescape
@@ -107,6 +121,9 @@ func stream64NEON(slab, acc *byte, pairs *uint8, n int, last *byte)
 func program128NEON(prog *uint16, slab *byte, vals **byte, off int)
 
 //go:noescape
+func collect128NEON(dst *byte, vals **byte, n, off int)
+
+//go:noescape
 func gather128NEON(dst, slab *byte, cols *uint16, n int)
 
 //go:noescape
@@ -114,6 +131,9 @@ func stream128NEON(slab, acc *byte, pairs *uint8, n int, last *byte)
 
 //go:noescape
 func program256NEON(prog *uint16, slab *byte, vals **byte, off int)
+
+//go:noescape
+func collect256NEON(dst *byte, vals **byte, n, off int)
 
 //go:noescape
 func gather256NEON(dst, slab *byte, cols *uint16, n int)

@@ -19,3 +19,5 @@ func gather(dst, slab *byte, cols *uint16, n, width int) {}
 func stream(slab, acc *byte, pairs *uint8, n int, last *byte, width int) {}
 
 func scatter(src, slab *byte, cols *uint16, n int) {}
+
+func collect(dst *byte, vals **byte, n, off, width int) {}

@@ -210,6 +210,28 @@ func TestGatherScatter(t *testing.T) {
 	})
 }
 
+func TestCollect(t *testing.T) {
+	eachKernel(t, func(t *testing.T) {
+		rng := rand.New(rand.NewPCG(6, 1))
+		for _, width := range []int{64, 128, 256} {
+			for n := range 40 {
+				off := rng.IntN(100)
+				var vals []*byte
+				var want []byte
+				for range n {
+					b := fill(rng, make([]byte, off+width))
+					vals = append(vals, &b[0])
+					want = append(want, b[off:]...)
+				}
+				dst := fill(rng, make([]byte, n*width+5))
+				want = append(want, dst[n*width:]...)
+				Collect(dst, vals, off, width)
+				require.True(t, bytes.Equal(want, dst))
+			}
+		}
+	})
+}
+
 func TestStream(t *testing.T) {
 	eachKernel(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(5, 1))

@@ -792,6 +792,22 @@ loop:
 	VST1.P [V0.B16, V1.B16, V2.B16, V3.B16], 64(R13)
 	RET
 
+// func collect64NEON(dst *byte, vals **byte, n, off int)
+TEXT ·collect64NEON(SB), NOSPLIT, $0-32
+	MOVD dst+0(FP), R13
+	MOVD vals+8(FP), R1
+	MOVD n+16(FP), R2
+	MOVD off+24(FP), R3
+
+loop:
+	MOVD.P 8(R1), R4
+	ADD R3, R4, R4
+	VLD1.P 64(R4), [V0.B16, V1.B16, V2.B16, V3.B16]
+	VST1.P [V0.B16, V1.B16, V2.B16, V3.B16], 64(R13)
+	SUBS $1, R2, R2
+	BNE loop
+	RET
+
 // func stream64NEON(slab, acc *byte, pairs *uint8, n int, last *byte)
 TEXT ·stream64NEON(SB), NOSPLIT, $0-40
 	MOVD slab+0(FP), R0
@@ -982,6 +998,24 @@ loop:
 	MOVD R0, R13
 	VST1.P [V0.B16, V1.B16, V2.B16, V3.B16], 64(R13)
 	VST1.P [V4.B16, V5.B16, V6.B16, V7.B16], 64(R13)
+	RET
+
+// func collect128NEON(dst *byte, vals **byte, n, off int)
+TEXT ·collect128NEON(SB), NOSPLIT, $0-32
+	MOVD dst+0(FP), R13
+	MOVD vals+8(FP), R1
+	MOVD n+16(FP), R2
+	MOVD off+24(FP), R3
+
+loop:
+	MOVD.P 8(R1), R4
+	ADD R3, R4, R4
+	VLD1.P 64(R4), [V0.B16, V1.B16, V2.B16, V3.B16]
+	VLD1.P 64(R4), [V4.B16, V5.B16, V6.B16, V7.B16]
+	VST1.P [V0.B16, V1.B16, V2.B16, V3.B16], 64(R13)
+	VST1.P [V4.B16, V5.B16, V6.B16, V7.B16], 64(R13)
+	SUBS $1, R2, R2
+	BNE loop
 	RET
 
 // func stream128NEON(slab, acc *byte, pairs *uint8, n int, last *byte)
@@ -1283,6 +1317,28 @@ loop:
 	VST1.P [V4.B16, V5.B16, V6.B16, V7.B16], 64(R13)
 	VST1.P [V8.B16, V9.B16, V10.B16, V11.B16], 64(R13)
 	VST1.P [V12.B16, V13.B16, V14.B16, V15.B16], 64(R13)
+	RET
+
+// func collect256NEON(dst *byte, vals **byte, n, off int)
+TEXT ·collect256NEON(SB), NOSPLIT, $0-32
+	MOVD dst+0(FP), R13
+	MOVD vals+8(FP), R1
+	MOVD n+16(FP), R2
+	MOVD off+24(FP), R3
+
+loop:
+	MOVD.P 8(R1), R4
+	ADD R3, R4, R4
+	VLD1.P 64(R4), [V0.B16, V1.B16, V2.B16, V3.B16]
+	VLD1.P 64(R4), [V4.B16, V5.B16, V6.B16, V7.B16]
+	VLD1.P 64(R4), [V8.B16, V9.B16, V10.B16, V11.B16]
+	VLD1.P 64(R4), [V12.B16, V13.B16, V14.B16, V15.B16]
+	VST1.P [V0.B16, V1.B16, V2.B16, V3.B16], 64(R13)
+	VST1.P [V4.B16, V5.B16, V6.B16, V7.B16], 64(R13)
+	VST1.P [V8.B16, V9.B16, V10.B16, V11.B16], 64(R13)
+	VST1.P [V12.B16, V13.B16, V14.B16, V15.B16], 64(R13)
+	SUBS $1, R2, R2
+	BNE loop
 	RET
 
 // func stream256NEON(slab, acc *byte, pairs *uint8, n int, last *byte)
