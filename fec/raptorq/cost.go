@@ -6,33 +6,49 @@ import "github.com/treedn/treedn/fec/internal/gf256"
 // processor makes in the time that a plan takes for the same octet. The figures
 // are nanoseconds, measured with T = 1280; only their ratios matter.
 
-// costs are the costs of one set of kernels.
+// costs are the costs of one set of kernels for 64 octets of a symbol.
 type costs struct {
-	product float64 // one coefficient times 64 octets
-	sum     float64 // the plan's work for 64 octets of one source symbol
+	product float64 // a coefficient times a symbol
+	near    float64 // the plan's work for one column
+	far     float64 // the same when the source symbols exceed the caches
 }
 
+// kernelCosts are measured, but for NEON: there, only the numbers of
+// instructions were compared.
 var kernelCosts = map[string]costs{
-	"avx512+gfni": {product: 0.4, sum: 20},
-	"avx2":        {product: 0.9, sum: 20},
-	"neon":        {product: 2, sum: 40},
-	"go":          {product: 45, sum: 150},
+	"avx512+gfni": {product: 0.38, near: 10, far: 18},
+	"avx2":        {product: 0.82, near: 11, far: 20},
+	"neon":        {product: 2, near: 25, far: 35},
+	"go":          {product: 47, near: 150, far: 160},
 }
 
 const (
-	planCost      = 600 // planning for one received symbol
+	planCost      = 500 // planning for one received symbol
 	generateCost  = 25  // coefficients of a batch, for one source symbol
-	eliminateCost = 6   // one row operation on 64 octets or fewer
+	eliminateCost = 2.5 // one operation on rows of few octets
 )
 
-// denseEncode tells whether n repair symbols of t octets are made faster from
-// the source symbols than by a plan.
-func (c *Codec) denseEncode(p *params, n int) bool {
+// planned is the cost of a plan's work for all of a block, per 64 octets.
+func (c costs) planned(p *params, t int) float64 {
+	if p.far(t) {
+		return c.far * float64(p.columns())
+	}
+	return c.near * float64(p.columns())
+}
+
+// denseEncode tells whether n symbols of t octets are made faster from the
+// source symbols than by a plan.
+func (c *Codec) denseEncode(p *params, n, t int) bool {
 	if c.Regime != Auto {
 		return c.Regime == Dense
 	}
+	return denseSums(p, n, t)
+}
+
+// denseSums is denseEncode where nobody has a choice.
+func denseSums(p *params, n, t int) bool {
 	k := kernelCosts[gf256.Kernel()]
-	return float64(n)*k.product < k.sum
+	return float64(n)*float64(p.kp)*k.product < k.planned(p, t)
 }
 
 // denseDecode tells whether e lost symbols of t octets are recovered faster by
@@ -44,16 +60,8 @@ func (c *Codec) denseDecode(p *params, e, t, generate int) bool {
 	}
 	k := kernelCosts[gf256.Kernel()]
 	kp, n, units := float64(p.kp), float64(e), float64(t+63)/64
-	residues := min(n*kp*k.product, kp*k.sum+7*n) * units
-	solve := n*n*units*k.product + n*n*eliminateCost*(1+n/40)
-	dense := residues + solve + kp*generateCost*float64(generate)
-	sparse := kp*planCost + kp*k.sum*units
-	return dense < sparse
-}
-
-// denseResidues tells whether the residues of e repair symbols are formed
-// faster with coefficients than by a plan.
-func (c *Codec) denseResidues(e int) bool {
-	k := kernelCosts[gf256.Kernel()]
-	return float64(e)*k.product < k.sum
+	plan := k.planned(p, t) * units
+	residues := min(n*kp*k.product*units, plan)
+	solve := n*n*units*k.product + n*n*(eliminateCost+n/80)
+	return residues+solve+kp*generateCost*float64(generate) < kp*planCost+plan
 }

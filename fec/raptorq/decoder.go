@@ -12,6 +12,10 @@ import (
 // so many cannot decode is not made of random symbols.
 const surplus = 64
 
+// patience is how often decoding may fail before a decoder asks for one symbol
+// more each time. With random symbols it happens once in ten billion blocks.
+const patience = 4
+
 // Decoder recovers one source block from any sufficient set of its encoding
 // symbols. It is not safe for concurrent use.
 type Decoder struct {
@@ -25,6 +29,7 @@ type Decoder struct {
 	repair    []repairSymbol
 	index     map[uint32]int // ESI of a repair symbol: its position in repair
 	deficit   int            // further symbols that the last attempt asked for
+	attempts  int            // failed calls of Decode
 	recovered int            // source symbols that were decoded
 	code      *code
 
@@ -81,7 +86,7 @@ func (d *Decoder) Reset(k, t int) error {
 	d.source = zeroed(d.source, k)
 	d.repair = d.repair[:0]
 	clear(d.index)
-	d.deficit, d.recovered = 0, 0
+	d.deficit, d.attempts, d.recovered = 0, 0, 0
 	d.residues.reset(d)
 	return nil
 }
@@ -197,6 +202,10 @@ func (d *Decoder) Decode() (done bool) {
 		need = d.decodeSparse(sc)
 	}
 	if need > 0 {
+		// Somebody who picks symbols can make any number of attempts fail.
+		if d.attempts++; d.attempts > patience {
+			need = max(need, d.attempts-patience)
+		}
 		d.deficit = need
 		return false
 	}

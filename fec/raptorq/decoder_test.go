@@ -315,19 +315,45 @@ func TestAddDoesNotAllocatePerSymbol(t *testing.T) {
 }
 
 func FuzzDecoder(f *testing.F) {
-	f.Add(uint16(10), uint8(4), uint64(1), []byte{0x10, 1, 2, 3, 0xff, 0xfe})
-	f.Add(uint16(49), uint8(8), uint64(2), []byte{0})
-	f.Add(uint16(300), uint8(1), uint64(3), []byte{0x80, 0x80, 0x80, 0x01})
-	f.Fuzz(func(t *testing.T, blockSize uint16, symbolSize uint8, seed uint64, script []byte) {
-		k, size := int(blockSize)%400+1, int(symbolSize)%16+1
+	f.Add(uint16(10), uint16(4), uint8(0), uint64(1), []byte{0x10, 1, 2, 3, 0xff, 0xfe})
+	f.Add(uint16(49), uint16(8), uint8(1), uint64(2), []byte{0})
+	f.Add(uint16(49), uint16(70), uint8(2), uint64(2), []byte{1, 2, 200})
+	f.Add(uint16(300), uint16(1), uint8(7), uint64(3), []byte{0x80, 0x80, 0x80, 0x01})
+	var codecs [3]Codec
+	for i := range codecs {
+		codecs[i] = Codec{Regime: Regime(i), CacheSize: 1 << 20}
+	}
+	f.Fuzz(func(t *testing.T, blockSize, symbolSize uint16, options uint8, seed uint64, script []byte) {
+		k, size := int(blockSize)%400+1, int(symbolSize)%150+1
+		codec := &codecs[options%3]
+		expect := int(options>>2) % 40
 		rng := rand.New(rand.NewPCG(seed, 0))
 		source := splitmix(seed, (k-1)*size+1+rng.IntN(size))
-		e, err := NewEncoder(source, size)
+		e, err := codec.NewEncoder(source, size)
 		require.NoError(t, err)
 
-		// Whatever is lost, enough symbols give the source and nothing else.
-		d, err := NewDecoder(k, size)
+		// Symbols of any ESI, length and content do no harm beyond a wrong
+		// block.
+		d, err := codec.NewDecoder(k, size)
 		require.NoError(t, err)
+		d.Expect(expect)
+		for i, b := range script {
+			d.Add(uint32(b)*uint32(i*i+1), script[i:min(i+size, len(script))])
+			if b&7 == 0 {
+				done := d.Decode()
+				require.Equal(t, done, d.Need() == 0 && d.missing == 0)
+				require.Equal(t, done, len(d.AppendMissing(nil)) == 0)
+				d.Consistent()
+			}
+		}
+		for i := range k {
+			if s := d.Symbol(i); s != nil {
+				require.Len(t, s, size)
+			}
+		}
+
+		// Whatever is lost, enough symbols give the source and nothing else.
+		require.NoError(t, d.Reset(k, size))
 		loss := rng.Float64()
 		for esi := range uint32(k) {
 			if rng.Float64() >= loss {
@@ -336,26 +362,12 @@ func FuzzDecoder(f *testing.F) {
 		}
 		for tries := 0; !d.Decode(); tries++ {
 			require.Less(t, tries, k+10)
-			esi := uint32(k) + rng.Uint32N(1<<23)
-			d.Add(esi, e.AppendSymbol(nil, esi))
+			esi := uint32(k) + uint32(tries) + rng.Uint32N(1<<rng.IntN(24))
+			if fresh, _ := d.Add(esi, e.AppendSymbol(nil, esi)); !fresh {
+				tries--
+			}
 		}
 		requireSource(t, d, source)
-
-		// Symbols of any ESI, length and content do no harm beyond a wrong
-		// block.
-		h, err := NewDecoder(k, size)
-		require.NoError(t, err)
-		for i, b := range script {
-			h.Add(uint32(b)*uint32(i*i+1), script[i:min(i+size, len(script))])
-			if b&7 == 0 {
-				done := h.Decode()
-				require.Equal(t, done, h.Need() == 0 && h.missing == 0)
-			}
-		}
-		for i := range k {
-			if s := h.Symbol(i); s != nil {
-				require.Len(t, s, size)
-			}
-		}
+		require.True(t, d.Consistent())
 	})
 }

@@ -96,7 +96,7 @@ func (d *Decoder) solveDense(n int, sc *scratch) (need int) {
 	for j := range n {
 		m[j*stride+e+j] = 1
 	}
-	if rank := reduce(m, n, e, stride); rank < e {
+	if rank := reduce(m, n, e, stride, sc); rank < e {
 		return e - rank
 	}
 
@@ -121,28 +121,59 @@ func (d *Decoder) solveDense(n int, sc *scratch) (need int) {
 }
 
 // reduce brings a matrix of rows of stride octets to reduced echelon form in its
-// first columns and returns the rank.
-func reduce(m []byte, rows, columns, stride int) (rank int) {
+// first columns and returns the rank. The rows change their places.
+//
+// Pivots are found in groups: those of a group clear each other, and then all
+// other rows at once, which loads and stores each row once for the group.
+func reduce(m []byte, rows, columns, stride int, sc *scratch) (rank int) {
 	row := func(r int) []byte { return m[r*stride : (r+1)*stride] }
-	for c := range columns {
-		at := rank
-		for at < rows && m[at*stride+c] == 0 {
-			at++
+	var pivots [8]int // columns of the group, whose rows are first to rank-1
+	for c := 0; c < columns; {
+		first, from := rank, c&^(gf256.Unit-1) // what lies before is zero already
+		n := 0
+		for ; c < columns && n < len(pivots); c++ {
+			at := rank
+			for ; at < rows; at++ {
+				for k, p := range pivots[:n] {
+					gf256.AddMul(row(at)[from:], row(first + k)[from:], m[at*stride+p])
+				}
+				if m[at*stride+c] != 0 {
+					break
+				}
+			}
+			if at == rows {
+				continue
+			}
+			swapRows(m, stride, at, rank)
+			pivot := row(rank)[from:]
+			gf256.Scale(pivot, gf256.Inv(pivot[c-from]))
+			for k := range n {
+				gf256.AddMul(row(first + k)[from:], pivot, m[(first+k)*stride+c])
+			}
+			pivots[n] = c
+			n++
+			rank++
 		}
-		if at == rows {
+		if n == 0 {
 			continue
 		}
-		swapRows(m, stride, at, rank)
-		// What lies before the column is zero already.
-		from := c &^ (gf256.Unit - 1)
-		pivot := row(rank)[from:]
-		gf256.Scale(pivot, gf256.Inv(pivot[c-from]))
+		sc.in, sc.out, sc.coef = sc.in[:0], sc.out[:0], sc.coef[:0]
+		for k := range n {
+			sc.in = append(sc.in, &row(first + k)[from])
+		}
 		for r := range rows {
-			if f := m[r*stride+c]; r != rank && f != 0 {
-				gf256.AddMul(row(r)[from:], pivot, f)
+			if r < first || r >= rank {
+				sc.out = append(sc.out, &row(r)[from])
 			}
 		}
-		rank++
+		for _, p := range pivots[:n] {
+			for r := range rows {
+				if r < first || r >= rank {
+					sc.coef = append(sc.coef, m[r*stride+p])
+				}
+			}
+		}
+		gf256.Product(sc.out, sc.in, sc.coef, len(sc.out), 0, stride-from, true)
 	}
 	return rank
 }
@@ -160,7 +191,7 @@ func (d *Decoder) formResidues(n int, sc *scratch) {
 			copy(residue(j), d.residues.of(d, d.repair[j].esi))
 			gf256.Add(residue(j), repair(j))
 		}
-	case d.codec.denseResidues(n):
+	case denseSums(&d.params, n, slot):
 		for j := range n {
 			copy(residue(j), repair(j))
 		}

@@ -134,7 +134,7 @@ func (e *Encoder) AppendRepair(dst []byte, first uint32, n int) []byte {
 		for i := range n {
 			e.params.encode(symbols[i*e.t:(i+1)*e.t], inter, x+uint32(i))
 		}
-	case e.params.coefficientsKept(x, n) && e.codec.denseEncode(&e.params, n):
+	case e.params.coefficientsKept(x, n) && e.codec.denseEncode(&e.params, n, e.t):
 		sc := e.codec.scratch()
 		e.dense(symbols, x, n, sc)
 		e.codec.release(sc)
@@ -168,7 +168,7 @@ func (e *Encoder) intermediate(x uint32) []byte {
 	if e.inter != nil {
 		return e.inter
 	}
-	if e.params.coefficientsKept(x, 1) && e.codec.denseEncode(&e.params, e.made+1) {
+	if e.params.coefficientsKept(x, 1) && e.codec.denseEncode(&e.params, e.made+1, e.t) {
 		e.made++
 		return nil
 	}

@@ -269,3 +269,45 @@ func TestAppendMissing(t *testing.T) {
 	require.True(t, d.Decode())
 	require.Empty(t, d.AppendMissing(nil))
 }
+
+// A matrix beside the identity turns into its inverse, or the rank tells that
+// it has none.
+func TestReduce(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 1))
+	for trial := range 400 {
+		rows := 1 + rng.IntN(40)
+		columns := 1 + rng.IntN(rows)
+		stride := (rows + columns + 63) &^ 63
+		m := make([]byte, rows*stride)
+		sparse := trial%3 == 0
+		for r := range rows {
+			for c := range columns {
+				if !sparse || rng.IntN(columns) < 2 {
+					m[r*stride+c] = byte(rng.Uint32())
+				}
+			}
+			m[r*stride+columns+r] = 1
+		}
+		before := bytes.Clone(m)
+		rank := reduce(m, rows, columns, stride, new(scratch))
+		if rank < columns {
+			require.True(t, sparse || rows-columns < 2)
+		}
+		// Each row is the combination of the former rows that it says.
+		for r := range rows {
+			for c := range columns {
+				sum := byte(0)
+				for i := range rows {
+					sum ^= gf256.Mul(m[r*stride+columns+i], before[i*stride+c])
+				}
+				require.Equal(t, sum, m[r*stride+c])
+				if rank == columns && r < columns && r != c || r >= rank {
+					require.Zero(t, sum)
+				}
+			}
+			if rank == columns && r < columns {
+				require.EqualValues(t, 1, m[r*stride+r])
+			}
+		}
+	}
+}

@@ -261,6 +261,55 @@ func TestStream(t *testing.T) {
 	})
 }
 
+// All implementations give the octets of the plain one.
+func FuzzKernels(f *testing.F) {
+	f.Add(uint64(1), uint16(1280), uint8(8), uint8(20))
+	f.Add(uint64(2), uint16(63), uint8(13), uint8(3))
+	names := Kernels()
+	f.Cleanup(func() { Select(names[len(names)-1]) })
+	f.Fuzz(func(t *testing.T, seed uint64, length uint16, outputs, inputs uint8) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		n, at := int(length)%4097, rng.IntN(64)
+		dst, src := fill(rng, make([]byte, n+64)), fill(rng, make([]byte, n+64))
+		width := Unit << rng.IntN(3)
+		columns, sums := 4+int(inputs)%60, int(outputs)%30
+		slab := fill(rng, make([]byte, columns*width))
+		coef := fill(rng, make([]byte, columns*max(sums, 1)))
+		b := NewBuilder(nil)
+		for range sums {
+			cols := make([]uint16, rng.IntN(12))
+			for i := range cols {
+				cols[i] = uint16(rng.IntN(columns))
+			}
+			b.Add(uint16(rng.IntN(columns)), rng.IntN(columns+1)-1, cols)
+		}
+		prog := b.Program()
+		var want [][]byte
+		for i, name := range names {
+			Select(name)
+			a, s, out := slices.Clone(dst), slices.Clone(slab), make([]byte, sums*width)
+			AddMul(a[at:at+n], src[at:at+n], uint8(seed))
+			Scale(a[at:at+n], uint8(seed>>8))
+			var in, sum []*byte
+			for c := range columns {
+				in = append(in, &slab[c*width])
+			}
+			for j := range sums {
+				sum = append(sum, &out[j*width])
+			}
+			Product(sum, in, coef, sums, 0, width, seed&1 == 0)
+			prog.Run(s, width, in, 0)
+			if i == 0 {
+				want = [][]byte{a, s, out}
+			} else {
+				for k, b := range [][]byte{a, s, out} {
+					require.True(t, bytes.Equal(want[k], b), "%s, part %d", name, k)
+				}
+			}
+		}
+	})
+}
+
 func BenchmarkProduct(b *testing.B) {
 	for _, name := range Kernels() {
 		for _, shape := range [][2]int{{32, 8}, {100, 20}, {250, 12}} {
