@@ -246,45 +246,56 @@ func (b *builder) writeRest(right []byte) {
 // hdpcRows returns the HDPC rows in terms of the inactive columns, one octet
 // for each, in rows of width octets. It also writes the pairs of the plan and
 // what the rows have in the inactive columns themselves.
+//
+// The running sum is kept as eight planes of bits, as what columns owe is bits:
+// multiplying by alpha makes plane 7 the new plane 0, in front of the others, and
+// adds it to three of them.
 func (b *builder) hdpcRows() (m []byte, width int) {
 	p := &b.plan.params
-	n := (len(b.inactive) + 7) / 8
-	b.stream = zeroed(b.stream, n*(p.h+1))
-	y, acc := b.stream[:n], b.stream[n:]
+	n := b.words
+	size := 8 * n
+	const steps = 32 // that the planes move before they are put back
+	room := size + steps*n
+	b.stream = zeroed(b.stream, room+size*p.h)
+	moving, acc := b.stream[:room], b.stream[room:]
+	at := steps * n
 	last := p.kp + p.s - 1
 	for j := 0; j <= last; j++ {
-		for i := range y {
-			y[i] = gf256.Double8(y[i])
+		if at == 0 {
+			at = steps * n
+			copy(moving[at:], moving[:size])
+		}
+		at -= n
+		copy(moving[at:at+n], moving[at+size:])
+		y := moving[at : at+size]
+		low := y[:n]
+		for i, x := range low { // x^8 = x^4+x^3+x^2+1
+			y[2*n+i] ^= x
+			y[3*n+i] ^= x
+			y[4*n+i] ^= x
 		}
 		if t := b.index[j]; t >= 0 {
-			owed := b.bitsOf(b.owed, int(t))
-			for i := range y {
-				y[i] ^= gf256.Spread8(uint8(owed[i/8] >> (i % 8 * 8)))
-			}
+			xorWords(low, b.bitsOf(b.owed, int(t)))
 		} else {
 			i := uint(^t)
-			y[i/8] ^= 1 << (i % 8 * 8)
+			low[i/64] ^= 1 << (i % 64)
 		}
 		if j < last {
-			r1, r2 := p.hdpcPair(j)
-			b.plan.pairs = append(b.plan.pairs, uint8(r1), uint8(r2))
-			a1, a2 := acc[r1*n:(r1+1)*n], acc[r2*n:(r2+1)*n]
-			for i, x := range y {
-				a1[i] ^= x
-				a2[i] ^= x
-			}
+			h1, h2 := p.hdpcPair(j)
+			b.plan.pairs = append(b.plan.pairs, uint8(h1), uint8(h2))
+			gf256.AddWords(acc[h1*size:(h1+1)*size], y)
+			gf256.AddWords(acc[h2*size:(h2+1)*size], y)
 		}
 	}
-	width = 8 * n
-	b.hdpc = resize(b.hdpc, p.h*width)
+	y := moving[at : at+size]
+	width = 64 * n // whole units, which the kernels like best
+	b.hdpc = zeroed(b.hdpc, p.h*width)
 	m = b.hdpc
-	for i, x := range acc {
-		binary.LittleEndian.PutUint64(m[8*i:], x)
+	for h := range p.h {
+		joinPlanes(m[h*width:(h+1)*width], acc[h*size:(h+1)*size], len(b.inactive))
 	}
-	b.wide = resize(b.wide, width)
-	for i, x := range y {
-		binary.LittleEndian.PutUint64(b.wide[8*i:], x)
-	}
+	b.wide = zeroed(b.wide, width)
+	joinPlanes(b.wide, y, len(b.inactive))
 	for h := range p.h {
 		row := m[h*width : (h+1)*width]
 		gf256.AddMul(row, b.wide, gf256.Exp(h))
@@ -292,6 +303,18 @@ func (b *builder) hdpcRows() (m []byte, width int) {
 	}
 	b.hdpcColumns()
 	return m, width
+}
+
+// joinPlanes writes one octet for each of the first bits of eight planes.
+func joinPlanes(dst []byte, planes []uint64, bits int) {
+	n := len(planes) / 8
+	for o := range (bits + 7) / 8 {
+		x := uint64(0)
+		for i := range 8 {
+			x |= gf256.Spread8(uint8(planes[i*n+o/8]>>(8*(o%8)))) << i
+		}
+		binary.LittleEndian.PutUint64(dst[8*o:], x)
+	}
 }
 
 // hdpcColumns writes what G_HDPC has in the inactive columns: column j is alpha

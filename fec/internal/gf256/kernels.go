@@ -72,6 +72,19 @@ func Add(dst, src []byte) {
 	subtle.XORBytes(dst, dst, src)
 }
 
+// AddWords adds src to dst, which have one length.
+func AddWords(dst, src []uint64) {
+	if len(dst) < 8 {
+		for i, x := range src[:len(dst)] {
+			dst[i] ^= x
+		}
+		return
+	}
+	d := unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 8*len(dst))
+	s := unsafe.Slice((*byte)(unsafe.Pointer(&src[0])), 8*len(src))
+	subtle.XORBytes(d, d, s)
+}
+
 // AddMul adds c*src to dst, which have one length.
 func AddMul(dst, src []byte, c uint8) {
 	switch c {

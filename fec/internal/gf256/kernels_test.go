@@ -79,6 +79,19 @@ func TestAddMulConstants(t *testing.T) {
 	})
 }
 
+func TestAddWords(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for n := range 40 {
+		dst, src, want := make([]uint64, n), make([]uint64, n), make([]uint64, n)
+		for i := range dst {
+			dst[i], src[i] = rng.Uint64(), rng.Uint64()
+			want[i] = dst[i] ^ src[i]
+		}
+		AddWords(dst, src)
+		require.Equal(t, want, dst)
+	}
+}
+
 func TestProduct(t *testing.T) {
 	eachKernel(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(2, 1))
