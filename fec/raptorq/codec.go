@@ -40,6 +40,7 @@ type Codec struct {
 	codes map[int]*list.Element
 	used  list.List // of *cached, the latest first
 	held  int
+	asked int // K' that planned was last called for
 }
 
 // Regime is a way to encode and decode. All give the same octets.
@@ -115,6 +116,17 @@ func (c *Codec) code(p *params) *code {
 	c.codes[p.kp] = c.used.PushFront(e)
 	c.hold(e, co.plan.size())
 	return co
+}
+
+// planned tells whether a decoder may take the plan of the source symbols for
+// granted: it is cached, or worth its cost, since the last decoder that asked
+// had blocks of this size, too.
+func (c *Codec) planned(p *params) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	again := c.asked == p.kp
+	c.asked = p.kp
+	return again || c.codes[p.kp] != nil
 }
 
 // coefficients returns those of the repair symbols with the ISIs from

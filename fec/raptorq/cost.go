@@ -53,8 +53,9 @@ func denseSums(p *params, n, t int) bool {
 
 // denseDecode tells whether e lost symbols of t octets are recovered faster by
 // an e x e system than by inactivation decoding. generate is the number of
-// batches of coefficients that are not at hand.
-func (c *Codec) denseDecode(p *params, e, t, generate int) bool {
+// batches of coefficients that are not at hand; the plan of the source symbols
+// may be missing, too.
+func (c *Codec) denseDecode(p *params, e, t, generate int, planned bool) bool {
 	if c.Regime != Auto || e > maxDense {
 		return c.Regime == Dense && e <= maxDense
 	}
@@ -63,5 +64,9 @@ func (c *Codec) denseDecode(p *params, e, t, generate int) bool {
 	plan := k.planned(p, t) * units
 	residues := min(n*kp*k.product*units, plan)
 	solve := n*n*units*k.product + n*n*(eliminateCost+n/80)
-	return residues+solve+kp*generateCost*float64(generate) < kp*planCost+plan
+	dense := residues + solve + kp*generateCost*float64(generate)
+	if !planned {
+		dense += kp * (planCost + generateCost)
+	}
+	return dense < kp*planCost+plan
 }

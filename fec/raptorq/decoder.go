@@ -196,7 +196,7 @@ func (d *Decoder) Decode() (done bool) {
 	defer d.codec.release(sc)
 	sc.missing = d.AppendMissing(sc.missing[:0])
 	need := 0
-	if d.codec.denseDecode(&d.params, len(sc.missing), d.t, d.generations(len(sc.missing))) {
+	if d.preferDense(len(sc.missing)) {
 		need = d.decodeDense(sc)
 	} else {
 		need = d.decodeSparse(sc)
@@ -212,6 +212,12 @@ func (d *Decoder) Decode() (done bool) {
 	d.recovered = d.missing
 	d.missing, d.deficit = 0, 0
 	return true
+}
+
+// preferDense chooses the regime for e missing symbols.
+func (d *Decoder) preferDense(e int) bool {
+	known := d.code != nil || d.codec.planned(&d.params)
+	return d.codec.denseDecode(&d.params, e, d.t, d.generations(e), known)
 }
 
 // decodeSparse decodes by inactivation. It returns how many symbols more it
