@@ -44,39 +44,29 @@ type SealWriter interface {
 }
 
 // Fetch implements service.Fetcher. begin is called when the first octet is known to be genuine.
-func (f *Fetcher) Fetch(ctx context.Context, svc, name string, begin func(service.Meta) (io.Writer, error)) error {
+func (f *Fetcher) Fetch(ctx context.Context, r service.Request, begin func(service.Meta) (io.Writer, error)) error {
 	var w *Inflow
 	defer func() {
 		if w != nil {
 			w.Close()
 		}
 	}()
-	err := f.Inner.Fetch(ctx, svc, name, func(m service.Meta) (io.Writer, error) {
+	return f.Inner.Fetch(ctx, r, func(m service.Meta) (io.Writer, error) {
 		// What a parent says of the type is not sealed: the name tells it.
-		m.ContentType = cache.ContentType(name)
+		m.ContentType = cache.ContentType(r.Name)
 		var err error
-		w, err = f.Open(ctx, name, m.Generation, func([]byte) (io.Writer, error) { return begin(m) })
+		w, err = f.Open(ctx, r.Name, m.Generation, func([]byte) (io.Writer, error) { return begin(m) })
 		return w, err
 	})
-	if err == nil && w != nil {
-		err = w.End(ctx)
-	}
-	return err
 }
 
 // Resume fetches the rest of an object of which w has the beginning. The caller closes w.
 func (f *Fetcher) Resume(ctx context.Context, name string, generation uint64, w *Inflow) error {
-	err := f.Inner.Fetch(ctx, f.Gate.cfg.Service.Name(), name, func(m service.Meta) (io.Writer, error) {
-		if m.Generation != generation {
-			return nil, seal.ErrStale
-		}
-		w.Restart(0)
+	r := service.Request{Service: f.Gate.cfg.Service.Name(), Name: name, Offset: w.Offset(), Generation: generation, Persist: true}
+	return f.Inner.Fetch(ctx, r, func(service.Meta) (io.Writer, error) {
+		w.Restart(r.Offset)
 		return w, nil
 	})
-	if err == nil {
-		err = w.End(ctx)
-	}
-	return err
 }
 
 // Begin begins an object with its first octets, which are genuine, and returns where it is to be written.
@@ -84,7 +74,7 @@ type Begin func(head []byte) (io.Writer, error)
 
 // Open begins an Inflow of one generation of an object, and asks for its seals. Close it.
 func (f *Fetcher) Open(ctx context.Context, name string, generation uint64, begin Begin) (*Inflow, error) {
-	w := &Inflow{begin: begin, signal: make(chan struct{}, 1)}
+	w := &Inflow{ctx: ctx, begin: begin, signal: make(chan struct{}, 1)}
 	o, err := f.Gate.Open(name, generation, w.notify)
 	if err != nil {
 		return nil, err
@@ -96,7 +86,7 @@ func (f *Fetcher) Open(ctx context.Context, name string, generation uint64, begi
 // Take is Open for an object that its owner has opened at the Gate, and of which the octets below written were
 // verified and written. The Inflow releases it.
 func (f *Fetcher) Take(ctx context.Context, o *Object, written int64, begin Begin) *Inflow {
-	w := &Inflow{begin: begin, signal: make(chan struct{}, 1), object: o, off: written, skip: written}
+	w := &Inflow{ctx: ctx, begin: begin, signal: make(chan struct{}, 1), object: o, off: written, skip: written}
 	f.Gate.mu.Lock()
 	o.notify = w.notify
 	name, generation := o.o.Name(), o.o.Generation()
@@ -127,6 +117,7 @@ func (f *Fetcher) start(ctx context.Context, w *Inflow, name string, generation 
 // Inflow takes the octets of one object, in order, and lets through those that are genuine. Write, Offset and End are for
 // one goroutine.
 type Inflow struct {
+	ctx    context.Context
 	object *Object
 	begin  Begin
 	signal chan struct{}
@@ -169,12 +160,13 @@ func (w *Inflow) Restart(off int64) {
 	}
 }
 
-// Write implements io.Writer. An error that matches ErrForged is the fault of the parent that sent p.
+// Write implements io.Writer. A *service.MismatchError is the fault of the parent that sent the octets from its offset on;
+// what is written next has to begin there.
 func (w *Inflow) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
-		return 0, w.err
+		return 0, w.refuse(w.err)
 	}
 	n := len(p)
 	if k := min(w.skip, int64(len(p))); k > 0 {
@@ -186,7 +178,16 @@ func (w *Inflow) Write(p []byte) (int, error) {
 		return 0, w.err
 	}
 	w.held = append(w.held, p...)
-	return n, w.release()
+	return n, w.refuse(w.release())
+}
+
+// refuse makes forged octets the fault of who sent them. It is called with mu held.
+func (w *Inflow) refuse(err error) error {
+	if !errors.Is(err, ErrForged) {
+		return err
+	}
+	w.held, w.skip, w.err = w.held[:0], 0, nil
+	return &service.MismatchError{Offset: w.off}
 }
 
 // release writes what a seal covers. It is called with mu held.
@@ -243,15 +244,16 @@ func same(a, b []byte) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// End waits until all octets that came were verified, and tells whether they are the whole object.
-func (w *Inflow) End(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, sealWait)
+// End implements service.Ender: it waits until all octets that came were verified, and tells whether they are the whole
+// object.
+func (w *Inflow) End(int64) error {
+	ctx, cancel := context.WithTimeout(w.ctx, sealWait)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		w.mu.Lock()
-		err := w.release()
+		err := w.refuse(w.release())
 		whole, left := w.last == seal.Whole, len(w.held)
 		w.mu.Unlock()
 		switch {
@@ -263,7 +265,8 @@ func (w *Inflow) End(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			if left == 0 {
-				return io.ErrUnexpectedEOF // what came is genuine, and not all
+				// What came is genuine, and not all: the end was a lie, or the parent's own object has broken off.
+				return &service.MismatchError{Offset: w.Offset()}
 			}
 			return fmt.Errorf("%w: %d octets", ErrUnsealed, left)
 		case <-tick.C:
