@@ -54,6 +54,7 @@ type Object struct {
 	firm   bool  // length comes from EXT_TOL, EXT_FTI or signalling, not from B alone
 
 	mapped    bool // packets find it
+	preferred bool // see Prefer
 	complete  bool
 	released  bool
 	notified  bool  // a Progress event is waiting
@@ -155,6 +156,10 @@ func (o *Object) Seen() bool { return o.packets > 0 || o.repair != nil || o.held
 // Recovered and Supplied are the octets that came by FEC and by Supply.
 func (o *Object) Recovered() int64 { return o.recovered }
 func (o *Object) Supplied() int64  { return o.supplied }
+
+// Prefer marks the object as one that is likely to be a true one. Others have
+// to go before it when there are too many of its TSI.
+func (o *Object) Prefer() { o.preferred = true }
 
 // LastPacket is when the last source packet of the object came; for one that is
 // only suspected, when it began to be.

@@ -31,20 +31,30 @@ func (r *Receiver) handlePackage(now time.Time, o *Object, body []byte) {
 		part.Body = bytes.Clone(part.Body)
 		r.parts[part.Location] = part
 		if part.Kind() == sls.KindSTSID {
-			doc, err := sls.ParseSTSID(part.Body)
+			s, err := r.STSID(part.Body, part.Generation)
 			if err != nil {
 				r.badSignalling(o, err)
 				continue
 			}
-			r.signalled(now, &Signal{
-				TSI: o.key.tsi, TOI: o.key.toi, ContentType: part.ContentType, Location: part.Location,
-				Generation: part.Generation, Body: part.Body,
-				apply: func(now time.Time) { r.applySTSID(now, doc) },
-			})
+			s.TOI, s.ContentType, s.Location = o.key.toi, part.ContentType, part.Location
+			r.signalled(now, s)
 			continue
 		}
 		r.events.push(Event{Kind: Manifest, Part: part})
 	}
+}
+
+// STSID reads an S-TSID that came by another way than packets. Accept acts on
+// it. body must not be changed any more.
+func (r *Receiver) STSID(body []byte, generation uint64) (*Signal, error) {
+	doc, err := sls.ParseSTSID(body)
+	if err != nil {
+		return nil, err
+	}
+	return &Signal{
+		ContentType: sls.MediaTypeSTSID, Generation: generation, Body: body,
+		apply: func(now time.Time) { r.applySTSID(now, doc) },
+	}, nil
 }
 
 // maxParts bounds the names of parts that are remembered.
@@ -94,13 +104,15 @@ func (r *Receiver) badSignalling(o *Object, err error) {
 func (r *Receiver) signalled(now time.Time, s *Signal) {
 	if !r.cfg.HoldSignalling {
 		s.apply(now)
+		s.apply = nil
 	}
 	r.events.push(Event{Kind: Signalling, Signal: s})
 }
 
-// Accept acts on signalling that was held back, see HoldSignalling.
+// Accept acts on signalling that was held back, see HoldSignalling, or that
+// STSID has read.
 func (r *Receiver) Accept(now time.Time, s *Signal) {
-	if r.cfg.HoldSignalling && s.apply != nil {
+	if s.apply != nil {
 		s.apply(now)
 		s.apply = nil
 	}

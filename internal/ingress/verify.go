@@ -22,13 +22,26 @@ const (
 	sealTime = 8 * time.Second
 )
 
+// patience is how long an object may wait for seals.
+func (x *incoming) patience() time.Duration {
+	if x.known {
+		return sealTime
+	}
+	return x.class.patience()
+}
+
 // verify gives the service what the gate finds genuine.
 func (in *Ingress) verify(now time.Time, o *route.Object, x *incoming) {
 	if x.gate == nil && !in.enter(now, o, x) {
 		return
 	}
 	v := x.gate.Advance(o)
-	x.sealed, x.known = v.Sealed, v.State != seal.Unsealed
+	x.sealed = v.Sealed
+	if v.State != seal.Unsealed && !x.known {
+		x.known = true
+		in.trust(x)
+		o.Prefer()
+	}
 	if v.State == seal.Superseded {
 		in.drop(o, errDisplaced)
 		return
@@ -68,6 +81,9 @@ func (in *Ingress) enter(now time.Time, o *route.Object, x *incoming) bool {
 	switch {
 	case err == nil:
 		x.gate = gate
+		if g, ok := in.cfg.Gate.Known(o.Name()); !ok || g != o.Generation() {
+			in.doubt(o, x)
+		}
 		return true
 	case errors.Is(err, seal.ErrOpen), errors.Is(err, seal.ErrLimit):
 		return false // it comes by another way; or another one has to go first
@@ -92,14 +108,15 @@ func (in *Ingress) notice(o *route.Object, x *incoming, n sealing.Notice) {
 	in.settle(now)
 }
 
-// review looks at objects that wait, and returns when to do so again.
+// review looks at what waits, and returns when to do so again.
 func (in *Ingress) review(now time.Time) time.Time {
-	if in.cfg.Gate == nil || len(in.objects) == 0 {
+	if in.cfg.Gate == nil {
 		return time.Time{}
 	}
 	if now.Before(in.reviewAt) {
 		return in.reviewAt
 	}
+	in.discover(now)
 	for o, x := range in.objects {
 		age := now.Sub(x.since)
 		switch {
@@ -109,7 +126,7 @@ func (in *Ingress) review(now time.Time) time.Time {
 			in.refetchOrDrop(now, o, x)
 			continue
 		}
-		if age > sealTime && o.Complete() && in.objects[o] == x {
+		if age > x.patience() && (o.Complete() || !x.known) && in.objects[o] == x {
 			in.drop(o, errLost)
 		}
 	}
@@ -308,14 +325,4 @@ func (in *Ingress) releaseOldestBody() {
 		}
 	}
 	in.releaseBody(oldest)
-}
-
-// signalling acts on an S-TSID once it is known to be genuine. Without a gate the receiver has done so.
-func (in *Ingress) signalling(now time.Time, s *route.Signal) {
-	if in.cfg.Gate == nil || s.TSI != 0 {
-		return // an EFDT of its own is sealed by nobody: it stays without effect
-	}
-	session := in.cfg.Receiver.Session
-	key := bodyKey{sealing.STSIDName(session.Source, session.Group, session.Port), s.Generation}
-	in.hold(now, key, s.Body, func(now time.Time, _ []byte) { in.rx.Accept(now, s) })
 }

@@ -48,8 +48,8 @@ type Gate struct {
 	contactAt time.Time       // when the parents are asked about that
 }
 
-// maxAsks bounds the requests for seals that a service makes at a time.
-const maxAsks = 8
+// maxAsks bounds the requests for seals that a service makes at a time. One goes on for as long as its object grows.
+const maxAsks = 16
 
 // NewGate returns a Gate through which nothing has passed. Run does what has to be done in time.
 func NewGate(cfg GateConfig) (*Gate, error) {
@@ -98,6 +98,13 @@ func (g *Gate) Newest(kind seal.Kind) []byte {
 		return s.Bytes()
 	}
 	return nil
+}
+
+// Known returns the newest generation of a name that a seal tells of, and false if none does.
+func (g *Gate) Known(name string) (generation uint64, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.verifier.Known(name)
 }
 
 // Push handles one datagram, which is not kept. The error tells why it was dropped; there is no need to act on it.
@@ -238,6 +245,7 @@ func (g *Gate) step(ctx context.Context, group *sync.WaitGroup) (next time.Time)
 		notify := func(Notice) {}
 		if x := g.objects[ev.Object]; x != nil {
 			notify = x.notify
+			ev.Name, ev.Generation = ev.Object.Name(), ev.Object.Generation()
 		}
 		g.mu.Unlock()
 		if !ok {
@@ -274,10 +282,10 @@ func (g *Gate) handle(ctx context.Context, group *sync.WaitGroup, ev seal.Event,
 		notify(Refused)
 	case seal.NeedSeal:
 		// Forged packets have names, too: what nobody announces is not asked for.
-		if name := ev.Object.Name(); !manifest.IsManifest(name) && !g.cfg.Service.Index().Expects(name) {
+		if !manifest.IsManifest(ev.Name) && !g.cfg.Service.Index().Expects(ev.Name) {
 			return
 		}
-		g.ask(ctx, group, ev.Object.Name(), ev.Object.Generation())
+		g.ask(ctx, group, ev.Name, ev.Generation)
 	case seal.NeedContact:
 		g.mu.Lock()
 		g.contact[ev.Keys-1], g.contactAt = true, g.cfg.Now()
@@ -348,7 +356,7 @@ func (g *Gate) ask(ctx context.Context, group *sync.WaitGroup, name string, gene
 	group.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, askTime)
 		defer cancel()
-		err := g.cfg.Client.Seals(ctx, g.cfg.Service.Name(), name, generation, g.pushParent)
+		err := g.cfg.Client.Seals(ctx, g.cfg.Service.Name(), name, generation, g.PushParent)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNoSeal) {
 			g.cfg.Logger.Debug("seals", "service", g.cfg.Service.Name(), "name", name, "error", err)
 		}
@@ -361,7 +369,8 @@ func (g *Gate) ask(ctx context.Context, group *sync.WaitGroup, name string, gene
 
 const askTime = 3 * time.Second
 
-func (g *Gate) pushParent(datagram []byte) { _ = g.Push(datagram, seal.Parent) }
+// PushParent handles one datagram that a parent has given.
+func (g *Gate) PushParent(datagram []byte) error { return g.Push(datagram, seal.Parent) }
 
 // End is the length of the object, as soon as a seal tells that it is whole or broken; else it is -1.
 func (x *Object) End() int64 {
