@@ -76,7 +76,7 @@ const pollTime = 5 * time.Millisecond
 const maxFollow = time.Minute
 
 // lastSeal is how long after the end of an object its last seal may come.
-const lastSeal = time.Second
+const lastSeal = newsTime / 2
 
 // follow sends the seals of an object until it has ended.
 func follow(w http.ResponseWriter, r *http.Request, o *cache.Object) {
