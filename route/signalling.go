@@ -15,6 +15,11 @@ const maxFiles = 65536
 
 // handlePackage takes the parts of an SLS package in.
 func (r *Receiver) handlePackage(now time.Time, o *Object, body []byte) {
+	if !r.reads.allow(now) {
+		r.stats.Rejected[RejectSignalling]++
+		r.records.remove(o.key) // hear it again
+		return
+	}
 	pkg, err := sls.ParsePackage(body)
 	if err != nil {
 		r.badSignalling(o, err)
@@ -57,12 +62,36 @@ func (r *Receiver) STSID(body []byte, generation uint64) (*Signal, error) {
 	}, nil
 }
 
+// readings bounds the packages and EFDTs that are read in a second: reading one
+// costs far more than receiving it, and anybody may send them.
+type readings struct {
+	second time.Time
+	n      int
+}
+
+// maxReadings is more than a sender needs that sends each change of some
+// manifests, several in a second.
+const maxReadings = 200
+
+func (b *readings) allow(now time.Time) bool {
+	if d := now.Sub(b.second); d >= time.Second || d < 0 {
+		b.second, b.n = now, 0
+	}
+	b.n++
+	return b.n <= maxReadings
+}
+
 // maxParts bounds the names of parts that are remembered.
 const maxParts = 1024
 
 // handleEFDT takes in an Extended FDT Instance that came as TOI 0 of a channel.
 // It has no EXT_FDT, its version is efdtVersion.
 func (r *Receiver) handleEFDT(now time.Time, o *Object, body []byte) {
+	if !r.reads.allow(now) {
+		r.stats.Rejected[RejectSignalling]++
+		r.records.remove(o.key)
+		return
+	}
 	in, err := fdt.Parse(body)
 	if err != nil {
 		r.badSignalling(o, err)
@@ -96,7 +125,10 @@ func (r *Receiver) handleEFDT(now time.Time, o *Object, body []byte) {
 
 func (r *Receiver) badSignalling(o *Object, err error) {
 	r.stats.Rejected[RejectSignalling]++
-	r.cfg.Logger.Warn("signalling dropped", "tsi", o.key.tsi, "toi", o.key.toi, "error", err)
+	if r.warned.IsZero() || o.lastPkt.Sub(r.warned) > time.Second {
+		r.warned = o.lastPkt
+		r.cfg.Logger.Warn("signalling dropped", "tsi", o.key.tsi, "toi", o.key.toi, "error", err)
+	}
 }
 
 // signalled reports signalling and, unless it has to be accepted first, acts on

@@ -100,6 +100,7 @@ type Ingress struct {
 	counts     Stats // what the receiver does not count
 	repairs    int
 	fetches    int
+	queue      []*refetch
 	begins     bool // new objects are taken
 	ctx        context.Context
 

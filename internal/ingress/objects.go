@@ -283,6 +283,10 @@ func (in *Ingress) drop(o *route.Object, cause error) {
 	if x.out != nil {
 		x.out.Abort(cause)
 	}
+	if in.cfg.Gate != nil && !x.known {
+		in.rx.Forget(in.cfg.Now(), o) // the true one may be yet to come
+		return
+	}
 	in.rx.Release(in.cfg.Now(), o)
 }
 

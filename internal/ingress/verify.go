@@ -134,8 +134,11 @@ func (in *Ingress) review(now time.Time) time.Time {
 	return in.reviewAt
 }
 
-// maxFetches bounds the objects that are fetched at a time.
-const maxFetches = 16
+const (
+	// maxFetches bounds the objects that are fetched at a time, and maxQueued those that wait for that.
+	maxFetches = 16
+	maxQueued  = 256
+)
 
 // wanted tells whether an object is worth a request to a parent. Whoever sends forged packets must not make this node send
 // requests.
@@ -153,51 +156,80 @@ func (in *Ingress) refetchOrDrop(now time.Time, o *route.Object, x *incoming) {
 // that came by multicast and stand behind it are not used: nothing tells the true ones among them. It returns false if
 // that cannot be done.
 func (in *Ingress) refetch(now time.Time, o *route.Object, x *incoming) bool {
-	if in.cfg.Fetch == nil || in.ctx == nil || !x.known || in.fetches >= maxFetches {
+	if in.cfg.Fetch == nil || in.ctx == nil || !x.known || len(in.queue) >= maxQueued {
 		return false
 	}
-	m, out := service.Meta{Name: o.Name(), ContentType: o.ContentType(), Generation: o.Generation(), Length: -1}, x.out
+	f := &refetch{
+		meta: service.Meta{Name: o.Name(), ContentType: o.ContentType(), Generation: o.Generation(), Length: -1},
+		out:  x.out, gate: x.gate, read: x.read,
+	}
 	if o.Templated() {
-		m, _ = in.meta(o, 0)
+		f.meta, _ = in.meta(o, 0)
 	}
 	x.refused = true
 	delete(in.objects, o)
 	in.rx.Release(now, o)
-	in.fetches++
 	in.counts.Forged++
-	ctx, gate, read := in.ctx, x.gate, x.read
-	in.group.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, fetchTime)
-		defer cancel()
-		w := in.cfg.Fetch.Take(ctx, gate, read, func(head []byte) (io.Writer, error) {
-			if out == nil {
-				if m.Kind != service.Media && isInit(head) {
-					m.Kind = service.Init
-				}
-				in.mu.Lock()
-				defer in.mu.Unlock()
-				var err error
-				if out, err = in.open(m); err != nil {
-					return nil, err
-				}
-			}
-			return refetched{out}, nil
-		})
-		err := in.cfg.Fetch.Resume(ctx, m.Name, m.Generation, w)
-		w.Close()
-		switch {
-		case out == nil:
-		case err != nil:
-			in.log.Warn("object is lost", "service", in.cfg.Service.Name(), "name", m.Name, "error", err)
-			out.Abort(err)
-		default:
-			_ = out.Commit() // Write has told
-		}
-		in.mu.Lock()
-		defer in.mu.Unlock()
-		in.fetches--
-	})
+	in.queue = append(in.queue, f)
+	if in.fetches < maxFetches {
+		in.fetches++
+		ctx := in.ctx
+		in.group.Go(func() { in.fetch(ctx) })
+	}
 	return true
+}
+
+// refetch is an object that is fetched from its last genuine octet on.
+type refetch struct {
+	meta service.Meta
+	out  *service.Object // nil if it has not begun
+	gate *sealing.Object
+	read int64
+}
+
+// fetch fetches what waits for that.
+func (in *Ingress) fetch(ctx context.Context) {
+	for {
+		in.mu.Lock()
+		if len(in.queue) == 0 {
+			in.fetches--
+			in.mu.Unlock()
+			return
+		}
+		f := in.queue[0]
+		in.queue = in.queue[1:]
+		in.mu.Unlock()
+		f.run(ctx, in)
+	}
+}
+
+func (f *refetch) run(ctx context.Context, in *Ingress) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	w := in.cfg.Fetch.Take(ctx, f.gate, f.read, func(head []byte) (io.Writer, error) {
+		if f.out == nil {
+			if f.meta.Kind != service.Media && isInit(head) {
+				f.meta.Kind = service.Init
+			}
+			in.mu.Lock()
+			defer in.mu.Unlock()
+			var err error
+			if f.out, err = in.open(f.meta); err != nil {
+				return nil, err
+			}
+		}
+		return refetched{f.out}, nil
+	})
+	err := in.cfg.Fetch.Resume(ctx, f.meta.Name, f.meta.Generation, w)
+	w.Close()
+	switch {
+	case f.out == nil:
+	case err != nil:
+		in.log.Warn("object is lost", "service", in.cfg.Service.Name(), "name", f.meta.Name, "error", err)
+		f.out.Abort(err)
+	default:
+		_ = f.out.Commit() // Write has told
+	}
 }
 
 // fetchTime bounds a refetch. An object that grows is followed to its end.
