@@ -157,10 +157,6 @@ func (o *Object) Seen() bool { return o.packets > 0 || o.repair != nil || o.held
 func (o *Object) Recovered() int64 { return o.recovered }
 func (o *Object) Supplied() int64  { return o.supplied }
 
-// Prefer marks the object as one that is likely to be a true one. Others have
-// to go before it when there are too many of its TSI.
-func (o *Object) Prefer() { o.preferred = true }
-
 // LastPacket is when the last source packet of the object came; for one that is
 // only suspected, when it began to be.
 func (o *Object) LastPacket() time.Time { return o.lastPkt }

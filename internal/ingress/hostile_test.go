@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,13 +41,14 @@ type wire struct {
 	sender *route.Sender
 	hop    *sealing.Hop
 	seals  [][]byte
+	now    func() time.Time
 	hear   func(hostile.Packet)
 }
 
-func newWire(t *testing.T, hear func(hostile.Packet)) *wire {
+func newWire(t *testing.T, now func() time.Time, hear func(hostile.Packet)) *wire {
 	hop, err := sealing.NewHop(sealing.HopConfig{Service: "live", Key: key(2), Source: session.Source, Group: session.Group, Port: session.Port})
 	require.NoError(t, err)
-	return &wire{hop: hop, hear: hear, sender: route.NewSender(route.SenderConfig{Session: session, FirstTSI: 7, Rate: 20_000_000})}
+	return &wire{hop: hop, now: now, hear: hear, sender: route.NewSender(route.SenderConfig{Session: session, FirstTSI: 7, Rate: 20_000_000})}
 }
 
 func key(n byte) ed25519.PrivateKey { return ed25519.NewKeyFromSeed(append(make([]byte, 31), n)) }
@@ -59,7 +60,7 @@ func (w *wire) Begin(m service.Meta) service.ObjectSink {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	tx, err := w.sender.Begin(time.Now(), out)
+	tx, err := w.sender.Begin(w.now(), out)
 	if err != nil {
 		panic(err)
 	}
@@ -70,7 +71,7 @@ func (w *wire) Manifest(m service.Meta, body []byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	part := sls.Part{ContentType: cache.ContentType(m.Name), Location: m.Name, Generation: m.Generation, Body: bytes.Clone(body)}
-	if err := w.sender.SetManifest(time.Now(), part); err != nil {
+	if err := w.sender.SetManifest(w.now(), part); err != nil {
 		panic(err)
 	}
 }
@@ -93,7 +94,7 @@ func (o *wired) do(f func()) {
 }
 func (o *wired) Write(p []byte, end bool) {
 	o.do(func() {
-		if err := o.tx.Append(time.Now(), p); err != nil {
+		if err := o.tx.Append(o.w.now(), p); err != nil {
 			panic(err)
 		}
 		if end {
@@ -101,13 +102,13 @@ func (o *wired) Write(p []byte, end bool) {
 		}
 	})
 }
-func (o *wired) Commit()     { o.do(func() { _ = o.tx.End(time.Now()) }) }
+func (o *wired) Commit()     { o.do(func() { _ = o.tx.End(o.w.now()) }) }
 func (o *wired) Abort(error) { o.do(func() { o.tx.Abort() }) }
 
 // send sends what is due.
 func (w *wire) send() {
 	w.mu.Lock()
-	now := time.Now()
+	now := w.now()
 	body, generation := w.sender.STSID()
 	if err := w.hop.Announce(now, body, generation); err != nil {
 		panic(err)
@@ -158,7 +159,7 @@ func newAbove(t *testing.T, offset time.Duration, hear func(hostile.Packet)) *ab
 	store, err := cache.Open(cache.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	a := &above{t: t, store: store, wire: newWire(t, hear), objects: map[string][]byte{}, base: uint64(now().UnixMicro())}
+	a := &above{t: t, store: store, wire: newWire(t, now, hear), objects: map[string][]byte{}, base: uint64(now().UnixMicro())}
 	a.svc = service.New(service.Config{Name: "live", Store: store})
 	a.sealer, err = sealing.NewSealer(sealing.SealerConfig{Service: a.svc, Store: store, Key: key(1), Now: now})
 	require.NoError(t, err)
@@ -447,7 +448,7 @@ func (o *resent) Abort(error) {}
 
 // delay is how far the player is behind the live edge, and stall how long it can wait for an object.
 const (
-	delay = 8 * time.Second
+	delay = 5 * time.Second
 	stall = time.Second
 )
 
@@ -519,10 +520,10 @@ func attacked(t *testing.T, forge func(a *hostile.Attacker) hostile.Packet, leng
 	synctest.Test(t, func(t *testing.T) {
 		evil := hostile.New("live", session, 1)
 		evil.Past(past(t))
-		var b *below
+		var receiver atomic.Pointer[below]
 		a := newAbove(t, 0, func(p hostile.Packet) {
 			evil.Hear(p)
-			if b != nil {
+			if b := receiver.Load(); b != nil {
 				b.hear(p)
 			}
 		})
@@ -531,7 +532,8 @@ func attacked(t *testing.T, forge func(a *hostile.Attacker) hostile.Packet, leng
 		var group sync.WaitGroup
 		group.Go(func() { a.run(ctx, 1) })
 		time.Sleep(2500 * time.Millisecond)
-		b = newBelow(t, a)
+		b := newBelow(t, a)
+		receiver.Store(b)
 		b.in.Push(netip.AddrPortFrom(session.Source, 5000), forge(evil).Bytes)
 		group.Go(func() { b.run(ctx) })
 		group.Go(func() {
@@ -590,13 +592,11 @@ func past(t *testing.T) []hostile.Packet {
 func TestAttacks(t *testing.T) {
 	for i, name := range hostile.Classes() {
 		t.Run(name, func(t *testing.T) {
-			attacked(t, func(a *hostile.Attacker) hostile.Packet { return a.Forge(i) }, 16*time.Second)
+			attacked(t, func(a *hostile.Attacker) hostile.Packet { return a.Forge(i) }, 10*time.Second)
 		})
 	}
 }
 
 func TestAllAttacks(t *testing.T) {
-	attacked(t, (*hostile.Attacker).Any, 20*time.Second)
+	attacked(t, (*hostile.Attacker).Any, 15*time.Second)
 }
-
-var _ = errors.Is

@@ -34,6 +34,7 @@ var (
 	errLost      = errors.New("object is incomplete and too late")
 	errBroken    = errors.New("object broke off at its source")
 	errDisplaced = errors.New("a newer generation has begun")
+	errFetched   = errors.New("it is fetched from a parent")
 )
 
 func (in *Ingress) events(now time.Time) {
@@ -68,7 +69,7 @@ func (in *Ingress) start(now time.Time, o *route.Object) {
 	in.objects[o] = x
 	if in.cfg.Gate != nil {
 		if x.class = classify(in.cfg.Service, o.Name()); x.class == expected {
-			o.Prefer()
+			in.rx.Prefer(now, o)
 		}
 	}
 	if o.Seen() {

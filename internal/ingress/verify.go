@@ -40,7 +40,7 @@ func (in *Ingress) verify(now time.Time, o *route.Object, x *incoming) {
 	if v.State != seal.Unsealed && !x.known {
 		x.known = true
 		in.trust(x)
-		o.Prefer()
+		in.rx.Prefer(now, o)
 	}
 	if v.State == seal.Superseded {
 		in.drop(o, errDisplaced)
@@ -73,8 +73,8 @@ func (in *Ingress) verify(now time.Time, o *route.Object, x *incoming) {
 
 // enter opens an object at the gate. It returns false if that does not work, yet.
 func (in *Ingress) enter(now time.Time, o *route.Object, x *incoming) bool {
-	if !o.Announced() {
-		in.refuse(now, o, x) // a seal is of a generation
+	if !o.Announced() || in.cfg.Service.Holds(o.Name(), o.Generation()) {
+		in.refuse(now, o, x) // a seal is of a generation; and what is here is not needed again
 		return false
 	}
 	gate, err := in.cfg.Gate.Open(o.Name(), o.Generation(), func(n sealing.Notice) { in.notice(o, x, n) })
@@ -100,10 +100,13 @@ func (in *Ingress) notice(o *route.Object, x *incoming, n sealing.Notice) {
 		return
 	}
 	now := in.cfg.Now()
-	if n == sealing.Refused {
+	switch {
+	case n == sealing.Refused:
 		in.drop(o, errDisplaced)
-	} else {
+	case n == sealing.Sealed:
 		in.advance(now, o)
+	case x.out == nil:
+		in.drop(o, errFetched)
 	}
 	in.settle(now)
 }
@@ -335,7 +338,7 @@ func (in *Ingress) noticeBody(key bodyKey, n sealing.Notice) {
 	if b == nil {
 		return
 	}
-	if n == sealing.Refused {
+	if n != sealing.Sealed {
 		in.releaseBody(key)
 		return
 	}

@@ -101,7 +101,7 @@ type Begin func(head []byte) (io.Writer, error)
 // Open begins an Inflow of one generation of an object, and asks for its seals. Close it.
 func (f *Fetcher) Open(ctx context.Context, name string, generation uint64, begin Begin) (*Inflow, error) {
 	w := &Inflow{f: f, begin: begin, signal: make(chan struct{}, 1)}
-	o, err := f.Gate.Open(name, generation, w.notify)
+	o, err := f.Gate.Claim(name, generation, w.notify)
 	if err != nil {
 		return nil, err
 	}

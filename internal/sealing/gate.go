@@ -133,6 +133,9 @@ const (
 	Sealed Notice = iota
 	// Refused: its octets have to go; a newer generation has begun, or too many octets stand unverified.
 	Refused
+	// Wanted: a reader waits for the object, and it shall be fetched from the parents. Who has begun to give it to readers
+	// goes on; everybody else releases it at once.
+	Wanted
 )
 
 // Object is an object whose octets come, by one way. Its methods are safe for concurrent use.
@@ -144,8 +147,8 @@ type Object struct {
 	content bool // not signalling
 }
 
-// Open begins with an object. notify is called, by a goroutine of the Gate that holds no lock, when there is something to
-// look at; it may still be called once after Release. The errors are those of seal.Verifier.
+// Open begins with an object. notify is called, by a goroutine that holds no lock, when there is something to look at; it
+// may still be called once after Release. The errors are those of seal.Verifier.
 func (g *Gate) Open(name string, generation uint64, notify func(Notice)) (*Object, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -157,6 +160,29 @@ func (g *Gate) Open(name string, generation uint64, notify func(Notice)) (*Objec
 	g.objects[o] = x
 	return x, nil
 }
+
+// Claim is Open for somebody who fetches an object because nobody gives it to readers: who holds it otherwise is asked to
+// release it. It may be one of whom no true octet ever came.
+func (g *Gate) Claim(name string, generation uint64, notify func(Notice)) (x *Object, err error) {
+	for range claims {
+		if x, err = g.Open(name, generation, notify); !errors.Is(err, seal.ErrOpen) {
+			break
+		}
+		g.mu.Lock()
+		yield := func(Notice) {}
+		for o, holder := range g.objects {
+			if o.Generation() == generation && o.Name() == name {
+				yield = holder.notify
+			}
+		}
+		g.mu.Unlock()
+		yield(Wanted)
+	}
+	return x, err
+}
+
+// claims is how often an object is claimed: packets that come in between open it again.
+const claims = 3
 
 // Verdict is what the Gate finds out about octets.
 type Verdict struct {

@@ -28,7 +28,7 @@ func (m *memory) Bytes(off int64) []byte { return m.b[off:] }
 // notices counts what a Gate tells.
 type notices struct {
 	mu sync.Mutex
-	n  [2]int
+	n  [3]int
 }
 
 func (n *notices) notify(k sealing.Notice) {
