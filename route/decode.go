@@ -31,7 +31,7 @@ func (r *Receiver) dropRepair(o *Object) {
 
 // decode hands out the blocks that lack something and have symbols enough.
 func (r *Receiver) decode(now time.Time, o *Object) {
-	if o.kind == kindUndescribed {
+	if o.kind == kindUndescribed || r.cfg.HoldSignalling && !o.preferred {
 		return
 	}
 	st := o.repair

@@ -54,6 +54,7 @@ type Object struct {
 	firm   bool  // length comes from EXT_TOL, EXT_FTI or signalling, not from B alone
 
 	mapped    bool // packets find it
+	preferred bool // see Prefer
 	complete  bool
 	released  bool
 	notified  bool  // a Progress event is waiting

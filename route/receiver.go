@@ -29,6 +29,8 @@ type Receiver struct {
 	unnamed     int       // those objects
 	records     records
 	parts       map[string]sls.Part
+	reads       readings
+	warned      time.Time // of bad signalling
 	events      events
 	losses      losses
 	works       []*Work

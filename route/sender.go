@@ -56,7 +56,7 @@ func NewSender(cfg SenderConfig) *Sender {
 		cfg:     cfg,
 		unit:    unit - unit%48,
 		nextTSI: cfg.FirstTSI,
-		signal:  signal{version: versionBefore(cfg.FirstTSI)},
+		signal:  signal{version: versionBefore(cfg.FirstTSI), since: cfg.After},
 		index:   make(map[objectKey]*Lookup),
 	}
 }

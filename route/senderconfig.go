@@ -33,6 +33,10 @@ type SenderConfig struct {
 	Rate int64
 	// Burst is how much may leave at once, in octets. Default 64 KiB.
 	Burst int
+	// After is a generation of the S-TSID that was announced before, in Unix
+	// microseconds: those to come are above it, also when the clock has stepped
+	// back. Default 0.
+	After uint64
 	// SLSInterval is the repetition of the signalling, default 500 ms.
 	SLSInterval time.Duration
 	// CarouselInterval is the repetition of carousel objects, default 1 s.

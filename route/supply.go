@@ -46,6 +46,28 @@ func (r *Receiver) Release(now time.Time, o *Object) {
 	}
 }
 
+// Prefer marks an object as one that is likely to be a true one: others have to
+// go before it when there are too many of its TSI, and with HoldSignalling FEC
+// is for such objects alone.
+func (r *Receiver) Prefer(now time.Time, o *Object) {
+	if o.preferred || o.released || o.r != r {
+		return
+	}
+	o.preferred = true
+	if o.repair != nil && !o.complete {
+		r.decode(now, o)
+	}
+}
+
+// Forget is Release for an object that may be a forged one: the next packet
+// begins it anew.
+func (r *Receiver) Forget(now time.Time, o *Object) {
+	if !o.released && o.r == r {
+		r.retire(now, o, dropped, nil)
+		r.records.remove(o.key)
+	}
+}
+
 // Reject takes back the octets from off on: they were found to be forged. All
 // repair symbols go with them, and so does a length that is not below off. The
 // object is incomplete again, and its missing octets are reported.

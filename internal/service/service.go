@@ -324,6 +324,14 @@ func (s *Service) Begin(m Meta) (*Object, error) {
 	return o, nil
 }
 
+// Holds tells whether Begin would refuse an object, because it or a newer one is here or on its way.
+func (s *Service) Holds(name string, generation uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, ok := s.newest[name]
+	return ok && (b.generation > generation || b.generation == generation && !b.aborted)
+}
+
 // forgetOldest makes room for a new name; the replay of a name that has been forgotten for so long is for the seals to
 // refuse.
 func (s *Service) forgetOldest() {
