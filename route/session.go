@@ -98,6 +98,7 @@ type Work struct {
 	run    func()
 	encode *encodeJob
 	decode *decodeJob
+	grown  *blockDecode
 }
 
 // Run does the computation. It touches no state of the Sender or Receiver.
