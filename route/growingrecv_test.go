@@ -3,6 +3,7 @@ package route
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -526,4 +527,58 @@ func TestGrowingPacketsAllocateNothing(t *testing.T) {
 		more()
 	}
 	require.Zero(t, testing.AllocsPerRun(1000, more), "it waits for more")
+}
+
+// BenchmarkGrowingReceiver receives growing objects with and without loss.
+func BenchmarkGrowingReceiver(b *testing.B) {
+	now := simStart
+	s := NewSender(SenderConfig{Rate: 1e10, Burst: 1 << 20})
+	tx, err := s.Begin(now, media(1, 1))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var pkts [][]byte
+	size := 0
+	for range 40 {
+		chunk := randomBytes(uint64(size), 25_000)
+		size += len(chunk)
+		_ = tx.Append(now, chunk)
+		tx.Cut()
+		for end := now.Add(40 * time.Millisecond); now.Before(end); now = now.Add(time.Millisecond) {
+			s.RunWork(now)
+			for pkt, ok := s.Poll(now, nil); ok; pkt, ok = s.Poll(now, nil) {
+				pkts = append(pkts, pkt)
+			}
+		}
+	}
+	for _, loss := range []float64{0, 0.1} {
+		b.Run(fmt.Sprintf("loss=%v", loss), func(b *testing.B) {
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			chance := rand.New(rand.NewPCG(3, 3))
+			r := NewReceiver(ReceiverConfig{})
+			for n := uint32(1); b.Loop(); n++ {
+				var o *Object
+				for _, pkt := range pkts {
+					if signalling := pkt[11] == 0; signalling && n > 1 || !signalling && chance.Float64() < loss {
+						continue
+					} else if !signalling {
+						binary.BigEndian.PutUint32(pkt[12:], n)
+					}
+					_ = r.Push(now, simSrc, pkt)
+					r.RunWork(now)
+					for ev, ok := r.Poll(); ok; ev, ok = r.Poll() {
+						if ev.Kind == Started && ev.Object.TOI() == n {
+							o = ev.Object
+						}
+					}
+				}
+				r.Release(now, o)
+				now = now.Add(10 * time.Second)
+				r.HandleTimeout(now)
+			}
+			b.ReportMetric(float64(r.Stats().Decodes)/float64(b.N), "decodes/op")
+			b.ReportMetric(float64(len(pkts)), "packets/op")
+		})
+	}
 }

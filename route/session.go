@@ -98,6 +98,7 @@ type Work struct {
 	run    func()
 	encode *encodeJob
 	decode *decodeJob
+	block  *blockJob
 	grown  *blockDecode
 }
 
