@@ -46,6 +46,9 @@ func drain(t testing.TB, s *Sender, now *time.Time, d time.Duration) (out []pars
 			require.LessOrEqual(t, len(pkt), s.cfg.MaxPayload)
 			out = append(out, parse(t, *now, pkt))
 		}
+		if len(s.blockWorks) > 0 {
+			continue // a block was closed
+		}
 		next := s.NextTimeout(*now)
 		if next.IsZero() || next.After(end) {
 			*now = end
