@@ -216,6 +216,11 @@ func (o *Object) AppendMissing(dst []Range) []Range {
 	return dst
 }
 
+// GrowingRepair tells whether the sender announces repair packets for the object
+// while it grows: then NeedRepair reports a hole in it only when these cannot
+// help any more.
+func (o *Object) GrowingRepair() bool { return o.ch != nil && o.ch.growingDelay > 0 }
+
 // protected tells whether the object's channel has a repair flow that may
 // still help.
 func (o *Object) protected() bool {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/treedn/treedn/flute/seal"
 	"github.com/treedn/treedn/internal/follow"
+	"github.com/treedn/treedn/internal/ingress"
 	"github.com/treedn/treedn/internal/service"
 )
 
@@ -28,14 +29,6 @@ type follower struct {
 	jobs    map[uint64]context.CancelFunc
 	growing map[*followed]struct{}
 	packets uint64
-	feed    feeder
-}
-
-// A feeder brings octets into objects that multicast has begun.
-type feeder interface {
-	// Feed fetches what the object lacks while it grows. It returns nil once the object is complete, or multicast has
-	// caught up.
-	Feed(ctx context.Context, name string, expect time.Duration) error
 }
 
 // look is how often the follower looks at the packets and at the clock. It is what silence is measured by.
@@ -122,7 +115,7 @@ func (f *follower) do(ctx context.Context, a follow.Action) follow.Outcome {
 	case follow.Fill:
 		err = f.x.Fill(ctx, a.Name)
 	case follow.Feed:
-		err = f.feedObject(ctx, a)
+		err = f.x.feed(ctx, a.Name)
 	case follow.Refresh:
 		err = f.x.Renew(ctx, a.Name, a.Expect)
 	case follow.Discover:
@@ -133,7 +126,7 @@ func (f *follower) do(ctx context.Context, a follow.Action) follow.Outcome {
 		return follow.Done
 	case errors.Is(err, service.ErrExists):
 		return follow.Taken
-	case errors.Is(err, seal.ErrOpen):
+	case errors.Is(err, seal.ErrOpen), errors.Is(err, ingress.ErrNotFed):
 		return follow.Busy
 	case errors.Is(err, service.ErrNotFound), errors.Is(err, service.ErrUnchanged):
 		return follow.Absent
@@ -207,15 +200,6 @@ func (w *writer) end(err error) error {
 		return err
 	}
 	return w.o.Commit()
-}
-
-var errNoFeeder = errors.New("reception: multicast has begun the object")
-
-func (f *follower) feedObject(ctx context.Context, a follow.Action) error {
-	if f.feed == nil {
-		return errNoFeeder
-	}
-	return f.feed.Feed(ctx, a.Name, a.Expect)
 }
 
 // discover asks for the manifests of a service of which nothing has come.

@@ -158,7 +158,7 @@ func (x *Service) receive(c config.Service) error {
 			AnySource: up.AnySource,
 			MaxMemory: maxMemory,
 		},
-		Repair: x.parents, Gate: x.gate, Fetch: x.fetcher,
+		Repair: x.parents, Gate: x.gate, Fetch: x.fetcher, Plain: x.parents,
 		Loss: x.set.cfg.Loss, Delay: &x.delay, Now: x.set.cfg.Now, Logger: x.set.cfg.Logger,
 	})}
 	x.receptions = append(x.receptions, r)
@@ -266,6 +266,19 @@ func (x *Service) drop(r *reception) {
 	defer x.mu.Unlock()
 	x.past.add(r.in.Stats())
 	x.receptions = slices.DeleteFunc(x.receptions, func(o *reception) bool { return o == r })
+}
+
+// feed has the rest of an object fetched that a reception has begun.
+func (x *Service) feed(ctx context.Context, name string) error {
+	x.mu.Lock()
+	receptions := slices.Clone(x.receptions)
+	x.mu.Unlock()
+	for _, r := range slices.Backward(receptions) {
+		if err := r.in.Feed(ctx, name); !errors.Is(err, ingress.ErrNotFed) {
+			return err
+		}
+	}
+	return ingress.ErrNotFed
 }
 
 func (x *Service) close() {
