@@ -176,6 +176,7 @@ func (c *Client) fault(u *upstream, f fault, err error) {
 	if f == dead && !down {
 		// Whatever connections there are, they lead nowhere.
 		u.http.CloseIdleConnections()
+		c.other.CloseIdleConnections()
 		c.group.Go(func() {
 			u.probe(c.dial, func() {
 				u.health.up()
