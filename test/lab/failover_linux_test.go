@@ -39,15 +39,18 @@ type disturbance struct {
 	end   func()
 	// stall is how long a player may stall that is 2 s behind the edge and has
 	// that much to spare. One that is 10 s behind may not stall at all.
-	stall func(buffer time.Duration) time.Duration
+	stall func(lasted, buffer time.Duration) time.Duration
 }
 
-func none(time.Duration) time.Duration { return 0 }
+func none(_, _ time.Duration) time.Duration { return 0 }
 
-// outage is for a disturbance during which a player gets nothing for so long.
-func outage(d time.Duration) func(time.Duration) time.Duration {
-	return func(buffer time.Duration) time.Duration { return max(0, d-buffer) + 500*time.Millisecond }
+// outage is for a disturbance during which a player gets nothing.
+func outage(lasted, buffer time.Duration) time.Duration {
+	return max(0, lasted-buffer) + failing(lasted, buffer)
 }
+
+// failing is for one after which others have to be asked.
+func failing(_, _ time.Duration) time.Duration { return 500 * time.Millisecond }
 
 // disturb lets players at a node look on while something breaks. What the test
 // itself was late by, which is on the same machine, is not the tree's fault.
@@ -57,14 +60,16 @@ func (l *lab) disturb(t *testing.T, node string, s *source, d disturbance) {
 	l.machine.late()
 	time.Sleep(2500 * time.Millisecond)
 	buffer := near.buffer()
+	begun := time.Now()
 	d.begin()
 	time.Sleep(d.lasts)
 	d.end()
+	lasted := time.Since(begun) // with what it takes to begin and to end it
 	time.Sleep(d.after)
 	a, b := far.end(), near.end()
 	late := l.machine.late()
-	allowed := d.stall(buffer)
-	t.Logf("10 s behind: %v", a)
+	allowed := d.stall(lasted, buffer)
+	t.Logf("it took %.2f s; 10 s behind: %v", lasted.Seconds(), a)
 	t.Logf(" 2 s behind: %v; allowed %.2f s", b, allowed.Seconds())
 	t.Logf("%s; the machine was late by %v at most", lister.end(), late.Round(time.Millisecond))
 	t.Log(figures(node, difference(l.service(node), before[node])))
@@ -113,19 +118,19 @@ func TestFailover(t *testing.T) {
 		{
 			name: "carrier lost between the RELAYs", lasts: 5 * time.Second, after: 11 * time.Second,
 			begin: func() { x.sh("cut", "relay", "relay4") }, end: func() { x.sh("heal", "relay", "relay4") },
-			stall: outage(5 * time.Second),
+			stall: outage,
 		},
 		{
 			name: "the last RELAY killed and back", lasts: 3 * time.Second, after: 11 * time.Second,
-			begin: x.relay4.kill, end: x.relay4.run, stall: outage(3 * time.Second),
+			begin: x.relay4.kill, end: x.relay4.run, stall: outage,
 		},
 		{
 			name: "the first RELAY killed and back", lasts: 3 * time.Second, after: 11 * time.Second,
-			begin: x.relay.kill, end: x.relay.run, stall: outage(3 * time.Second),
+			begin: x.relay.kill, end: x.relay.run, stall: outage,
 		},
 		{
 			name: "the first RELAY killed for good, another parent known", lasts: 5 * time.Second, after: 11 * time.Second,
-			begin: x.relay.kill, end: func() {}, stall: outage(0),
+			begin: x.relay.kill, end: func() {}, stall: failing,
 		},
 	} {
 		t.Run(d.name, func(t *testing.T) { x.disturb(t, "bf", x.s, d) })
