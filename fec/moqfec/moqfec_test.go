@@ -179,7 +179,7 @@ func TestTimes(t *testing.T) {
 
 func TestGroups(t *testing.T) {
 	group := GroupID(3, 77)
-	require.EqualValues(t, 3<<32|77, group)
+	require.Equal(t, uint64(3<<32|77), group)
 	wraps, start, ok := SplitGroupID(group)
 	require.True(t, ok)
 	require.Equal(t, [2]uint32{3, 77}, [2]uint32{wraps, start})
