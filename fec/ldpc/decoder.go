@@ -98,6 +98,10 @@ func (d *Decoder) Need() int {
 	return max(d.code.params.K-d.have, d.deficit)
 }
 
+// attemptsPerBlock bounds how often a block is tried in vain while as many symbols
+// arrive as it has source symbols.
+const attemptsPerBlock = 4096
+
 // maxBits bounds what planning keeps about inactive columns; see [gf2.NewPlan].
 const maxBits = 1 << 28
 
@@ -108,7 +112,7 @@ const maxBits = 1 << 28
 // symbols, after which Decode is called again.
 //
 // Decode does its work in the caller's goroutine: for a block of ten thousand
-// symbols that is tens of milliseconds.
+// symbols that is tens of milliseconds, for some hundred thousand it may be seconds.
 func (d *Decoder) Decode() (done bool) {
 	if d.missing == 0 {
 		return true
@@ -152,7 +156,8 @@ func (d *Decoder) Decode() (done bool) {
 	}
 	plan, need := gf2.NewPlan(matrix, maxBits)
 	if plan == nil {
-		d.deficit = need
+		// The more work an attempt is, the fewer are made.
+		d.deficit = need + k/attemptsPerBlock
 		return false
 	}
 	solution := make([]byte, len(unknown)*d.t)

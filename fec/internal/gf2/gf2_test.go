@@ -103,6 +103,29 @@ func TestSolve(t *testing.T) {
 	require.Greater(t, open, rounds/6)
 }
 
+// Dense rows that share their columns are summed together.
+func TestSharedRows(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	shared := 0
+	for range 60 {
+		columns := 100 + rng.IntN(300)
+		dense := 1 + rng.IntN(20)
+		m, values, solution := system(rng, columns, columns-dense/2, dense, 1+rng.IntN(70))
+		p, _ := NewPlan(m, 1<<20)
+		if p == nil {
+			continue
+		}
+		size := len(solution) / columns
+		got := make([]byte, len(solution))
+		p.Run(got, size, values, make([]byte, p.Scratch(size)))
+		require.Equal(t, solution, got)
+		if len(p.shared.steps) > 0 {
+			shared++
+		}
+	}
+	require.Greater(t, shared, 5)
+}
+
 // Symbols longer than a strip, and elimination of hundreds of columns.
 func TestStrips(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
