@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/treedn/treedn/fec/internal/gf256"
+	"github.com/treedn/treedn/fec/internal/symbols"
 )
 
 // Decoder recovers one source block from any k of its encoding symbols. It is
@@ -12,7 +13,7 @@ import (
 type Decoder struct {
 	matrix  Matrix
 	k, t    int
-	store   []byte             // free memory for symbols
+	store   symbols.Store
 	symbols [MaxSymbols][]byte // received or decoded, nil if unknown
 	have    int                // symbols received
 	missing int                // unknown source symbols
@@ -25,7 +26,7 @@ func NewDecoder(m Matrix, k, t int) (*Decoder, error) {
 	if !m.valid() || k < 1 || k > MaxSymbols || t < 1 {
 		return nil, fmt.Errorf("%w: %v, k = %d, t = %d", ErrSize, m, k, t)
 	}
-	return &Decoder{matrix: m, k: k, t: t, missing: k}, nil
+	return &Decoder{matrix: m, k: k, t: t, store: symbols.Store{Size: t, Most: k}, missing: k}, nil
 }
 
 // K returns the number of source symbols.
@@ -52,28 +53,12 @@ func (d *Decoder) Add(esi uint32, symbol []byte) (fresh bool, err error) {
 	if d.Need() == 0 {
 		return false, nil
 	}
-	b := d.next()
-	copy(b, symbol)
-	d.symbols[esi] = b
+	d.symbols[esi] = d.store.Keep(symbol)
 	d.have++
 	if int(esi) < d.k {
 		d.missing--
 	}
 	return true, nil
-}
-
-// storeSize is the size of a piece of memory for symbols, in octets, if that holds one
-// and no more than a block takes.
-const storeSize = 32 << 10
-
-// next returns zeroed memory for one symbol.
-func (d *Decoder) next() []byte {
-	if len(d.store) < d.t {
-		d.store = make([]byte, max(1, min(storeSize/d.t, d.k))*d.t)
-	}
-	b := d.store[:d.t:d.t]
-	d.store = d.store[d.t:]
-	return b
 }
 
 // Need returns the number of further symbols that decoding takes.
@@ -102,7 +87,7 @@ func (d *Decoder) Decode() (done bool) {
 		if s != nil {
 			continue
 		}
-		s = d.next()
+		s = d.store.Next()
 		code.coefficients(&c, d.matrix.point(i))
 		for r, v := range values {
 			gf256.AddMul(s, v, c[r])
