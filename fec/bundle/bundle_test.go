@@ -405,6 +405,50 @@ func FuzzDecoder(f *testing.F) {
 	})
 }
 
+func BenchmarkDecoder(b *testing.B) {
+	d := Descriptor{Flows: []uint8{1, 2, 3, 4}, SymbolSize: 1344, MaxBlock: 256}
+	e, err := NewEncoder(d)
+	if err != nil {
+		b.Fatal(err)
+	}
+	packet := make([]byte, 1300)
+	for i := range uint32(256) {
+		if err := e.Add(uint8(1+i%4), i/4, packet); err != nil {
+			b.Fatal(err)
+		}
+	}
+	block, err := e.Close(64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var repair [][]byte
+	for i := range 64 {
+		p, err := block.AppendRepair(nil, i)
+		if err != nil {
+			b.Fatal(err)
+		}
+		repair = append(repair, p)
+	}
+	b.SetBytes(256 * 1300)
+	for b.Loop() {
+		x, err := NewDecoder(d, Limits{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range uint32(256) {
+			if i%10 > 0 {
+				x.Source(start, uint8(1+i%4), i/4, packet)
+			}
+		}
+		for _, p := range repair {
+			x.Repair(start, p)
+		}
+		if _, ok := x.Next(); !ok {
+			b.Fatal("nothing recovered")
+		}
+	}
+}
+
 func Example() {
 	d := Descriptor{Flows: []uint8{1, 2}, SymbolSize: 64, MaxBlock: 100}
 	enc, err := NewEncoder(d)

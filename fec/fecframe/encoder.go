@@ -10,10 +10,23 @@ import (
 	"github.com/treedn/treedn/fec/rs"
 )
 
-// codecs hold the plans of the codes in use.
+// codecs hold the plans and matrices of the codes in use.
 type codecs struct {
 	raptorQ raptorq.Codec
 	raptor  raptor.Codec
+	ldpc    *ldpc.Code // the latest: blocks tend to be of one size
+}
+
+// ldpcCode returns the code of a block of k ADUs with n encoding symbols.
+func (x *codecs) ldpcCode(c *Config, k, n int) (*ldpc.Code, error) {
+	if x.ldpc != nil && x.ldpc.K() == k && x.ldpc.N() == n {
+		return x.ldpc, nil
+	}
+	code, err := ldpc.NewCode(ldpc.Params{K: k, N: n, N1: int(c.N1m3) + 3, Seed: c.Seed})
+	if err == nil {
+		x.ldpc = code
+	}
+	return code, err
 }
 
 // Encoder collects ADUs into source blocks. It is not safe for concurrent use; the
@@ -198,7 +211,7 @@ func (b *Block) encode(codecs *codecs) (err error) {
 		b.code, err = codecs.raptor.NewEncoder(source, b.t)
 	case b.config.Scheme == LDPCStaircase:
 		var code *ldpc.Code
-		if code, err = ldpc.NewCode(b.config.ldpcParams(k, end)); err == nil {
+		if code, err = codecs.ldpcCode(&b.config, k, end); err == nil {
 			b.code, err = code.NewEncoder(source, b.t)
 		}
 	default:

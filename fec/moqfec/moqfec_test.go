@@ -456,6 +456,50 @@ func FuzzDecoder(f *testing.F) {
 	})
 }
 
+func BenchmarkDecoder(b *testing.B) {
+	c := Config{MaxBlock: 32, SymbolSize: 1312, Layers: []Layer{{"r", 8, 240}}}
+	e, err := NewEncoder(c, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var packets [][]byte
+	for range 32 {
+		p, err := e.AppendSource(nil, make([]byte, 1300))
+		if err != nil {
+			b.Fatal(err)
+		}
+		packets = append(packets, p)
+	}
+	block, err := e.Close()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var repair [][]byte
+	for i := range 8 {
+		p, err := block.AppendRepair(nil, Header{}, i)
+		if err != nil {
+			b.Fatal(err)
+		}
+		repair = append(repair, p)
+	}
+	b.SetBytes(32 * 1300)
+	for b.Loop() {
+		d, err := NewDecoder(c, Limits{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, p := range packets[4:] {
+			d.Source(p)
+		}
+		for _, p := range repair {
+			d.Repair(p)
+		}
+		if _, ok := d.Next(); !ok {
+			b.Fatal("nothing recovered")
+		}
+	}
+}
+
 func Example() {
 	config := Config{MaxBlock: 32, SymbolSize: 64, Layers: []Layer{{Name: "video/repair", Symbols: 3, Priority: 240}}}
 	enc, err := NewEncoder(config, 1000)

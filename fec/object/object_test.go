@@ -458,6 +458,45 @@ func TestAppendPacketDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// Packets that come too late, or twice, cost nothing.
+func TestUselessPacketsDoNotAllocate(t *testing.T) {
+	for _, info := range infos {
+		var codec Codec
+		enc, err := codec.NewEncoder(info, bytes.NewReader(octets(1, info.TransferLength)))
+		require.NoError(t, err)
+		dec, err := codec.NewDecoder(info, newMemory(info.TransferLength), DecoderConfig{})
+		require.NoError(t, err)
+		var packets [][]byte
+		for sbn := range uint32(info.Blocks()) {
+			b, err := enc.Block(sbn)
+			require.NoError(t, err)
+			for i := range b.SourcePackets() {
+				p, err := b.AppendPacket(nil, i)
+				require.NoError(t, err)
+				packets = append(packets, p)
+			}
+		}
+		again := func() {
+			for _, p := range packets {
+				if _, err := dec.Packet(p); err != nil {
+					panic(err)
+				}
+			}
+		}
+		for _, p := range packets[:len(packets)-1] { // the last block stays open
+			_, err := dec.Packet(p)
+			require.NoError(t, err)
+		}
+		last := packets[len(packets)-1]
+		packets = packets[:len(packets)-1]
+		require.Zero(t, testing.AllocsPerRun(3, again), info.ID)
+		packets = append(packets, last)
+		again()
+		require.True(t, dec.Done())
+		require.Zero(t, testing.AllocsPerRun(3, again), info.ID)
+	}
+}
+
 // FuzzDecoder feeds a decoder of any scheme with what the script says: packets of the
 // object, packets with some octet changed, and octets of the fuzzer.
 func FuzzDecoder(f *testing.F) {
@@ -514,3 +553,48 @@ func FuzzDecoder(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkDecoder(b *testing.B) {
+	info := fec.ObjectInfo{ID: fec.RaptorQ, TransferLength: 400 * 1344, SymbolSize: 1344, SourceBlocks: 4, SubBlocks: 1, Alignment: 8}
+	var codec Codec
+	enc, err := codec.NewEncoder(info, bytes.NewReader(octets(1, info.TransferLength)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var packets [][]byte
+	for sbn := range uint32(4) {
+		block, err := enc.Block(sbn)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range 120 {
+			p, err := block.AppendPacket(nil, i)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if i%10 > 0 {
+				packets = append(packets, p)
+			}
+		}
+	}
+	target := discard{}
+	b.SetBytes(int64(info.TransferLength))
+	for b.Loop() {
+		dec, err := codec.NewDecoder(info, target, DecoderConfig{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, p := range packets {
+			if _, err := dec.Packet(p); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if !dec.Done() {
+			b.Fatal("not done")
+		}
+	}
+}
+
+type discard struct{}
+
+func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
