@@ -2,7 +2,6 @@ package route
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"net/netip"
 	"os"
@@ -13,32 +12,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/treedn/treedn/flute/flutetest"
 )
-
-type captured struct {
-	at       time.Time
-	src, dst netip.AddrPort
-	payload  []byte
-}
-
-// capture reads a classic pcap file of IPv4/UDP in Ethernet.
-func capture(t testing.TB, name string) (packets []captured) {
-	b, err := os.ReadFile(name)
-	require.NoError(t, err)
-	require.Equal(t, uint32(0xa1b2c3d4), binary.LittleEndian.Uint32(b))
-	le := binary.LittleEndian
-	for b = b[24:]; len(b) > 0; {
-		n := le.Uint32(b[8:])
-		at := time.Unix(int64(le.Uint32(b)), int64(le.Uint32(b[4:]))*1000)
-		ip := b[16+14 : 16+n]
-		b = b[16+n:]
-		udp := ip[int(ip[0]&15)*4:]
-		port := func(i int) uint16 { return binary.BigEndian.Uint16(udp[i:]) }
-		src, dst := netip.AddrFrom4([4]byte(ip[12:16])), netip.AddrFrom4([4]byte(ip[16:20]))
-		packets = append(packets, captured{at, netip.AddrPortFrom(src, port(0)), netip.AddrPortFrom(dst, port(2)), udp[8:port(4)]})
-	}
-	return packets
-}
 
 // listed is a line of the list of a capture's objects.
 type listed struct {
@@ -97,13 +73,13 @@ func testCapture(t *testing.T, name, to string) {
 			}
 		}
 	}
-	for _, p := range capture(t, filepath.Join(dir, name+".pcap")) {
-		if p.dst != dst {
+	for _, p := range flutetest.Capture(t, filepath.Join(dir, name+".pcap")) {
+		if p.Dst != dst {
 			continue
 		}
-		now = p.at
+		now = p.At
 		r.HandleTimeout(now)
-		require.NoError(t, r.Push(now, p.src, p.payload))
+		require.NoError(t, r.Push(now, p.Src, p.Payload))
 		poll()
 	}
 	for key, rec := range r.records.m {

@@ -33,22 +33,25 @@ type decoder struct {
 	base string // directory that relative paths count from
 }
 
-// decode reads one document into the struct that into points to.
-func decode(text []byte, into any, base string, p *problems) {
+// decode reads one document into the struct that into points to. It returns
+// false if the text is no document at all; single values that cannot be read
+// are left as they are.
+func decode(text []byte, into any, base string, p *problems) bool {
 	if len(text) > maxFile {
 		p.addf("", "is larger than %s", Size(maxFile))
-		return
+		return false
 	}
 	if !utf8.Valid(text) {
 		p.addf("", "is not UTF-8 text")
-		return
+		return false
 	}
 	root, ok := parse(string(text), p)
 	if !ok {
-		return
+		return false
 	}
 	d := &decoder{problems: p, base: base}
 	d.value(root, reflect.ValueOf(into).Elem(), "")
+	return true
 }
 
 // parse returns the only document's root.
@@ -66,7 +69,8 @@ func parse(text string, p *problems) (root ast.Node, ok bool) {
 		p.syntax(t, fmt.Sprintf("is nested more than %d deep", maxNesting))
 		return nil, false
 	}
-	file, err := parser.Parse(tokens, 0)
+	// The decoder reports keys that stand twice, as all but the first problem.
+	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		var ye yaml.Error
 		if errors.As(err, &ye) {
@@ -145,7 +149,7 @@ func (d *decoder) value(n ast.Node, v reflect.Value, path string) {
 		// "key:" with nothing behind it is the default, as if left out.
 		return
 	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode, *ast.MergeKeyNode:
-		d.addf(path, "anchors, aliases and tags are not supported")
+		d.unreadf(path, "anchors, aliases and tags are not supported")
 		return
 	}
 	if v.CanAddr() {
@@ -167,7 +171,7 @@ func (d *decoder) value(n ast.Node, v reflect.Value, path string) {
 func (d *decoder) mapping(n ast.Node, v reflect.Value, path string) {
 	m, ok := n.(*ast.MappingNode)
 	if !ok {
-		d.addf(path, "is %s, not a mapping of keys", kind(n))
+		d.unreadf(path, "is %s, not a mapping of keys", kind(n))
 		return
 	}
 	fields := fieldsOf(v.Type())
@@ -177,17 +181,24 @@ func (d *decoder) mapping(n ast.Node, v reflect.Value, path string) {
 		sub := join(path, key)
 		d.origins[sub] = d.at(kv.Key)
 		if _, plain := kv.Key.(*ast.StringNode); !plain {
-			d.addf(sub, "is not a plain key")
+			d.unreadf(sub, "is not a plain key")
 			continue
 		}
 		if seen[key] {
-			d.addf(sub, "stands twice")
+			d.add(sub, "stands twice")
 			continue
 		}
 		seen[key] = true
 		i := slices.IndexFunc(fields, func(f field) bool { return f.key == key })
 		if i < 0 {
-			d.addf(sub, "unknown key%s", suggest(key, fields))
+			meant := suggest(key, fields)
+			if meant == "" {
+				d.unreadf(sub, "unknown key; known here: %s", listKeys(fields))
+				continue
+			}
+			// It would be called missing.
+			d.markUnread(join(path, meant))
+			d.unreadf(sub, "unknown key, did you mean %s?", meant)
 			continue
 		}
 		d.value(kv.Value, v.FieldByIndex(fields[i].index), sub)
@@ -197,7 +208,7 @@ func (d *decoder) mapping(n ast.Node, v reflect.Value, path string) {
 func (d *decoder) sequence(n ast.Node, v reflect.Value, path string) {
 	s, ok := n.(*ast.SequenceNode)
 	if !ok {
-		d.addf(path, "is %s, not a list", kind(n))
+		d.unreadf(path, "is %s, not a list", kind(n))
 		return
 	}
 	out := reflect.MakeSlice(v.Type(), len(s.Values), len(s.Values))
@@ -205,7 +216,7 @@ func (d *decoder) sequence(n ast.Node, v reflect.Value, path string) {
 		sub := fmt.Sprintf("%s[%d]", path, i)
 		if _, null := e.(*ast.NullNode); null {
 			d.origins[sub] = d.at(e)
-			d.addf(sub, "is empty")
+			d.unreadf(sub, "is empty")
 			continue
 		}
 		d.value(e, out.Index(i), sub)
@@ -216,11 +227,12 @@ func (d *decoder) sequence(n ast.Node, v reflect.Value, path string) {
 func (d *decoder) scalar(n ast.Node, v reflect.Value, path string) {
 	text, ok := scalarText(n)
 	if !ok {
-		d.addf(path, "is %s, not a single value", kind(n))
+		d.unreadf(path, "is %s, not a single value", kind(n))
 		return
 	}
 	if err := setScalar(v, text); err != nil {
-		d.addf(path, "%v", err)
+		v.SetZero()
+		d.unreadf(path, "%v", err)
 		return
 	}
 	if r, ok := v.Addr().Interface().(interface{ rebase(string) }); ok && d.base != "" {

@@ -19,8 +19,10 @@
 //  4. resolve: secrets named by env:NAME or file:PATH and certificates are read;
 //  5. validate: addresses, ranges, duplicates.
 //
-// All problems are returned together as one [*Error]; each says file, line,
-// column, the path of the key and the reason.
+// All problems of all steps are returned together as one [*Error]; each says
+// file, line, column, the path of the key and the reason. What a value that
+// could not be read would only echo (a misspelt key is also a missing one) is
+// left out. Text that is no YAML has one problem, the first.
 //
 //	var src = config.NewSource[config.Cast](flag.CommandLine)
 //	flag.Parse()
@@ -37,10 +39,16 @@
 //
 // # Secrets
 //
-// Stream keys are kept as SHA-256 hashes only, cache keys behind a pointer;
-// every way of printing them (fmt, JSON, slog, YAML) gives "***". The
+// Stream keys are kept as SHA-256 hashes only, cache keys and seal keys behind a
+// pointer; every way of printing them (fmt, JSON, slog, YAML) gives "***". The
 // environment of a process cannot change, so a secret that is to be rotated
 // without a restart is named by file:PATH.
+//
+// # Seals
+//
+// Whoever sends a service has a [SealKey], whoever receives it the public half as
+// an [Anchor], unless both call the service unsigned. [CreateSealKey] makes a
+// pair, [KeepSealKey] is for nodes that have to make one of their own.
 //
 // # What it is not
 //

@@ -44,7 +44,7 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// suggest names the key that was probably meant.
+// suggest returns the key that was probably meant, or "".
 func suggest(key string, fields []field) string {
 	best, dist := "", 3
 	for _, f := range fields {
@@ -52,14 +52,15 @@ func suggest(key string, fields []field) string {
 			best, dist = f.key, d
 		}
 	}
-	if best != "" {
-		return ", did you mean " + best + "?"
-	}
+	return best
+}
+
+func listKeys(fields []field) string {
 	known := make([]string, len(fields))
 	for i, f := range fields {
 		known[i] = f.key
 	}
-	return "; known here: " + strings.Join(known, ", ")
+	return strings.Join(known, ", ")
 }
 
 // distance is Levenshtein's, cut off where the lengths alone exceed it.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -75,14 +76,53 @@ type origin struct {
 type problems struct {
 	file    string
 	origins map[string]origin
-	list    []Problem
+	// unread holds the paths of values that stand in the document and could
+	// not be read, around those of what they are a part of.
+	unread, around map[string]bool
+	list           []Problem
 }
 
 func newProblems(file string) *problems {
-	return &problems{file: file, origins: map[string]origin{}}
+	return &problems{file: file, origins: map[string]origin{}, unread: map[string]bool{}, around: map[string]bool{}}
 }
 
+// addf adds a problem with the value of path, unless it is not known: the
+// reason would only echo that it could not be read.
 func (p *problems) addf(path, format string, args ...any) {
+	if p.known(path) {
+		p.add(path, format, args...)
+	}
+}
+
+// known says whether the value of path, what it is a part of and its own parts
+// could be read, as far as they stand in the document.
+func (p *problems) known(path string) bool {
+	if p.around[path] {
+		return false
+	}
+	for ; path != ""; path = parentOf(path) {
+		if p.unread[path] {
+			return false
+		}
+	}
+	return !p.unread[""]
+}
+
+// unreadf adds a problem with a value that could not be read.
+func (p *problems) unreadf(path, format string, args ...any) {
+	p.add(path, format, args...)
+	p.markUnread(path)
+}
+
+func (p *problems) markUnread(path string) {
+	p.unread[path] = true
+	for path != "" {
+		path = parentOf(path)
+		p.around[path] = true
+	}
+}
+
+func (p *problems) add(path, format string, args ...any) {
 	o := p.find(path)
 	pr := Problem{Path: path, Reason: fmt.Sprintf(format, args...), Flag: o.flag}
 	if o.flag == "" {
@@ -95,15 +135,29 @@ func (p *problems) addf(path, format string, args ...any) {
 // missing is reported where it should stand.
 func (p *problems) find(path string) origin {
 	for {
-		if o, ok := p.origins[path]; ok {
+		if o, ok := p.origins[path]; ok || path == "" {
 			return o
 		}
-		i := strings.LastIndexAny(path, ".[")
-		if i < 0 {
-			return p.origins[""]
-		}
-		path = path[:i]
+		path = parentOf(path)
 	}
+}
+
+// replaced tells that a flag has set the value of path, whatever the document
+// says there.
+func (p *problems) replaced(path, flag string) {
+	part := func(of string) bool {
+		rest, ok := strings.CutPrefix(of, path)
+		return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	}
+	maps.DeleteFunc(p.origins, func(of string, _ origin) bool { return part(of) })
+	maps.DeleteFunc(p.unread, func(of string, _ bool) bool { return part(of) })
+	maps.DeleteFunc(p.around, func(of string, _ bool) bool { return part(of) })
+	p.origins[path] = origin{flag: flag}
+}
+
+// parentOf returns the path of what holds the value: "" for a top-level key.
+func parentOf(path string) string {
+	return path[:max(0, strings.LastIndexAny(path, ".["))]
 }
 
 func (p *problems) err() error {

@@ -28,6 +28,7 @@ var ioPackages = []string{
 	"amt/ssm",         // sockets
 	"amt/ssm/ssmtest", // sockets, for tests
 	"cache",           // files, http.Handler
+	"flute/flutetest", // files, for tests
 	"flute/repair",    // http.Handler and client
 }
 

@@ -53,7 +53,7 @@ func newSender(t *testing.T) *sender {
 
 func (s *sender) to(session config.Session) {
 	s.t.Helper()
-	require.NoError(s.t, s.out.Change(config.Downstream{Session: session, TTL: 1, FEC: config.FEC{Loss: 0.2, Target: 1e-6}}))
+	require.NoError(s.t, s.out.Change(config.Downstream{Session: session, TTL: 1, FEC: config.FEC{Loss: 0.2, Target: 1e-6}}, nil))
 }
 
 // send sends one object and returns its name and content.
@@ -84,7 +84,7 @@ func newBase(t *testing.T, c config.Cache, loss lossy.Config) *Base {
 }
 
 func live(session config.Session, parents ...string) config.Service {
-	c := config.Service{Name: "live", Upstream: config.Upstream{Session: session}, Retention: time.Minute}
+	c := config.Service{Name: "live", Upstream: config.Upstream{Session: session, Unsigned: true}, Retention: time.Minute}
 	for _, p := range parents {
 		u, err := config.ParseURL(p)
 		if err != nil {
@@ -153,7 +153,7 @@ func TestChangeOfSession(t *testing.T) {
 	for range 3 {
 		pass(t, s, b)
 	}
-	require.Eventually(t, func() bool { return len(x.Sockets()) == 1 }, 2*overlap, 10*time.Millisecond, "the old session is never left")
+	require.Eventually(t, func() bool { return len(x.Sockets()) == 1 }, 5*overlap, 10*time.Millisecond, "the old session is never left")
 	pass(t, s, b)
 	require.Equal(t, two.Group, x.Sockets()[0].Group)
 	after := status(t, b)
@@ -176,7 +176,7 @@ func TestMistypedSessionIsLeft(t *testing.T) {
 	require.Len(t, x.Sockets(), 3)
 	s.to(right)
 	pass(t, s, b)
-	require.Eventually(t, func() bool { return len(x.Sockets()) == 1 }, 2*overlap, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(x.Sockets()) == 1 }, 5*overlap, 10*time.Millisecond)
 	require.Equal(t, right.Group, x.Sockets()[0].Group)
 	pass(t, s, b)
 }
@@ -188,7 +188,7 @@ func TestCloseDoesNotWaitForASession(t *testing.T) {
 	require.NoError(t, b.Services.Change(live(newSession(t))))
 	begun := time.Now()
 	b.Services.Remove("live")
-	require.Less(t, time.Since(begun), time.Second)
+	require.Less(t, time.Since(begun), overlap)
 	require.Nil(t, b.Services.Lookup("live"))
 	require.Error(t, b.Services.Change(live(newSession(t))))
 	b.Services.Remove("live")
@@ -383,7 +383,7 @@ func TestStatusOfLoss(t *testing.T) {
 	require.InDelta(t, st.Octets, st.SourceOctets+st.FECOctets, 10_000, "signalling comes in source packets, too")
 	require.Equal(t, uint64(10), st.Latency.Count)
 	require.NotZero(t, st.Latency.Max)
-	require.Less(t, st.Latency.Max, time.Second)
+	require.Less(t, st.Latency.Max, time.Minute)
 	require.Len(t, st.Limits, 1)
 	require.Equal(t, uint64(maxMemory), st.Limits[0].Max)
 	require.LessOrEqual(t, st.Limits[0].Used, st.Limits[0].Max)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/treedn/treedn/flute/flutetest"
 	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/route/sls"
 )
@@ -27,24 +28,16 @@ type captured struct {
 // and compares them with the list beside it.
 func packages(tb testing.TB, name string) (list []captured) {
 	tb.Helper()
-	b, err := os.ReadFile(filepath.Join("..", "testdata", name))
-	require.NoError(tb, err)
-	require.Equal(tb, uint32(0xa1b2c3d4), binary.LittleEndian.Uint32(b))
 	objects := map[uint64][]byte{}
-	for b = b[24:]; len(b) > 0; {
-		n := binary.LittleEndian.Uint32(b[8:])
-		ip := b[16+14 : 16+n]
-		b = b[16+n:]
-		udp := ip[int(ip[0]&15)*4:]
-		packet := udp[8:binary.BigEndian.Uint16(udp[4:])]
+	for _, p := range flutetest.Capture(tb, filepath.Join("..", "testdata", name)) {
 		var h lct.Header
-		hdr, err := h.Unmarshal(packet)
+		hdr, err := h.Unmarshal(p.Payload)
 		if err != nil || h.PSI != 2 || h.TSI != 0 {
 			continue // LLS, FLUTE, media
 		}
-		offset := int(binary.BigEndian.Uint32(packet[hdr:]))
+		offset := int(binary.BigEndian.Uint32(p.Payload[hdr:]))
 		if offset == len(objects[h.TOI]) {
-			objects[h.TOI] = append(objects[h.TOI], packet[hdr+4:]...)
+			objects[h.TOI] = append(objects[h.TOI], p.Payload[hdr+4:]...)
 		}
 	}
 	sums := digests(tb, strings.Replace(strings.TrimSuffix(name, ".pcap"), "-sls", "", 1)+".tsv")

@@ -66,6 +66,11 @@ func example(t *testing.T, role, dir string, places ...string) (path string) {
 	for i := 0; i < len(places); i += 2 {
 		require.Contains(t, string(text), places[i], "the example has changed")
 	}
+	for _, key := range []string{"live.key", "relay.key"} { // see the comments of the examples
+		if _, err := config.KeepSealKey(filepath.Join(dir, key)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	path = filepath.Join(dir, role+".yaml")
 	write(t, path, strings.NewReplacer(places...).Replace(string(text)))
 	return path
@@ -134,7 +139,7 @@ func start(t *testing.T, name, path string) *process {
 // logged waits for a line that begins with a text, behind those that were there before.
 func (p *process) logged(text string, after int) (l line) {
 	p.t.Helper()
-	treetest.Eventually(p.t, 10*time.Second, func() bool {
+	treetest.Eventually(p.t, 20*time.Second, func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for _, l = range p.log[after:] {
@@ -263,13 +268,13 @@ func TestTree(t *testing.T) {
 	// The end, while it still plays: the leaf first.
 	for _, p := range []*process{b, r, c} {
 		require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
-		require.Zero(t, p.exit(8*time.Second), p.name)
+		require.Zero(t, p.exit(20*time.Second), p.name)
 		p.logged(p.name+" has ended", 0)
 	}
 }
 
 func get(url string) ([]byte, error) {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 8 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 15 * time.Second}
 	resp, err := client.Get(url)
 	if err != nil {
 		return nil, err
@@ -286,9 +291,12 @@ func TestExitCodes(t *testing.T) {
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "bad.yaml")
 	write(t, bad, "services:\n  - name: live\n    upstream: {source: 127.0.0.1, group: 239.1.1.1, port: 6000}\n")
-	examples := "../../examples/config/"
+	for _, role := range []string{"cast", "relay", "beacon"} {
+		example(t, role, dir)
+	}
+	examples := dir + "/"
 	session := treetest.Session(t)
-	flags := fmt.Sprintf("-service live -group %s:%d -source %s -listen 127.0.0.1:0 -admin 127.0.0.1:0", session.Group, session.Port, session.Source)
+	flags := fmt.Sprintf("-service live -group %s:%d -source %s -unsigned -listen 127.0.0.1:0 -admin 127.0.0.1:0", session.Group, session.Port, session.Source)
 	for _, c := range []struct {
 		name, program, args string
 		code                int

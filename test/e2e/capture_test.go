@@ -3,10 +3,10 @@ package e2e
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,31 +16,13 @@ import (
 
 	"github.com/treedn/treedn/amt/ssm"
 	"github.com/treedn/treedn/amt/ssm/ssmtest"
+	"github.com/treedn/treedn/flute/flutetest"
 )
 
-// datagram is one packet of a capture.
-type datagram struct {
-	at      time.Time
-	payload []byte
-}
-
-// capture reads the packets to one destination from a classic pcap file of IPv4/UDP in Ethernet.
-func capture(t testing.TB, name string, to netip.AddrPort) (packets []datagram) {
+// capture reads the packets to one destination.
+func capture(t testing.TB, name string, to netip.AddrPort) []flutetest.Packet {
 	t.Helper()
-	b, err := os.ReadFile(name)
-	require.NoError(t, err)
-	le, be := binary.LittleEndian, binary.BigEndian
-	require.Equal(t, uint32(0xa1b2c3d4), le.Uint32(b))
-	for b = b[24:]; len(b) > 0; {
-		n := 16 + le.Uint32(b[8:])
-		at := time.Unix(int64(le.Uint32(b)), int64(le.Uint32(b[4:]))*1000)
-		ip := b[16+14 : n]
-		b = b[n:]
-		udp := ip[int(ip[0]&15)*4:]
-		if netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[16:20])), be.Uint16(udp[2:])) == to {
-			packets = append(packets, datagram{at, udp[8:be.Uint16(udp[4:])]})
-		}
-	}
+	packets := slices.DeleteFunc(flutetest.Capture(t, name), func(p flutetest.Packet) bool { return p.Dst != to })
 	require.NotEmpty(t, packets)
 	return packets
 }
@@ -68,20 +50,20 @@ func listed(t testing.TB, name string, to netip.AddrPort) map[[2]uint32]string {
 }
 
 // replay sends a capture to a session of the test's own, faster than it was taken.
-func replay(ctx context.Context, t testing.TB, packets []datagram, ch ssm.Channel, speed float64) {
+func replay(ctx context.Context, t testing.TB, packets []flutetest.Packet, ch ssm.Channel, speed float64) {
 	t.Helper()
 	s, err := ssm.NewSender(ch.Source, nil)
 	require.NoError(t, err)
 	defer s.Close()
 	begun := time.Now()
 	for _, p := range packets {
-		due := begun.Add(time.Duration(float64(p.at.Sub(packets[0].at)) / speed))
+		due := begun.Add(time.Duration(float64(p.At.Sub(packets[0].At)) / speed))
 		select {
 		case <-ctx.Done():
 			require.NoError(t, ctx.Err())
 		case <-time.After(time.Until(due)):
 		}
-		_, err := s.WriteBatch([][]byte{p.payload}, ch.Destination())
+		_, err := s.WriteBatch([][]byte{p.Payload}, ch.Destination())
 		require.NoError(t, err)
 	}
 }
@@ -131,8 +113,8 @@ func TestThirdPartyCaptures(t *testing.T) {
 				}
 				name := c.nameOf(key[0], key[1])
 				require.NotEmpty(t, name, "TSI %d, TOI %d", key[0], key[1])
-				require.Equal(t, sha, sum(waitFor(t, client, x.relayURL(name), 2*time.Second)), name)
-				require.Equal(t, sha, sum(waitFor(t, client, x.beaconURL(0, name), 2*time.Second)), name)
+				require.Equal(t, sha, sum(waitFor(t, client, x.relayURL(name))), name)
+				require.Equal(t, sha, sum(waitFor(t, client, x.beaconURL(0, name))), name)
 				n++
 			}
 			require.Equal(t, c.objects, n)
@@ -144,7 +126,7 @@ func TestThirdPartyCaptures(t *testing.T) {
 			t.Run("FFmpeg", func(t *testing.T) {
 				// Without a limit it asks for one segment too many.
 				p := play(t, x.beaconURL(0, c.manifest), "-t", "13")
-				p.finishQuietly(t, "DASH player", 15*time.Second)
+				p.finishQuietly(t, "DASH player", 13*time.Second+patience)
 				require.InDelta(t, 13*frameRate, len(frames(t, p, "0")), 2)
 				require.InDelta(t, 13*48000/1024, len(frames(t, p, "1")), 3)
 			})

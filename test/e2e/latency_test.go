@@ -3,13 +3,11 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -22,77 +20,22 @@ import (
 // The channels of the latency test have 2 Mbit/s and 25 frames a second, a fragment for each frame, a key frame and a
 // segment every two seconds. Several trees at a time give the number of fragments that the figures need.
 const (
-	latencyTrees    = 4
-	latencySegments = 11
-	fragments       = 50 // in a segment
-	frameTime       = 40 * time.Millisecond
-	meanFragment    = 2_000_000 / 8 / frameRate
-	keyFragment     = 60_000
+	latencyTrees = 4
+	fragments    = 50 // in a segment
+	frameTime    = 40 * time.Millisecond
+	meanFragment = 2_000_000 / 8 / frameRate
+	keyFragment  = 60_000
+
+	shortMeasurement = 5  // segments, hence 1,000 fragments in 10 s
+	fullMeasurement  = 11 // segments, hence 2,200 fragments in 22 s
 )
 
-// latencyLimit is what 99 of 100 fragments have to keep on a machine that has nothing else to do.
-const latencyLimit = 20 * time.Millisecond
-
-// A busy machine lets each goroutine wait on the way, and there are about wakeUps of them. What an idle one is late in
-// waking up a goroutine, 1 time in 100, is idleNoise.
+// latencyLimit is what 99 of 100 fragments have to keep on a machine that has nothing else to do. On one that is busy a
+// fragment may wait for a CPU several times on its way; half of them keep busyLimit nevertheless.
 const (
-	wakeUps   = 8
-	idleNoise = 2 * time.Millisecond
+	latencyLimit = 20 * time.Millisecond
+	busyLimit    = 50 * time.Millisecond
 )
-
-// fragment is a CMAF chunk with one sample, size octets in all.
-func fragment(rng *rand.Rand, number, size int) []byte {
-	const (
-		trun = 28
-		traf = 8 + 16 + 20 + trun
-		moof = 8 + 16 + traf
-	)
-	b := make([]byte, 0, size)
-	word := func(values ...uint32) {
-		for _, v := range values {
-			b = binary.BigEndian.AppendUint32(b, v)
-		}
-	}
-	box := func(length int, name string) {
-		word(uint32(length))
-		b = append(b, name...)
-	}
-	box(moof, "moof")
-	box(16, "mfhd")
-	word(0, uint32(number+1))
-	box(traf, "traf")
-	box(16, "tfhd")
-	word(0x020000, 1) // default-base-is-moof, track
-	box(20, "tfdt")
-	word(1<<24, 0, uint32(number*512)) // version 1
-	box(trun, "trun")
-	word(0x000301, 1, moof+8, 512, uint32(size-moof-8)) // data offset; duration and size of one sample
-	box(size-moof, "mdat")
-	for len(b) < size {
-		b = append(b, byte(rng.Uint32()))
-	}
-	return b
-}
-
-// gop is a whole segment, and where its fragments end.
-type gop struct {
-	body []byte
-	ends []int
-}
-
-func makeSegment(rng *rand.Rand, n int) (s gop) {
-	s.body = append(s.body, "\x00\x00\x00\x18stypmsdh\x00\x00\x00\x00msdhmsix"...)
-	for i := range fragments {
-		size := keyFragment
-		if i > 0 {
-			rest := (meanFragment*fragments - keyFragment) / (fragments - 1)
-			size = rest*7/10 + rng.IntN(rest*6/10)
-		}
-		s.body = append(s.body, fragment(rng, n*fragments+i, size)...)
-		s.ends = append(s.ends, len(s.body))
-	}
-	return s
-}
 
 // videoMPD announces the channel as FFmpeg would.
 func videoMPD(start time.Time) []byte {
@@ -104,10 +47,10 @@ func videoMPD(start time.Time) []byte {
 }
 
 // times are those at which each fragment's last octet was at some place.
-type times [latencySegments][fragments]time.Time
+type times [][fragments]time.Time
 
 // follow reads all segments, one after the other, while they grow.
-func (x *times) follow(ctx context.Context, c *http.Client, all []gop, url func(string) string) error {
+func (x times) follow(ctx context.Context, c *http.Client, all []gop, url func(string) string) error {
 	buf := make([]byte, 128<<10)
 	for n, s := range all {
 		name := videoName(n + 1)
@@ -142,7 +85,7 @@ func (x *times) follow(ctx context.Context, c *http.Client, all []gop, url func(
 }
 
 // until returns how long after those in x the times in y were.
-func (x *times) until(y *times) (all []time.Duration) {
+func (x times) until(y times) (all []time.Duration) {
 	for n := range x {
 		for i := range x[n] {
 			all = append(all, y[n][i].Sub(x[n][i]))
@@ -182,33 +125,11 @@ func (a *arrival) Write(p []byte, _ bool) {
 func (a *arrival) Commit()     {}
 func (a *arrival) Abort(error) {}
 
-// quantiles in one line.
-type quantiles struct{ p50, p99, max time.Duration }
-
-func quantilesOf(d []time.Duration) quantiles {
-	sorted := slices.Sorted(slices.Values(d))
-	return quantiles{sorted[len(sorted)/2], sorted[len(sorted)*99/100], sorted[len(sorted)-1]}
-}
-
-func (q quantiles) String() string {
-	return fmt.Sprintf("p50 %6.2f ms, p99 %6.2f ms, max %6.2f ms", ms(q.p50), ms(q.p99), ms(q.max))
-}
-
-func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// noise measures until ctx ends by how much the machine is late in waking up a goroutine.
-func noise(ctx context.Context) (late []time.Duration) {
-	const nap = 2 * time.Millisecond
-	for ctx.Err() == nil {
-		begun := time.Now()
-		time.Sleep(nap)
-		late = append(late, max(0, time.Since(begun)-nap))
-	}
-	return late
-}
-
 // latency is from the moment at which the pusher gives the last octet of a fragment to its socket.
-type latency struct{ cast, relay, beacon, noise quantiles }
+type latency struct {
+	cast, relay, beacon quantiles
+	machine             machine
+}
 
 // lane is one tree with its pusher and its readers.
 type lane struct {
@@ -217,16 +138,19 @@ type lane struct {
 	sent, relay, beacon times
 }
 
-func newLane(t testing.TB, c *http.Client, seed uint64) *lane {
+func newLane(t testing.TB, c *http.Client, seed uint64, segments int) *lane {
 	l := &lane{tree: newTree(t, treeOptions{})}
+	for _, x := range []*times{&l.cast.times, &l.sent, &l.relay, &l.beacon} {
+		*x = make(times, segments)
+	}
 	rng := rand.New(rand.NewPCG(seed, 1))
-	for n := range latencySegments {
+	for n := range segments {
 		l.cast.segments = append(l.cast.segments, makeSegment(rng, n))
 	}
 	l.tree.put(t, "init-stream0.m4s", record(1).inits["init-stream0.m4s"])
 	l.tree.put(t, "manifest.mpd", videoMPD(time.Now()))
-	waitFor(t, c, l.tree.relayURL("manifest.mpd"), 5*time.Second)
-	waitFor(t, c, l.tree.beaconURL(0, "manifest.mpd"), 5*time.Second)
+	waitFor(t, c, l.tree.relayURL("manifest.mpd"))
+	waitFor(t, c, l.tree.beaconURL(0, "manifest.mpd"))
 	l.tree.cast.Service(channel).AddSink(&l.cast)
 	return l
 }
@@ -245,18 +169,17 @@ func (l *lane) push(t testing.TB, begin time.Time) {
 	}
 }
 
-func measureLatency(t testing.TB) (l latency) {
+func measureLatency(t testing.TB, segments int) (l latency) {
 	ctx, cancel := context.WithTimeout(t.Context(), 28*time.Second)
 	defer cancel()
 	c := newClient(t)
 	var lanes []*lane
 	for i := range latencyTrees {
-		lanes = append(lanes, newLane(t, c, uint64(i)))
+		lanes = append(lanes, newLane(t, c, uint64(i), segments))
 	}
-	var late []time.Duration
-	var watch, work sync.WaitGroup
+	var watching, work sync.WaitGroup
 	watched, end := context.WithCancel(ctx)
-	watch.Go(func() { late = noise(watched) })
+	watching.Go(func() { l.machine = watch(watched) })
 	for i, x := range lanes {
 		segments := x.cast.segments
 		work.Go(func() {
@@ -274,7 +197,7 @@ func measureLatency(t testing.TB) (l latency) {
 	}
 	work.Wait()
 	end()
-	watch.Wait()
+	watching.Wait()
 	if t.Failed() {
 		t.FailNow()
 	}
@@ -282,33 +205,39 @@ func measureLatency(t testing.TB) (l latency) {
 	for _, x := range lanes {
 		x.tree.cast.Service(channel).RemoveSink(&x.cast)
 		requireMulticast(t, x.tree)
-		cast = append(cast, x.sent.until(&x.cast.times)...)
-		relay = append(relay, x.sent.until(&x.relay)...)
-		beacon = append(beacon, x.sent.until(&x.beacon)...)
+		cast = append(cast, x.sent.until(x.cast.times)...)
+		relay = append(relay, x.sent.until(x.relay)...)
+		beacon = append(beacon, x.sent.until(x.beacon)...)
 	}
-	l = latency{quantilesOf(cast), quantilesOf(relay), quantilesOf(beacon), quantilesOf(late)}
+	l.cast, l.relay, l.beacon = quantilesOf(cast), quantilesOf(relay), quantilesOf(beacon)
 	t.Logf("%d fragments of 2 Mbit/s and 25 a second, from the pusher's last octet to", len(beacon))
 	t.Logf("CAST           %v", l.cast)
 	t.Logf("RELAY's HTTP   %v", l.relay)
 	t.Logf("BEACON's HTTP  %v", l.beacon)
-	t.Logf("meanwhile the machine was late in waking up a goroutine by %v", l.noise)
+	t.Logf("meanwhile %v", l.machine)
 	return l
 }
 
-// The last octet of a video fragment can be read from a BEACON, two hops from CAST, within 20 ms. A machine that is busy
-// with something else gets an allowance for that, as it is measured meanwhile.
+// The last octet of a video fragment can be read from a BEACON, two hops from CAST, at once. What that means in figures
+// depends on what else the machine does; BenchmarkLatency has the strict ones.
 func TestLatency(t *testing.T) {
-	l := measureLatency(t)
-	require.LessOrEqual(t, l.beacon.p99, latencyLimit+wakeUps*max(0, l.noise.p99-idleNoise))
+	l := measureLatency(t, shortMeasurement)
+	require.LessOrEqual(t, l.beacon.p50, busyLimit)
+	if l.machine.quiet() {
+		require.LessOrEqual(t, l.beacon.p99, latencyLimit+l.machine.late.p99)
+	}
 }
 
-// BenchmarkLatency reports what TestLatency checks.
+// BenchmarkLatency reports quantiles of the latency of 2,200 fragments.
 func BenchmarkLatency(b *testing.B) {
 	for b.Loop() {
-		l := measureLatency(b)
+		l := measureLatency(b, fullMeasurement)
 		b.ReportMetric(0, "ns/op")
 		b.ReportMetric(ms(l.beacon.p50), "p50-ms")
 		b.ReportMetric(ms(l.beacon.p99), "p99-ms")
 		b.ReportMetric(ms(l.beacon.max), "max-ms")
+		if promisedQuiet() && l.beacon.p99 > latencyLimit {
+			b.Errorf("%v is more than %v", l.beacon.p99, latencyLimit)
+		}
 	}
 }
