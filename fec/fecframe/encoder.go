@@ -215,12 +215,26 @@ func (b *Block) encode(codecs *codecs) (err error) {
 			b.code, err = code.NewEncoder(source, b.t)
 		}
 	default:
-		b.code, err = rs.NewEncoder(b.config.Matrix, source, b.t)
+		var code *rs.Encoder
+		if code, err = rs.NewEncoder(b.config.Matrix, source, b.t); err == nil {
+			b.code = ready{k: k, t: b.t, symbols: code.AppendSymbols(nil, uint32(k), b.repair)}
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("fecframe: source block %d: %w", b.sbn, err)
 	}
 	return nil
+}
+
+// ready are the repair symbols of a code that makes them faster all at once.
+type ready struct {
+	k, t    int
+	symbols []byte
+}
+
+func (r ready) AppendSymbol(dst []byte, esi uint32) []byte {
+	at := (int(esi) - r.k) * r.t
+	return append(dst, r.symbols[at:at+r.t]...)
 }
 
 // Len returns the number of ADUs.

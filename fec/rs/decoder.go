@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/treedn/treedn/fec/internal/gf256"
 	"github.com/treedn/treedn/fec/internal/symbols"
 )
 
@@ -82,18 +81,21 @@ func (d *Decoder) Decode() (done bool) {
 		}
 	}
 	code := newInterpolation(points)
+	lost := make([][]byte, 0, d.missing)
+	coef := make([]uint8, d.k*d.missing)
 	var c [MaxSymbols]uint8
 	for i, s := range d.symbols[:d.k] {
 		if s != nil {
 			continue
 		}
-		s = d.store.Next()
 		code.coefficients(&c, d.matrix.point(i))
-		for r, v := range values {
-			gf256.AddMul(s, v, c[r])
+		for r := range values {
+			coef[r*d.missing+len(lost)] = c[r]
 		}
-		d.symbols[i] = s
+		d.symbols[i] = d.store.Next()
+		lost = append(lost, d.symbols[i])
 	}
+	product(lost, values, coef)
 	d.missing = 0
 	return true
 }
