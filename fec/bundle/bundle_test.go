@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/treedn/treedn/fec/fecframe"
+	"github.com/treedn/treedn/fec/internal/alloctest"
 	"github.com/treedn/treedn/fec/raptorq"
 )
 
@@ -329,11 +330,11 @@ func TestAppendRepairDoesNotAllocate(t *testing.T) {
 	b, err := e.Close(8)
 	require.NoError(t, err)
 	buf := make([]byte, 0, 200)
-	require.Zero(t, testing.AllocsPerRun(100, func() { b.AppendRepair(buf, 3) }))
+	require.Zero(t, alloctest.PerRun(func() { b.AppendRepair(buf, 3) }))
 	p, err := b.AppendRepair(nil, 3)
 	require.NoError(t, err)
 	r := Repair{Map: make([]Range, 0, maxFlows)}
-	require.Zero(t, testing.AllocsPerRun(100, func() {
+	require.Zero(t, alloctest.PerRun(func() {
 		if r.Parse(p) != nil {
 			panic("refused")
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/treedn/treedn/fec/internal/alloctest"
 	"github.com/treedn/treedn/fec/raptorq"
 )
 
@@ -377,7 +378,7 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 	b, err := e.Close()
 	require.NoError(t, err)
 	buf := make([]byte, 0, 200)
-	require.Zero(t, testing.AllocsPerRun(100, func() {
+	require.Zero(t, alloctest.PerRun(func() {
 		p, _ := b.AppendRepair(buf, Header{}, 3)
 		if _, err := ParseRepair(p); err != nil {
 			panic(err)

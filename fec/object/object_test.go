@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/treedn/treedn/fec"
+	"github.com/treedn/treedn/fec/internal/alloctest"
 	"github.com/treedn/treedn/fec/raptorq"
 	"github.com/treedn/treedn/fec/rs"
 )
@@ -451,7 +452,7 @@ func TestAppendPacketDoesNotAllocate(t *testing.T) {
 		b, err := enc.Block(0)
 		require.NoError(t, err)
 		buf := make([]byte, 0, 1000)
-		require.Zero(t, testing.AllocsPerRun(50, func() {
+		require.Zero(t, alloctest.PerRun(func() {
 			b.AppendPacket(buf, 0)
 			b.AppendPacket(buf, b.Packets()-1)
 		}), info.ID)
@@ -489,11 +490,11 @@ func TestUselessPacketsDoNotAllocate(t *testing.T) {
 		}
 		last := packets[len(packets)-1]
 		packets = packets[:len(packets)-1]
-		require.Zero(t, testing.AllocsPerRun(3, again), info.ID)
+		require.Zero(t, alloctest.PerRun(again), info.ID)
 		packets = append(packets, last)
 		again()
 		require.True(t, dec.Done())
-		require.Zero(t, testing.AllocsPerRun(3, again), info.ID)
+		require.Zero(t, alloctest.PerRun(again), info.ID)
 	}
 }
 
