@@ -187,6 +187,7 @@ func (d *Decoder) formResidues(n int, sc *scratch) {
 	repair := func(j int) []byte { return gf256.Octets(d.repair[j].data, 0, slot) }
 	switch {
 	case d.residues.cover(d, n):
+		d.residues.flush(d)
 		for j := range n {
 			copy(residue(j), d.residues.of(d, d.repair[j].esi))
 			gf256.Add(residue(j), repair(j))
@@ -311,7 +312,6 @@ func (r *residues) cover(d *Decoder, n int) bool {
 			return false
 		}
 	}
-	r.flush(d)
 	return true
 }
 
