@@ -3,7 +3,7 @@ package raptorq
 import "github.com/treedn/treedn/fec/internal/gf256"
 
 // maxDense bounds the symbols that are recovered as one system of equations.
-const maxDense = 256
+const maxDense = 512
 
 // run stands for repair symbols of the decoder, in the order in which they came,
 // whose coefficients are beside each other: those of symbol first+j times source

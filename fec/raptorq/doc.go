@@ -32,7 +32,7 @@
 // arrived. The dense one takes each repair symbol for what it is, a sum of all
 // source symbols with coefficients of GF(2^8): that costs one product per source
 // symbol and repair symbol, or lost symbol, and no plan for the loss pattern. It
-// is faster for up to about 30 repair symbols and for up to 60 to 250 lost ones,
+// is faster for up to about 30 repair symbols and for up to 40 to 500 lost ones,
 // depending on K. The codec chooses by measured costs, unless Codec.Regime says
 // otherwise. When nothing is lost decoding is a look at what arrived.
 //
