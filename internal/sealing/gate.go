@@ -316,6 +316,11 @@ func (g *Gate) handle(ctx context.Context, group *sync.WaitGroup, ev seal.Event,
 		g.mu.Lock()
 		g.contact[ev.Keys-1], g.contactAt = true, g.cfg.Now()
 		g.mu.Unlock()
+	case seal.Begun:
+		// The old manifest is good until the new one is here. Nothing else is: it is of another run of the encoder.
+		if !manifest.IsManifest(ev.Name) {
+			g.cfg.Service.Outdate(ev.Name, ev.Generation)
+		}
 	case seal.Resealed, seal.Rotated:
 		if g.cfg.Store != nil && ev.Name != "" {
 			Keep(g.cfg.Store, g.cfg.Service.Name(), ev.Name, ev.Generation, ev.Seal.Bytes())
