@@ -90,6 +90,13 @@ func (g *Gate) Stats() seal.VerifierStats {
 	return g.verifier.Stats()
 }
 
+// Busy tells how much of the signatures that may be checked in a second are.
+func (g *Gate) Busy() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.verifier.Busy(g.cfg.Now())
+}
+
 // Newest returns the newest datagram by keys of a kind that is known to be of the present; nil if none is.
 func (g *Gate) Newest(kind seal.Kind) []byte {
 	g.mu.Lock()
