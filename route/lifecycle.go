@@ -217,6 +217,7 @@ func (r *Receiver) retire(now time.Time, o *Object, how fate, body []byte) {
 	r.unmap(o)
 	o.released = true
 	r.dropRepair(o)
+	r.dropBlocks(o, 0)
 	o.epoch++
 	if o.kind == kindUndescribed {
 		r.undescribed -= o.data.Held()

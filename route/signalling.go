@@ -157,8 +157,10 @@ func (r *Receiver) Accept(now time.Time, s *Signal) {
 // applySTSID makes the channels what an S-TSID says. Channels that it does not
 // name any more describe no new objects.
 func (r *Receiver) applySTSID(now time.Time, doc *sls.STSID) {
+	clear(r.growing)
 	for _, ch := range r.channels {
 		if ch.tsi != 0 {
+			ch.growingDelay = 0
 			ch.described, ch.embedded, ch.hasTemplate, ch.protected = false, false, false, false
 			clear(ch.payloads)
 			ch.sources = nil
@@ -167,6 +169,11 @@ func (r *Receiver) applySTSID(now time.Time, doc *sls.STSID) {
 	for _, rs := range r.ownSessions(doc) {
 		for i := range rs.LS {
 			r.applyLS(now, &rs.LS[i])
+		}
+	}
+	for tsi := range r.growing {
+		if ch := r.channels[tsi]; ch != nil && ch.described {
+			delete(r.growing, tsi) // a TSI with a meaning of its own
 		}
 	}
 	for _, ch := range r.channels {
@@ -253,8 +260,16 @@ func (r *Receiver) applyLS(now time.Time, ls *sls.LS) {
 			}
 			ch.sources = append(ch.sources, m)
 		}
+		if rep.GrowingTSI != 0 {
+			r.growing[rep.GrowingTSI] = ch
+			ch.growingDelay = min(time.Duration(rep.GrowingDelay)*time.Millisecond, maxGrowingDelay)
+		}
 	}
 }
+
+// maxGrowingDelay bounds what a sender may announce as the delay of repair
+// packets for growing objects.
+const maxGrowingDelay = time.Second
 
 // applyEFDT describes the objects of a channel.
 func (r *Receiver) applyEFDT(now time.Time, ch *channel, in *fdt.Instance) {

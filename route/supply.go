@@ -26,10 +26,12 @@ func (r *Receiver) Supply(now time.Time, o *Object, off int64, p []byte, total i
 		if o.repair != nil && !fitsSuperObject(total, o.repair.oti) {
 			r.dropRepair(o)
 		}
+		r.dropBlocks(o, total)
 	}
 	added, err := o.store(now, off, p, byUnicast)
 	o.supplied += added
 	r.stats.Supplied += uint64(added)
+	r.settleBlocks(o, off, off+int64(len(p)))
 	r.advanced(now, o, added)
 	return err
 }
@@ -79,6 +81,7 @@ func (r *Receiver) Reject(now time.Time, o *Object, off int64) {
 	// If symbols were forged, more may be to come.
 	o.noFEC = o.noFEC || o.recovered > 0
 	r.dropRepair(o)
+	r.dropBlocks(o, off)
 	r.truncate(o, off)
 	if a := o.loss; a != nil {
 		a.closed = a.settled // its losses are counted at the second end

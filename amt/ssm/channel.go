@@ -78,17 +78,33 @@ func RandomChannel(source netip.Addr) (Channel, error) {
 	if !source.IsValid() || source.IsUnspecified() || source.IsMulticast() {
 		return Channel{}, fmt.Errorf("ssm: %w: source %v is not a unicast address", ErrChannel, source)
 	}
-	// The port is probed on the wildcard address: a program that holds it there
-	// without SO_REUSEADDR would make every later bind to the group fail.
-	probe, err := net.ListenUDP("udp", nil)
+	port, err := randomPort()
 	if err != nil {
 		return Channel{}, fmt.Errorf("ssm: free port: %w", err)
 	}
-	port := probe.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-	if err := probe.Close(); err != nil {
-		return Channel{}, fmt.Errorf("ssm: free port: %w", err)
-	}
 	return Channel{Source: source, Group: randomGroup(source.Is4()), Port: port}, nil
+}
+
+// randomPort draws a port below those that Linux, macOS and Windows give to
+// sockets that ask for any (32768 and up), so that it stays free until it is
+// used. It is probed on the wildcard address: a program that holds it there
+// without SO_REUSEADDR would make every later bind to the group fail.
+func randomPort() (uint16, error) {
+	const (
+		first, count = 10_000, 22_768
+		attempts     = 100
+	)
+	var failed error
+	for range attempts {
+		port := first + rand.IntN(count)
+		probe, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
+		if err != nil {
+			failed = err
+			continue
+		}
+		return uint16(port), probe.Close()
+	}
+	return 0, failed
 }
 
 func randomGroup(v4 bool) netip.Addr {

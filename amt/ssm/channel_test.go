@@ -65,6 +65,7 @@ func TestRandomChannel(t *testing.T) {
 			require.NoError(t, ch.Validate())
 			require.True(t, sourceSpecific(ch.Group))
 			require.False(t, netip.MustParsePrefix("232.0.0.0/24").Contains(ch.Group))
+			require.Less(t, ch.Port, uint16(32768), "a socket that asks for any port may get this one")
 		}
 	}
 	_, err := RandomChannel(netip.Addr{})

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/treedn/treedn/fec/internal/gf256"
+	"github.com/treedn/treedn/fec/internal/symbols"
 )
 
 // Decoder recovers one source block from any k of its encoding symbols. It is
@@ -12,6 +12,7 @@ import (
 type Decoder struct {
 	matrix  Matrix
 	k, t    int
+	store   symbols.Store
 	symbols [MaxSymbols][]byte // received or decoded, nil if unknown
 	have    int                // symbols received
 	missing int                // unknown source symbols
@@ -19,12 +20,12 @@ type Decoder struct {
 
 // NewDecoder prepares to receive a block of k source symbols of t octets. The
 // decoder takes t octets for each symbol that it accepts, of which there are at
-// most k, and for each that it recovers.
+// most k, and for each that it recovers, in pieces of up to 32 kB.
 func NewDecoder(m Matrix, k, t int) (*Decoder, error) {
 	if !m.valid() || k < 1 || k > MaxSymbols || t < 1 {
 		return nil, fmt.Errorf("%w: %v, k = %d, t = %d", ErrSize, m, k, t)
 	}
-	return &Decoder{matrix: m, k: k, t: t, missing: k}, nil
+	return &Decoder{matrix: m, k: k, t: t, store: symbols.Store{Size: t, Most: k}, missing: k}, nil
 }
 
 // K returns the number of source symbols.
@@ -51,9 +52,7 @@ func (d *Decoder) Add(esi uint32, symbol []byte) (fresh bool, err error) {
 	if d.Need() == 0 {
 		return false, nil
 	}
-	b := make([]byte, d.t)
-	copy(b, symbol)
-	d.symbols[esi] = b
+	d.symbols[esi] = d.store.Keep(symbol)
 	d.have++
 	if int(esi) < d.k {
 		d.missing--
@@ -82,18 +81,21 @@ func (d *Decoder) Decode() (done bool) {
 		}
 	}
 	code := newInterpolation(points)
+	lost := make([][]byte, 0, d.missing)
+	coef := make([]uint8, d.k*d.missing)
 	var c [MaxSymbols]uint8
 	for i, s := range d.symbols[:d.k] {
 		if s != nil {
 			continue
 		}
-		s = make([]byte, d.t)
 		code.coefficients(&c, d.matrix.point(i))
-		for r, v := range values {
-			gf256.AddMul(s, v, c[r])
+		for r := range values {
+			coef[r*d.missing+len(lost)] = c[r]
 		}
-		d.symbols[i] = s
+		d.symbols[i] = d.store.Next()
+		lost = append(lost, d.symbols[i])
 	}
+	product(lost, values, coef)
 	d.missing = 0
 	return true
 }

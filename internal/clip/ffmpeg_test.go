@@ -106,7 +106,7 @@ func TestFFmpegPlaysTheFirstSeconds(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A segment that is about to come is waited for, as in the tree.
 		name := path.Base(r.URL.Path)
-		for range 400 {
+		for range 1500 {
 			if _, whole := origin.Body(name); whole || len(origin.Arrivals(name)) > 0 || r.Method != http.MethodGet || r.Context().Err() != nil {
 				break
 			}
@@ -130,12 +130,14 @@ func TestFFmpegPlaysTheFirstSeconds(t *testing.T) {
 	for i, v := range seen {
 		require.NoError(t, v.err, v.errs)
 		t.Logf("from %v on: %d frames in %v", viewers[i], v.frames, v.passed)
-		// It may begin with a segment that is under way, and end before one.
-		const segment = 2 * time.Second
-		require.LessOrEqual(t, v.frames, int((v.passed+segment).Seconds()*25), "from %v on", viewers[i])
-		require.GreaterOrEqual(t, v.frames, int((watched-2*segment).Seconds()*25), "from %v on", viewers[i])
+		// It may begin with a segment that is under way.
+		require.LessOrEqual(t, v.frames, framesIn(v.passed+2*time.Second), "from %v on", viewers[i])
+		require.GreaterOrEqual(t, v.frames, framesIn(watched/2), "from %v on", viewers[i])
 	}
 }
+
+// framesIn is how many the clip has in some time.
+func framesIn(d time.Duration) int { return int(d.Seconds() * 25) }
 
 // view is what FFmpeg has shown.
 type view struct {
@@ -145,14 +147,18 @@ type view struct {
 	err    error
 }
 
-// play has FFmpeg play for some time.
+// play has FFmpeg play until it has shown half of what time brings, for which a busy machine may take longer.
 func play(ctx context.Context, ffmpeg, url string) (v view) {
-	ctx, cancel := context.WithTimeout(ctx, watched+10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, watched+20*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, ffmpeg, "-v", "error", "-i", url, "-map", "0:v:0", "-progress", "pipe:1", "-f", "null", "-")
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
 	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return view{err: err}
+	}
+	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return view{err: err}
 	}
@@ -160,19 +166,21 @@ func play(ctx context.Context, ffmpeg, url string) (v view) {
 	if err := cmd.Start(); err != nil {
 		return view{err: err}
 	}
-	timer := time.AfterFunc(watched, func() { _, _ = stdin.Write([]byte("q")) })
-	defer timer.Stop()
-	v.err = cmd.Wait()
-	v.errs, v.passed = errs.String(), time.Since(begin)
-	for line := range strings.Lines(out.String()) {
-		if n, ok := strings.CutPrefix(line, "frame="); ok {
+	for progress, asked := bufio.NewScanner(stdout), false; progress.Scan(); {
+		if n, ok := strings.CutPrefix(progress.Text(), "frame="); ok {
 			v.frames, _ = strconv.Atoi(strings.TrimSpace(n))
 		}
+		if !asked && time.Since(begin) >= watched && v.frames >= framesIn(watched/2) {
+			asked = true
+			_, _ = stdin.Write([]byte("q"))
+		}
 	}
+	v.err = cmd.Wait()
+	v.errs, v.passed = errs.String(), time.Since(begin)
 	return v
 }
 
-// watched is how long FFmpeg plays.
+// watched is how long FFmpeg plays at least.
 const watched = 8 * time.Second
 
 func run(t *testing.T, name string, args ...string) (stdout, stderr string) {

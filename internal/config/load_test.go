@@ -130,10 +130,10 @@ repair: {listen: 8081}
 cache: {memory: 1kB, disk: {dirr: a, size: 1GB}}
 services:
   - name: a
-    upstream: {sauce: 10.0.0.1, group: 232.1.1.1, port: 65536, parents: [":8081"]}
+    upstream: {sauce: 10.0.0.1, group: 232.1.1.1, port: 65536, parents: [":8081"], unsigned: true}
     downstream: {source: 10.0.0.1, group: 232.1.1.1, port: 1, ttl: 256, fec: {off: maybe, loss: 0.6}}
   - name: a
-    upstream: {any_sorce: true, group: 239.1.1.1, port: 1}
+    upstream: {any_sorce: true, group: 239.1.1.1, port: 1, unsigned: true}
     upstream: {any_source: true}
     retention: 1ms
 `, []string{
@@ -277,6 +277,14 @@ services:
 `, []string{
 		"4:71: services[0].upstream.parents[0]: is this node's own repair server",
 		"5:18: services[0].downstream: sends to (10.0.0.2,232.1.1.1):1, which services[1].upstream receives: a loop"}},
+	{"seals, who knows", "relay", `
+services:
+  - {name: a, upstream: {source: 10.0.0.1, group: 232.1.1.1, port: 1, unsigned: maybe}}
+  - {name: b, upstream: {source: 10.0.0.1, group: 232.1.1.2, port: 1, anchors: x}, seal_key: ` + rootPrivate + `, downstream: 1}
+`, []string{
+		"3:81: services[0].upstream.unsigned: \"maybe\" is neither",
+		"4:80: services[1].upstream.anchors: is a single value, not a list",
+		"4:152: services[1].downstream: is a single value"}},
 	{"seals, or none", "relay", `
 services:
   - {name: a, upstream: {source: 10.0.0.1, group: 232.1.1.1, port: 1}}

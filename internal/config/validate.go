@@ -69,7 +69,7 @@ func (r *Relay) validate(p *problems) {
 		case s.SealKey.IsZero():
 		case s.Upstream.Unsigned:
 			p.addf(path+".seal_key", "is set, and the upstream is unsigned")
-		case s.Downstream.IsZero():
+		case s.Downstream.IsZero() && p.known(path+".downstream"):
 			p.addf(path+".seal_key", "is set, and there is no downstream to seal")
 		}
 		if s.Downstream.IsZero() {
@@ -178,6 +178,7 @@ func (u *Upstream) validate(p *problems, path string) {
 	switch {
 	case u.Unsigned && len(u.Anchors)+len(u.HopAnchors) > 0:
 		p.addf(path+".unsigned", "is set, and so are anchors: is the service sealed or not?")
+	case !p.known(path + ".unsigned"):
 	case !u.Unsigned && len(u.Anchors) == 0:
 		p.addf(path+".anchors", "are missing: the public key of the service's root, as its log shows it; or, for a third party's service without seals, unsigned: true")
 	case !u.Unsigned:

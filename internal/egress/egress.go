@@ -99,7 +99,9 @@ func New(cfg Config) (*Egress, error) {
 	cfg.Sender.Session = cfg.Session
 	cfg.Sender.Logger = cfg.Logger
 	if hop != nil {
+		// A clock that has stepped back must not make anything come a second time.
 		cfg.Sender.After = hop.Time()
+		cfg.Sender.FirstTSI = max(cfg.Sender.FirstTSI, firstTSI(time.UnixMicro(int64(hop.Time()))))
 	}
 	return &Egress{
 		cfg: cfg, sock: sock, hop: hop, path: path{cfg.Interface, cfg.TTL},

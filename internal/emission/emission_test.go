@@ -121,7 +121,7 @@ func TestMoveToAnotherSession(t *testing.T) {
 	require.NotZero(t, st.OctetsSent)
 	require.NotZero(t, st.RateOut)
 	require.NotZero(t, b.delay.Quantiles().Count)
-	require.Less(t, b.delay.Quantiles().Max, time.Second)
+	require.Less(t, b.delay.Quantiles().Max, time.Minute)
 
 	// Children may still ask for what left on the old session.
 	tsi := b.e.ending[0].out.NextTSI() - 1

@@ -116,8 +116,8 @@ func (w *world) parent() *above {
 	return w.root
 }
 
-func (w *world) Fetch(ctx context.Context, svc, name string, begin func(service.Meta) (io.Writer, error)) error {
-	return w.parent().Fetch(ctx, svc, name, begin)
+func (w *world) Fetch(ctx context.Context, r service.Request, begin func(service.Meta) (io.Writer, error)) error {
+	return w.parent().Fetch(ctx, r, begin)
 }
 
 func (w *world) Repair(ctx context.Context, want ingress.Wanted, supply func(int64, []byte, int64) error) error {

@@ -284,21 +284,24 @@ func (a *above) truth(name string) []byte {
 }
 
 // Fetch implements service.Fetcher for the node below.
-func (a *above) Fetch(ctx context.Context, _, name string, begin func(service.Meta) (io.Writer, error)) error {
-	o, ok := a.store.Lookup(cache.Key{Service: "live", Name: name})
-	if !ok {
+func (a *above) Fetch(ctx context.Context, r service.Request, begin func(service.Meta) (io.Writer, error)) error {
+	o, ok := a.store.Lookup(cache.Key{Service: "live", Name: r.Name})
+	if !ok || r.Offset > 0 && o.Meta().Generation != r.Generation {
 		return service.ErrNotFound
 	}
-	w, err := begin(service.Meta{Name: name, Generation: o.Meta().Generation, Length: -1})
+	w, err := begin(service.Meta{Name: r.Name, Generation: o.Meta().Generation, Length: -1})
 	if err != nil {
 		return err
 	}
-	r, err := o.NewReader(ctx, 0)
+	from, err := o.NewReader(ctx, r.Offset)
 	if err != nil {
 		return err
 	}
-	defer r.Close()
-	_, err = io.Copy(w, r)
+	defer from.Close()
+	n, err := io.Copy(w, from)
+	if e, ok := w.(service.Ender); ok && err == nil {
+		err = e.End(r.Offset + n)
+	}
 	return err
 }
 

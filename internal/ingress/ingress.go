@@ -58,6 +58,8 @@ type Config struct {
 	Gate *sealing.Gate
 	// Fetch fetches what multicast cannot bring, in a service with a gate; nil if the node has no parents.
 	Fetch *sealing.Fetcher
+	// Plain is the same for a service without a gate.
+	Plain service.Fetcher
 	// Loss drops packets on purpose.
 	Loss lossy.Config
 	// Delay is told of each object how long loss kept octets of it from their readers; nil: nobody is.

@@ -293,11 +293,12 @@ func (in *Ingress) drop(o *route.Object, cause error) {
 
 const maxRepairs = 32
 
-// repair asks the parents for what is missing. While an object still grows its FEC is yet to come, and is cheaper.
+// repair asks the parents for what is missing. While an object still grows its FEC is yet to come, and is cheaper, unless
+// the receiver waits for the FEC of growing objects before it reports a hole.
 func (in *Ingress) repair(ev route.Event) {
 	o := ev.Object
 	x := in.objects[o]
-	if x == nil || in.cfg.Repair == nil || ev.Growing || x.repairing || !in.wanted(o, x) || in.repairs >= maxRepairs || in.ctx == nil {
+	if x == nil || in.cfg.Repair == nil || ev.Growing && !o.GrowingRepair() || x.repairing || !in.wanted(o, x) || in.repairs >= maxRepairs || in.ctx == nil {
 		return
 	}
 	want := Wanted{

@@ -159,10 +159,25 @@ func (in *Ingress) refetchOrDrop(now time.Time, o *route.Object, x *incoming) {
 // that came by multicast and stand behind it are not used: nothing tells the true ones among them. It returns false if
 // that cannot be done.
 func (in *Ingress) refetch(now time.Time, o *route.Object, x *incoming) bool {
-	if in.cfg.Fetch == nil || in.ctx == nil || !x.known || len(in.queue) >= maxQueued {
+	if in.cfg.Fetch == nil || !x.known {
 		return false
 	}
+	f := in.detach(now, o, x)
+	if f == nil {
+		return false
+	}
+	in.counts.Forged++
+	return true
+}
+
+// detach takes an object out of the receiver, to be fetched from the last octet on that was passed on. It returns nil if
+// there is no room for that.
+func (in *Ingress) detach(now time.Time, o *route.Object, x *incoming) *refetch {
+	if in.ctx == nil || len(in.queue) >= maxQueued {
+		return nil
+	}
 	f := &refetch{
+		done: make(chan error, 1),
 		meta: service.Meta{Name: o.Name(), ContentType: o.ContentType(), Generation: o.Generation(), Length: -1},
 		out:  x.out, gate: x.gate, read: x.read,
 	}
@@ -172,22 +187,56 @@ func (in *Ingress) refetch(now time.Time, o *route.Object, x *incoming) bool {
 	x.refused = true
 	delete(in.objects, o)
 	in.rx.Release(now, o)
-	in.counts.Forged++
 	in.queue = append(in.queue, f)
 	if in.fetches < maxFetches {
 		in.fetches++
 		ctx := in.ctx
 		in.group.Go(func() { in.fetch(ctx) })
 	}
-	return true
+	return f
+}
+
+// ErrNotFed is returned by Feed for an object that multicast has not begun, or that is in other hands already.
+var ErrNotFed = errors.New("ingress: multicast does not bring the object")
+
+// Feed is for an object that multicast has begun and that stands: it has the rest fetched from the parents, as it grows
+// there. Packets of it that still come are not used. It returns once the object has ended, or ctx has, which does not end
+// the fetch.
+func (in *Ingress) Feed(ctx context.Context, name string) error {
+	f := in.detachNamed(name)
+	if f == nil {
+		return ErrNotFed
+	}
+	select {
+	case err := <-f.done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (in *Ingress) detachNamed(name string) *refetch {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for o, x := range in.objects {
+		if o.Name() != name || x.out == nil || x.refused || !o.Announced() {
+			continue
+		}
+		if in.cfg.Gate != nil && (in.cfg.Fetch == nil || !x.known) || in.cfg.Gate == nil && in.cfg.Plain == nil {
+			continue
+		}
+		return in.detach(in.cfg.Now(), o, x)
+	}
+	return nil
 }
 
 // refetch is an object that is fetched from its last genuine octet on.
 type refetch struct {
 	meta service.Meta
 	out  *service.Object // nil if it has not begun
-	gate *sealing.Object
+	gate *sealing.Object // nil if the service is unsigned
 	read int64
+	done chan error
 }
 
 // fetch fetches what waits for that.
@@ -209,6 +258,25 @@ func (in *Ingress) fetch(ctx context.Context) {
 func (f *refetch) run(ctx context.Context, in *Ingress) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
+	err := f.fetch(ctx, in)
+	switch {
+	case f.out == nil:
+	case err != nil:
+		in.log.Warn("object is lost", "service", in.cfg.Service.Name(), "name", f.meta.Name, "error", err)
+		f.out.Abort(err)
+	default:
+		_ = f.out.Commit() // Write has told
+	}
+	f.done <- err
+}
+
+func (f *refetch) fetch(ctx context.Context, in *Ingress) error {
+	if f.gate == nil {
+		r := service.Request{
+			Service: in.cfg.Service.Name(), Name: f.meta.Name, Offset: f.read, Generation: f.meta.Generation, Persist: true,
+		}
+		return in.cfg.Plain.Fetch(ctx, r, func(service.Meta) (io.Writer, error) { return refetched{f.out}, nil })
+	}
 	w := in.cfg.Fetch.Take(ctx, f.gate, f.read, func(head []byte) (io.Writer, error) {
 		if f.out == nil {
 			if f.meta.Kind != service.Media && isInit(head) {
@@ -223,16 +291,8 @@ func (f *refetch) run(ctx context.Context, in *Ingress) {
 		}
 		return refetched{f.out}, nil
 	})
-	err := in.cfg.Fetch.Resume(ctx, f.meta.Name, f.meta.Generation, w)
-	w.Close()
-	switch {
-	case f.out == nil:
-	case err != nil:
-		in.log.Warn("object is lost", "service", in.cfg.Service.Name(), "name", f.meta.Name, "error", err)
-		f.out.Abort(err)
-	default:
-		_ = f.out.Commit() // Write has told
-	}
+	defer w.Close()
+	return in.cfg.Fetch.Resume(ctx, f.meta.Name, f.meta.Generation, w)
 }
 
 // fetchTime bounds a refetch. An object that grows is followed to its end.

@@ -35,13 +35,19 @@ type sender struct {
 	svc *service.Service
 	out *emission.Emission
 	n   uint64
+
+	depot *depot.Depot
 }
 
 func newSender(t *testing.T) *sender {
 	store, err := cache.Open(cache.Config{})
 	require.NoError(t, err)
-	s := &sender{t: t, svc: service.New(service.Config{Name: "live", Store: store})}
-	s.out = emission.New(emission.Config{Service: s.svc, Depot: depot.New(store), Now: time.Now, Logger: silent})
+	return newSenderOf(t, store)
+}
+
+func newSenderOf(t *testing.T, store *cache.Store) *sender {
+	s := &sender{t: t, svc: service.New(service.Config{Name: "live", Store: store}), depot: depot.New(store)}
+	s.out = emission.New(emission.Config{Service: s.svc, Depot: s.depot, Now: time.Now, Logger: silent})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
@@ -153,7 +159,7 @@ func TestChangeOfSession(t *testing.T) {
 	for range 3 {
 		pass(t, s, b)
 	}
-	require.Eventually(t, func() bool { return len(x.Sockets()) == 1 }, 2*overlap, 10*time.Millisecond, "the old session is never left")
+	require.Eventually(t, func() bool { return len(x.Sockets()) == 1 }, 5*overlap, 10*time.Millisecond, "the old session is never left")
 	pass(t, s, b)
 	require.Equal(t, two.Group, x.Sockets()[0].Group)
 	after := status(t, b)
@@ -176,7 +182,7 @@ func TestMistypedSessionIsLeft(t *testing.T) {
 	require.Len(t, x.Sockets(), 3)
 	s.to(right)
 	pass(t, s, b)
-	require.Eventually(t, func() bool { return len(x.Sockets()) == 1 }, 2*overlap, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(x.Sockets()) == 1 }, 5*overlap, 10*time.Millisecond)
 	require.Equal(t, right.Group, x.Sockets()[0].Group)
 	pass(t, s, b)
 }
@@ -188,7 +194,7 @@ func TestCloseDoesNotWaitForASession(t *testing.T) {
 	require.NoError(t, b.Services.Change(live(newSession(t))))
 	begun := time.Now()
 	b.Services.Remove("live")
-	require.Less(t, time.Since(begun), time.Second)
+	require.Less(t, time.Since(begun), overlap)
 	require.Nil(t, b.Services.Lookup("live"))
 	require.Error(t, b.Services.Change(live(newSession(t))))
 	b.Services.Remove("live")
@@ -383,7 +389,7 @@ func TestStatusOfLoss(t *testing.T) {
 	require.InDelta(t, st.Octets, st.SourceOctets+st.FECOctets, 10_000, "signalling comes in source packets, too")
 	require.Equal(t, uint64(10), st.Latency.Count)
 	require.NotZero(t, st.Latency.Max)
-	require.Less(t, st.Latency.Max, time.Second)
+	require.Less(t, st.Latency.Max, time.Minute)
 	require.Len(t, st.Limits, 1)
 	require.Equal(t, uint64(maxMemory), st.Limits[0].Max)
 	require.LessOrEqual(t, st.Limits[0].Used, st.Limits[0].Max)

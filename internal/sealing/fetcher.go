@@ -60,39 +60,29 @@ type SealWriter interface {
 }
 
 // Fetch implements service.Fetcher. begin is called when the first octet is known to be genuine.
-func (f *Fetcher) Fetch(ctx context.Context, svc, name string, begin func(service.Meta) (io.Writer, error)) error {
+func (f *Fetcher) Fetch(ctx context.Context, r service.Request, begin func(service.Meta) (io.Writer, error)) error {
 	var w *Inflow
 	defer func() {
 		if w != nil {
 			w.Close()
 		}
 	}()
-	err := f.Inner.Fetch(ctx, svc, name, func(m service.Meta) (io.Writer, error) {
+	return f.Inner.Fetch(ctx, r, func(m service.Meta) (io.Writer, error) {
 		// What a parent says of the type is not sealed: the name tells it.
-		m.ContentType = cache.ContentType(name)
+		m.ContentType = cache.ContentType(r.Name)
 		var err error
-		w, err = f.Open(ctx, name, m.Generation, func([]byte) (io.Writer, error) { return begin(m) })
+		w, err = f.Open(ctx, r.Name, m.Generation, func([]byte) (io.Writer, error) { return begin(m) })
 		return w, err
 	})
-	if err == nil && w != nil {
-		err = w.End(ctx)
-	}
-	return err
 }
 
 // Resume fetches the rest of an object of which w has the beginning. The caller closes w.
 func (f *Fetcher) Resume(ctx context.Context, name string, generation uint64, w *Inflow) error {
-	err := f.Inner.Fetch(ctx, f.Gate.cfg.Service.Name(), name, func(m service.Meta) (io.Writer, error) {
-		if m.Generation != generation {
-			return nil, seal.ErrStale
-		}
-		w.Restart(0)
+	r := service.Request{Service: f.Gate.cfg.Service.Name(), Name: name, Offset: w.Offset(), Generation: generation, Persist: true}
+	return f.Inner.Fetch(ctx, r, func(service.Meta) (io.Writer, error) {
+		w.Restart(r.Offset)
 		return w, nil
 	})
-	if err == nil {
-		err = w.End(ctx)
-	}
-	return err
 }
 
 // Begin begins an object with its first octets, which are genuine, and returns where it is to be written.
@@ -215,8 +205,8 @@ func (w *Inflow) drop(n int) {
 	w.f.held.Add(-int64(n))
 }
 
-// Write implements io.Writer. It waits while too many octets wait for seals. An error that matches ErrForged is the fault
-// of the parent that sent p.
+// Write implements io.Writer. It waits while too many octets wait for seals. A *service.MismatchError is the fault of the
+// parent that sent the octets from its offset on; what is written next has to begin there.
 func (w *Inflow) Write(p []byte) (int, error) {
 	n := 0
 	for since := time.Now(); ; {
@@ -244,7 +234,7 @@ func (w *Inflow) take(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
-		return 0, w.err
+		return 0, w.refuse(w.err)
 	}
 	skip := int(min(w.skip, int64(len(p))))
 	w.skip -= int64(skip)
@@ -258,7 +248,17 @@ func (w *Inflow) take(p []byte) (int, error) {
 		w.held = slices.Grow(w.held, int(need)-len(w.held)) // so much is sure to come
 	}
 	w.held = append(w.held, p[:n]...)
-	return skip + n, w.release()
+	return skip + n, w.refuse(w.release())
+}
+
+// refuse makes forged octets the fault of who sent them. It is called with mu held.
+func (w *Inflow) refuse(err error) error {
+	if !errors.Is(err, ErrForged) {
+		return err
+	}
+	w.drop(len(w.held))
+	w.skip, w.err = 0, nil
+	return &service.MismatchError{Offset: w.off}
 }
 
 // release writes what a seal covers. It is called with mu held.
@@ -315,16 +315,16 @@ func same(a, b []byte) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// End waits until all octets that came were verified, and tells whether they are the whole object. io.ErrUnexpectedEOF is
-// the fault of the parent whose transfer has just ended: there is more.
-func (w *Inflow) End(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, sealWait)
+// End implements service.Ender: it waits until all octets that came were verified, and tells whether they are the whole
+// object.
+func (w *Inflow) End(int64) error {
+	ctx, cancel := context.WithTimeout(w.ctx, sealWait)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		w.mu.Lock()
-		err := w.release()
+		err := w.refuse(w.release())
 		v, left, came := w.last, len(w.held), w.off+int64(len(w.held))
 		w.mu.Unlock()
 		switch {
@@ -333,12 +333,13 @@ func (w *Inflow) End(ctx context.Context) error {
 		case v.State == seal.Whole:
 			return nil
 		case v.Sealed > came:
-			return fmt.Errorf("%w: %d octets of at least %d", io.ErrUnexpectedEOF, came, v.Sealed)
+			return &service.MismatchError{Offset: w.Offset()} // there is more: its end was a lie
 		}
 		select {
 		case <-ctx.Done():
 			if left == 0 {
-				return io.ErrUnexpectedEOF // what came is genuine, and not all
+				// What came is genuine, and not all: the end was a lie, or the parent's own object has broken off.
+				return &service.MismatchError{Offset: w.Offset()}
 			}
 			return fmt.Errorf("%w: %d octets", ErrUnsealed, left)
 		case <-tick.C:

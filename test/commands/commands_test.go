@@ -139,7 +139,7 @@ func start(t *testing.T, name, path string) *process {
 // logged waits for a line that begins with a text, behind those that were there before.
 func (p *process) logged(text string, after int) (l line) {
 	p.t.Helper()
-	treetest.Eventually(p.t, 10*time.Second, func() bool {
+	treetest.Eventually(p.t, 20*time.Second, func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for _, l = range p.log[after:] {
@@ -268,13 +268,13 @@ func TestTree(t *testing.T) {
 	// The end, while it still plays: the leaf first.
 	for _, p := range []*process{b, r, c} {
 		require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
-		require.Zero(t, p.exit(8*time.Second), p.name)
+		require.Zero(t, p.exit(20*time.Second), p.name)
 		p.logged(p.name+" has ended", 0)
 	}
 }
 
 func get(url string) ([]byte, error) {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 8 * time.Second}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 15 * time.Second}
 	resp, err := client.Get(url)
 	if err != nil {
 		return nil, err

@@ -113,8 +113,8 @@ func TestThirdPartyCaptures(t *testing.T) {
 				}
 				name := c.nameOf(key[0], key[1])
 				require.NotEmpty(t, name, "TSI %d, TOI %d", key[0], key[1])
-				require.Equal(t, sha, sum(waitFor(t, client, x.relayURL(name), 2*time.Second)), name)
-				require.Equal(t, sha, sum(waitFor(t, client, x.beaconURL(0, name), 2*time.Second)), name)
+				require.Equal(t, sha, sum(waitFor(t, client, x.relayURL(name))), name)
+				require.Equal(t, sha, sum(waitFor(t, client, x.beaconURL(0, name))), name)
 				n++
 			}
 			require.Equal(t, c.objects, n)
@@ -126,7 +126,7 @@ func TestThirdPartyCaptures(t *testing.T) {
 			t.Run("FFmpeg", func(t *testing.T) {
 				// Without a limit it asks for one segment too many.
 				p := play(t, x.beaconURL(0, c.manifest), "-t", "13")
-				p.finishQuietly(t, "DASH player", 15*time.Second)
+				p.finishQuietly(t, "DASH player", 13*time.Second+patience)
 				require.InDelta(t, 13*frameRate, len(frames(t, p, "0")), 2)
 				require.InDelta(t, 13*48000/1024, len(frames(t, p, "1")), 3)
 			})

@@ -169,7 +169,7 @@ func reference(t testing.TB, dir string, patterns ...[]string) *process {
 func requireSegments(t testing.TB, url func(name string) string, dir string) {
 	t.Helper()
 	c := newClient(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	want := witnessed(t, dir)
 	require.NotEmpty(t, want)

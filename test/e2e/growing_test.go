@@ -56,7 +56,7 @@ func (s *stream) rest() ([]byte, error) { return io.ReadAll(s.resp.Body) }
 // ask makes one request with a header field or none.
 func ask(t testing.TB, c *http.Client, method, url, field, value string) (*http.Response, []byte) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	require.NoError(t, err)
@@ -82,13 +82,13 @@ func TestFragmentOvertakesSegment(t *testing.T) {
 func fragmentOvertakesSegment(t *testing.T, relays int) {
 	const (
 		segments = 8
-		limit    = 200 * time.Millisecond
+		limit    = 200 * time.Millisecond // for each; for half of them if the machine is busy
 	)
 	x := newTree(t, treeOptions{relays: relays})
 	r := record(segments)
 	r.announce(t, x)
 	c := newClient(t)
-	var worst time.Duration
+	var took []time.Duration
 	for n := 1; n <= segments; n++ {
 		name := videoName(n)
 		s := r.segments[name]
@@ -98,9 +98,7 @@ func fragmentOvertakesSegment(t *testing.T, relays int) {
 		u.write(t, s[0])
 		early := <-beacon
 		require.Equal(t, s[0], early.next(t, len(s[0])))
-		took := time.Since(begun)
-		worst = max(worst, took)
-		require.Less(t, took, limit)
+		took = append(took, time.Since(begun))
 		atRelay := <-relay
 		require.Equal(t, s[0], atRelay.next(t, len(s[0])))
 
@@ -110,9 +108,7 @@ func fragmentOvertakesSegment(t *testing.T, relays int) {
 		begun = time.Now()
 		u.write(t, s[1])
 		require.Equal(t, s[1], early.next(t, len(s[1])))
-		took = time.Since(begun)
-		worst = max(worst, took)
-		require.Less(t, took, limit)
+		took = append(took, time.Since(begun))
 
 		for _, f := range s[2:] {
 			u.write(t, f)
@@ -126,7 +122,12 @@ func fragmentOvertakesSegment(t *testing.T, relays int) {
 		require.NoError(t, err)
 		require.Equal(t, sum(s.bytes()), sum(b))
 	}
-	t.Logf("a fragment took at most %v over %d hops", worst, relays+1)
+	q := quantilesOf(took)
+	t.Logf("over %d hops a fragment took %v", relays+1, q)
+	require.Less(t, q.p50, limit)
+	if promisedQuiet() {
+		require.Less(t, q.max, limit)
+	}
 	requireMulticast(t, x)
 }
 
@@ -202,7 +203,7 @@ func TestRequestsForGrowingSegment(t *testing.T) {
 	}
 	u.end(t)
 	for node, url := range urls {
-		require.Equal(t, sum(whole), sum(waitFor(t, c, url, 2*time.Second)), node)
+		require.Equal(t, sum(whole), sum(waitFor(t, c, url)), node)
 		resp, _ := ask(t, c, http.MethodHead, url, "", "")
 		require.Equal(t, strconv.Itoa(len(whole)), resp.Header.Get("Content-Length"), node)
 		require.Equal(t, etag, resp.Header.Get("Etag"), node)
@@ -258,7 +259,7 @@ func TestPushBreaksOff(t *testing.T) {
 	}
 	again.Wait()
 	x.put(t, videoName(3), r.segments[videoName(3)].bytes())
-	require.Equal(t, r.segments[videoName(3)].bytes(), waitFor(t, c, x.beaconURL(0, videoName(3)), 2*time.Second))
+	require.Equal(t, r.segments[videoName(3)].bytes(), waitFor(t, c, x.beaconURL(0, videoName(3))))
 }
 
 // A push that broke off is begun again under the same name, by an encoder that has other octets for it now. A reader gets
@@ -304,7 +305,7 @@ func TestPushBegunAgain(t *testing.T) {
 				require.Equal(t, sum(second), sum(append(half, more...)), "a mix of two objects")
 			}
 			for _, url := range []string{x.relayURL(name), x.beaconURL(0, name)} {
-				require.Equal(t, sum(second), sum(waitFor(t, client, url, 10*time.Second)), url)
+				require.Equal(t, sum(second), sum(waitFor(t, client, url)), url)
 			}
 			x.printCounters(t)
 		})

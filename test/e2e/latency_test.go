@@ -8,7 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -150,8 +149,8 @@ func newLane(t testing.TB, c *http.Client, seed uint64, segments int, unsigned b
 	}
 	l.tree.put(t, "init-stream0.m4s", record(1).inits["init-stream0.m4s"])
 	l.tree.put(t, "manifest.mpd", videoMPD(time.Now()))
-	waitFor(t, c, l.tree.relayURL("manifest.mpd"), 10*time.Second)
-	waitFor(t, c, l.tree.beaconURL(0, "manifest.mpd"), 10*time.Second)
+	waitFor(t, c, l.tree.relayURL("manifest.mpd"))
+	waitFor(t, c, l.tree.beaconURL(0, "manifest.mpd"))
 	l.tree.cast.Service(channel).AddSink(&l.cast)
 	return l
 }
@@ -229,30 +228,16 @@ func TestLatency(t *testing.T) {
 	}
 }
 
-// BenchmarkLatency reports quantiles of the latency of 2,200 fragments. With TREEDN_QUIET=1, which promises that nothing
-// else runs on the machine, it fails unless 99 of 100 keep the limit in one of three attempts: what runs there
-// nevertheless can only make the figure worse.
+// BenchmarkLatency reports quantiles of the latency of 2,200 fragments.
 func BenchmarkLatency(b *testing.B) {
-	attempts := 1
-	if os.Getenv("TREEDN_QUIET") == "1" {
-		attempts = 3
-	}
-	for i := range attempts {
-		var l latency
-		ok := b.Run(fmt.Sprintf("attempt=%d", i+1), func(b *testing.B) {
-			for b.Loop() {
-				l = measureLatency(b, fullMeasurement)
-			}
-			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(ms(l.beacon.p50), "p50-ms")
-			b.ReportMetric(ms(l.beacon.p99), "p99-ms")
-			b.ReportMetric(ms(l.beacon.max), "max-ms")
-		})
-		if !ok || l.beacon.p99 <= latencyLimit {
-			return
+	for b.Loop() {
+		l := measureLatency(b, fullMeasurement)
+		b.ReportMetric(0, "ns/op")
+		b.ReportMetric(ms(l.beacon.p50), "p50-ms")
+		b.ReportMetric(ms(l.beacon.p99), "p99-ms")
+		b.ReportMetric(ms(l.beacon.max), "max-ms")
+		if promisedQuiet() && l.beacon.p99 > latencyLimit {
+			b.Errorf("%v is more than %v", l.beacon.p99, latencyLimit)
 		}
-	}
-	if attempts > 1 {
-		b.Errorf("in none of %d attempts did 99 of 100 fragments come within %v", attempts, latencyLimit)
 	}
 }

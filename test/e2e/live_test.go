@@ -24,7 +24,7 @@ func TestFFmpegLiveToPlayers(t *testing.T) {
 	encoder := encode(t, picture, length, dashTee(x.publish("manifest.mpd"), dir))
 	c := newClient(t)
 	for _, name := range []string{"master.m3u8", "media_0.m3u8", "media_1.m3u8", "manifest.mpd"} {
-		waitFor(t, c, x.beaconURL(0, name), 10*time.Second)
+		waitFor(t, c, x.beaconURL(0, name))
 	}
 	hls := play(t, x.beaconURL(0, "master.m3u8"), "-live_start_index", "0")
 	// Before a stream is older than its window, FFmpeg's DASH player skips segments: it takes the difference for a huge
@@ -32,9 +32,9 @@ func TestFFmpegLiveToPlayers(t *testing.T) {
 	time.Sleep(time.Until(begun.Add(window + 1500*time.Millisecond)))
 	dash := play(t, x.beaconURL(0, "manifest.mpd"), "-t", strconv.Itoa(dashTime))
 
-	encoder.finish(t, "encoder", length+5*time.Second)
-	dash.finishQuietly(t, "DASH player", 8*time.Second)
-	hls.finishQuietly(t, "HLS player", 8*time.Second)
+	encoder.finish(t, "encoder", length+patience)
+	dash.finishQuietly(t, "DASH player", patience)
+	hls.finishQuietly(t, "HLS player", patience)
 	requireSegments(t, func(name string) string { return x.beaconURL(0, name) }, dir)
 
 	witness := reference(t, dir, []string{"init-stream0.m4s", "chunk-stream0-*"}, []string{"init-stream1.m4s", "chunk-stream1-*"})
@@ -55,11 +55,11 @@ func TestFFmpegHLSMuxerToPlayer(t *testing.T) {
 	x := newTree(t, treeOptions{})
 	dir := t.TempDir()
 	encoder := encode(t, picture, length, hlsTee(x.publish("index.m3u8"), dir))
-	waitFor(t, newClient(t), x.beaconURL(0, "index.m3u8"), 10*time.Second)
+	waitFor(t, newClient(t), x.beaconURL(0, "index.m3u8"))
 	hls := play(t, x.beaconURL(0, "index.m3u8"), "-live_start_index", "0")
 
-	encoder.finish(t, "encoder", length+5*time.Second)
-	hls.finishQuietly(t, "HLS player", 8*time.Second)
+	encoder.finish(t, "encoder", length+patience)
+	hls.finishQuietly(t, "HLS player", patience)
 	requireSegments(t, func(name string) string { return x.beaconURL(0, name) }, dir)
 
 	witness := reference(t, dir, []string{"init.mp4", "seg_*"})

@@ -45,7 +45,7 @@ func TestLoss(t *testing.T) {
 		leaves = append(leaves, c.leaf)
 	}
 	x := newTree(t, treeOptions{leaves: leaves})
-	ctx, cancel := context.WithTimeout(t.Context(), length+3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), length+8*time.Second)
 	defer cancel()
 
 	viewers := make([]*viewer, len(cases))
@@ -98,6 +98,15 @@ type outcome struct {
 	multicast, fec, unicast float64 // octets of objects by the way on which they came; FEC is multicast
 }
 
+// requireMulticast demands that at least a share of the octets came by multicast. On a busy machine FEC may be so late
+// that a few are asked for before.
+func (o *outcome) requireMulticast(t *testing.T, share float64) {
+	if !promisedQuiet() {
+		share -= 0.05
+	}
+	require.GreaterOrEqual(t, o.multicast, share*(o.multicast+o.unicast))
+}
+
 // unharmed checks that nothing was lost.
 func unharmed(t *testing.T, o *outcome) {
 	require.Zero(t, o.injected)
@@ -105,7 +114,7 @@ func unharmed(t *testing.T, o *outcome) {
 		require.Zero(t, o.lost)
 		require.Zero(t, o.fec)
 	}
-	require.GreaterOrEqual(t, o.multicast, 0.99*(o.multicast+o.unicast))
+	o.requireMulticast(t, 0.99)
 }
 
 // random checks a random loss, and that at least a share of the octets came by multicast.
@@ -115,7 +124,7 @@ func random(loss, multicast float64) func(*testing.T, *outcome) {
 		// A receiver cannot know of lost packets that repeat what it has: signalling, carousel, surplus repair.
 		require.InEpsilon(t, o.injected, o.lost, 0.4)
 		require.NotZero(t, o.fec)
-		require.GreaterOrEqual(t, o.multicast, multicast*(o.multicast+o.unicast))
+		o.requireMulticast(t, multicast)
 		if loss > 0.25 {
 			require.NotZero(t, o.unicast, "there are repair packets for 10 %")
 		}

@@ -116,9 +116,9 @@ func (r *recording) announce(t testing.TB, x *tree) {
 	x.put(t, "manifest.mpd", r.manifest)
 	c := newClient(t)
 	for i := range x.beacons {
-		require.Equal(t, r.manifest, waitFor(t, c, x.beaconURL(i, "manifest.mpd"), 5*time.Second))
+		require.Equal(t, r.manifest, waitFor(t, c, x.beaconURL(i, "manifest.mpd")))
 		for name, body := range r.inits {
-			require.Equal(t, body, waitFor(t, c, x.beaconURL(i, name), 5*time.Second))
+			require.Equal(t, body, waitFor(t, c, x.beaconURL(i, name)))
 		}
 	}
 }

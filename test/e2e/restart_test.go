@@ -31,7 +31,7 @@ func TestEncoderKilledAndStartedAgain(t *testing.T) {
 	}
 
 	first := encode(t, picture, 0, dashTee(x.publish("manifest.mpd"), dirs[0]))
-	waitFor(t, newClient(t), x.beaconURL(0, "manifest.mpd"), 5*time.Second)
+	waitFor(t, newClient(t), x.beaconURL(0, "manifest.mpd"))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var readers sync.WaitGroup
@@ -61,14 +61,18 @@ func TestEncoderKilledAndStartedAgain(t *testing.T) {
 	first.kill()
 	killed := time.Now()
 	second := encode(t, otherPicture, secondRun, dashTee(x.publish("manifest.mpd"), dirs[1]))
-	second.finish(t, "second encoder", secondRun+5*time.Second)
+	second.finish(t, "second encoder", secondRun+patience)
 	t.Logf("the second run ended %v after the first one", time.Since(killed).Round(time.Millisecond))
 	for _, url := range []func(string) string{x.relayURL, func(name string) string { return x.beaconURL(0, name) }} {
 		requireSegments(t, url, dirs[1])
 		for _, name := range []string{"manifest.mpd", "master.m3u8", "media_0.m3u8", "media_1.m3u8"} {
 			want, err := os.ReadFile(filepath.Join(dirs[1], name))
 			require.NoError(t, err)
-			require.Equal(t, string(want), string(waitFor(t, newClient(t), url(name), time.Second)), name)
+			c := newClient(t)
+			require.Eventually(t, func() bool {
+				b, err := get(t.Context(), c, url(name))
+				return err == nil && string(b) == string(want)
+			}, patience, 50*time.Millisecond, name)
 		}
 	}
 	cancel()

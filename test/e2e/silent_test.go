@@ -18,7 +18,7 @@ import (
 func TestSilentMulticast(t *testing.T) {
 	t.Parallel()
 	x := newTree(t, treeOptions{leaves: []leaf{{name: "deaf", loss: lossy.Config{Random: 1}}}})
-	ctx, cancel := context.WithTimeout(t.Context(), 16*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second+patience)
 	defer cancel()
 	pushed := make(chan error, 1)
 	go func() { pushed <- clip.Push(ctx, x.publish("manifest.mpd"), clip.PushConfig{}) }()

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -165,7 +164,7 @@ func parents(t testing.TB, base string) []config.URL {
 
 // close ends the nodes, leaves first, so that none misses its parent.
 func (x *tree) close(t testing.TB) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, b := range x.beacons {

@@ -9,17 +9,18 @@ import (
 )
 
 // Players stay three segments of 2 s behind the end of an HLS playlist, which is up to one behind itself, and the clip's
-// MPD asks for 4 s. A machine under load makes more of both, but not without bounds.
+// MPD asks for 4 s. All in seconds.
 const (
-	hlsLatency  = 14
-	dashLatency = 9
+	hlsLatency  = 10
+	dashLatency = 6
 )
 
-// within demands that the viewer is behind live, by no more than some seconds.
+// within demands that the viewer is behind live by no more than some seconds, and what the machine took to begin and to
+// play: a player that looks for the live edge has it behind itself when its first picture comes.
 func within(t *testing.T, v *viewing, seconds float64) {
 	t.Helper()
 	require.Greater(t, v.Latency, 0.0)
-	require.Less(t, v.Latency, seconds)
+	require.Less(t, v.Latency, seconds+(v.FirstFrame+v.Behind)/1000)
 }
 
 func TestHLSJS(t *testing.T) {
