@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"math"
 	"sync"
 	"time"
 )
@@ -317,13 +318,22 @@ func (s *Store) gone(o *Object, now time.Time) bool {
 // Remove drops the object of key and tells whether there was one. Those who
 // read it go on.
 func (s *Store) Remove(key Key) bool {
+	return s.RemoveOlder(key, math.MaxUint64)
+}
+
+// RemoveOlder is Remove for an object whose generation is below the given one.
+func (s *Store) RemoveOlder(key Key, generation uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	svc := s.services[key.Service]
-	if svc == nil || svc.objects[key.Name] == nil {
+	if svc == nil {
 		return false
 	}
-	s.drop(svc.objects[key.Name])
+	o := svc.objects[key.Name]
+	if o == nil || generation != math.MaxUint64 && o.meta.Generation >= generation {
+		return false
+	}
+	s.drop(o)
 	return true
 }
 

@@ -143,10 +143,14 @@ const (
 	maxQueued  = 256
 )
 
-// wanted tells whether an object is worth a request to a parent. Whoever sends forged packets must not make this node send
-// requests.
+// wanted tells whether an object is worth a request to a parent: a seal tells of it. Whoever sends forged packets must not
+// make this node send requests, least of all for what its parents wait for themselves.
 func (in *Ingress) wanted(o *route.Object, x *incoming) bool {
-	return in.cfg.Gate == nil || x.known || in.cfg.Service.Index().Expects(o.Name())
+	if in.cfg.Gate == nil || x.known {
+		return true
+	}
+	generation, ok := in.cfg.Gate.Known(o.Name())
+	return ok && generation == o.Generation()
 }
 
 func (in *Ingress) refetchOrDrop(now time.Time, o *route.Object, x *incoming) {

@@ -133,6 +133,12 @@ const maxMemory = 64 << 20
 // maxUnverified bounds the octets of one service that no seal covers yet. It is the verifier's default.
 const maxUnverified = 32 << 20
 
+// maxChecks bounds the signatures that are checked in a second, maxObject one object in octets. Both are defaults.
+const (
+	maxChecks = 300
+	maxObject = 64 << 20
+)
+
 // receive joins the group and starts to feed the service. It is called with mu held.
 func (x *Service) receive(c config.Service) error {
 	up := c.Upstream

@@ -49,12 +49,12 @@ func (g *giver) Fetch(ctx context.Context, r service.Request, begin func(service
 	return g.err
 }
 
-// mismatch stands for a *service.MismatchError.
-var mismatch = errors.New("mismatch")
+// errMismatch stands for a *service.MismatchError.
+var errMismatch = errors.New("errMismatch")
 
 func requireError(t *testing.T, err, want error) {
 	t.Helper()
-	if want == mismatch {
+	if want == errMismatch {
 		var m *service.MismatchError
 		require.ErrorAs(t, err, &m)
 		return
@@ -95,10 +95,10 @@ func TestFetcher(t *testing.T) {
 	}{
 		"the truth":           {give: &giver{b: truth, generation: 7}, good: len(truth)},
 		"the truth, slowly":   {give: &giver{b: truth, generation: 7, piece: 9000, pause: 300 * time.Millisecond}, good: len(truth)},
-		"wrong octets":        {give: &giver{b: wrong, generation: 7}, err: mismatch, good: 0}, // there is but the last seal
-		"too few":             {give: &giver{b: truth[:50_000], generation: 7}, err: mismatch},
-		"none":                {give: &giver{generation: 7}, err: mismatch},
-		"too many":            {give: &giver{b: append(bytes.Clone(truth), 0), generation: 7}, err: mismatch, good: len(truth)},
+		"wrong octets":        {give: &giver{b: wrong, generation: 7}, err: errMismatch, good: 0}, // there is but the last seal
+		"too few":             {give: &giver{b: truth[:50_000], generation: 7}, err: errMismatch},
+		"none":                {give: &giver{generation: 7}, err: errMismatch},
+		"too many":            {give: &giver{b: append(bytes.Clone(truth), 0), generation: 7}, err: errMismatch, good: len(truth)},
 		"an older generation": {give: &giver{b: truth, generation: 6}, err: seal.ErrStale},
 		"one that is unknown": {give: &giver{b: truth, generation: 9}, err: sealing.ErrUnsealed},
 		"a broken transfer":   {give: &giver{b: truth[:5000], generation: 7, err: io.ErrClosedPipe}, err: io.ErrClosedPipe},
@@ -142,7 +142,7 @@ func TestFetcherOfEmptyObjects(t *testing.T) {
 
 		x = newChild(t, childConfig{parents: []string{"parent"}, net: network{"parent": r}, inner: &giver{generation: 7, b: []byte("x")}})
 		_, err = x.fetch(t.Context(), "v.m4s")
-		requireError(t, err, mismatch)
+		requireError(t, err, errMismatch)
 	})
 }
 
@@ -246,7 +246,7 @@ func TestInflowGoesOnAfterALie(t *testing.T) {
 		require.NoError(t, err, "nothing tells yet")
 		require.Less(t, w.Offset(), int64(29_000))
 		_, err = w.Write(octets(5, 40_000))
-		requireError(t, err, mismatch)
+		requireError(t, err, errMismatch)
 		w.Restart(w.Offset())
 		_, err = w.Write(b[w.Offset():40_000])
 		require.NoError(t, err)

@@ -94,6 +94,12 @@ func TestHostileSender(t *testing.T) {
 	require.NotZero(t, s.RejectedOctets["packet"], "%s", body)
 	require.NotZero(t, s.RejectedOctets["seal"], "%s", body)
 	require.NotZero(t, s.RejectedOctets["forged"], "%s", body)
+	for _, l := range s.Limits {
+		require.LessOrEqual(t, l.Used, l.Max, l.Name)
+		if l.Name == "unsealed_objects" || l.Name == "seal_checks" {
+			require.NotZero(t, l.Hits, "the status says which limit held: %s", l.Name)
+		}
+	}
 	resident, peak := r.memory(t)
 	t.Logf("%.0f forged packets a second, %.1f times CAST's rate; %d packets at the RELAY, %d of its sockets dropped, rejected octets %v",
 		rate, evil.octets()/w.octets(), s.Packets, drops(st), s.RejectedOctets)
