@@ -31,7 +31,8 @@ gotest() {
 # Programs that tests need, and the players' packages.
 step_tools() {
 	local packages=() have
-	for have in ffmpeg:ffmpeg chromium:chromium ip:iproute2 nft:nftables ethtool:ethtool vtysh:frr tcpdump:tcpdump gcc:gcc; do
+	for have in ffmpeg:ffmpeg chromium:chromium ip:iproute2 nft:nftables ethtool:ethtool vtysh:frr tcpdump:tcpdump gcc:gcc \
+		qemu-aarch64-static:qemu-user-static; do
 		command -v "${have%%:*}" >/dev/null || packages+=("${have##*:}")
 	done
 	if [[ -f test/players/package.json ]]; then
@@ -90,6 +91,22 @@ step_cross() {
 	for dir in $(libraries); do
 		echo "js/wasm $dir"
 		(cd "$dir" && GOOS=js GOARCH=wasm go build ./...)
+	done
+}
+
+# The assembly of fec is what its generator writes, and what this processor does
+# not run passes the same tests: arm64 under emulation, and plain Go.
+step_kernels() {
+	local dir=fec/internal/gf256 name
+	(cd fec/internal/asmgen && GOWORK=off go vet ./... && GOWORK=off go run . -out "$tmp")
+	for name in amd64 arm64; do
+		cmp "$dir/zkernels_$name.s" "$tmp/zkernels_$name.s"
+	done
+	for dir in fec/internal/gf256 fec/raptorq; do
+		name=$(basename "$dir")
+		CGO_ENABLED=0 GOARCH=arm64 go test -c -o "$tmp/$name.test" "./$dir"
+		(cd "$dir" && qemu-aarch64-static "$tmp/$name.test" -test.short)
+		go test -tags purego -short "./$dir"
 	done
 }
 

@@ -8,17 +8,33 @@ import (
 
 // Loss says how much loss a block of packets must survive, and plans its repair.
 //
-// Losses are taken to be independent, and to strike repair packets as well as
-// source packets. Bursts are not independent losses: spread a block's packets
-// over more time than a burst lasts, or plan with a higher rate.
+// Losses strike repair packets as well as source packets. They are independent unless
+// Burst is given; then the channel is that of Gilbert and Elliott, which changes
+// between good times and bursts. Packets of a block follow each other, source packets
+// first, unless Depth says otherwise.
 type Loss struct {
-	// Random is the share of packets that are lost. Default 0.10; values above
-	// 0.95 count as 0.95.
+	// Random is the share of packets that are lost, bursts included. Default 0.10;
+	// values above 0.95 count as 0.95.
 	Random float64
 
 	// Target is the probability that a block cannot be decoded which is
 	// accepted. Default 1e-6; values below 1e-12 count as 1e-12.
 	Target float64
+
+	// Burst is the mean length of a burst in packets on the wire. Zero, and what is
+	// no longer than independent losses come in a row by chance, 1/(1-Random), means
+	// that losses are independent; values above 1000 count as 1000.
+	Burst float64
+
+	// InBurst is the share of packets that are lost during a burst, and Outside the
+	// share lost at other times. Defaults 1 and 0. InBurst is more than Random, and
+	// Outside less, or they are taken to be the defaults.
+	InBurst, Outside float64
+
+	// Depth is the interleaving depth: so many packets on the wire is one packet of
+	// the block after the one before, because as many blocks, or flows, take turns.
+	// Default 1. Independent losses do not care.
+	Depth int
 }
 
 const (
@@ -37,6 +53,13 @@ func (l Loss) populate() Loss {
 	}
 	l.Random = min(l.Random, highestRandom)
 	l.Target = max(l.Target, lowestTarget)
+	if !(l.InBurst > l.Random && l.InBurst <= 1) {
+		l.InBurst = 1
+	}
+	if !(l.Outside >= 0 && l.Outside < l.Random) {
+		l.Outside = 0
+	}
+	l.Depth = max(l.Depth, 1)
 	return l
 }
 
@@ -54,6 +77,9 @@ func (l Loss) Failure(k, r int) float64 {
 		return 0
 	}
 	l = l.populate()
+	if c, ok := l.channel(); ok {
+		return c.repeated(l, k).failure(max(r, 0))
+	}
 	return newDemand(l, repeated(1, k), 1, maxWork).failure(l, max(r, 0))
 }
 
@@ -65,6 +91,9 @@ func (l Loss) Repair(k int) int {
 		return 0
 	}
 	l = l.populate()
+	if c, ok := l.channel(); ok {
+		return c.repeated(l, k).repair()
+	}
 	return newDemand(l, repeated(1, k), 1, maxWork).repair(l)
 }
 
@@ -75,12 +104,16 @@ func (l Loss) Repair(k int) int {
 //
 // It takes well under a millisecond for hundreds of packets. The result is exact
 // unless the costs have so many values that they must be counted in units of
-// several symbols; then it is up to a few packets more.
+// several symbols; then it is up to a few packets more. With bursts it takes some
+// milliseconds, and costs are in the order of sending.
 func (l Loss) RepairWeighted(costs []int, gain int) int {
 	l = l.populate()
 	groups := group(costs)
 	if len(groups) == 0 {
 		return 0
+	}
+	if c, ok := l.channel(); ok {
+		return c.sequence(l, costs, min(max(gain, 1), maxBlockSymbols)).repair()
 	}
 	return newDemand(l, groups, min(max(gain, 1), maxBlockSymbols), maxWork).repair(l)
 }

@@ -35,42 +35,16 @@ type OTI struct {
 
 // Validate reports what RFC 6330 rules out, as an error that is [ErrInvalid].
 func (o OTI) Validate() error {
-	size, blocks := uint64(o.SymbolSize), uint64(o.SourceBlocks)
-	switch {
-	case o.SymbolSize == 0, o.SourceBlocks == 0, o.SubBlocks == 0, o.Alignment == 0:
-		return fmt.Errorf("%w: RaptorQ OTI: T, Z, N or Al is zero", ErrInvalid)
-	case o.SymbolSize%uint16(o.Alignment) != 0:
-		return fmt.Errorf("%w: RaptorQ OTI: T = %d is no multiple of Al = %d", ErrInvalid, o.SymbolSize, o.Alignment)
-	case o.SubBlocks > o.SymbolSize/uint16(o.Alignment):
-		return fmt.Errorf("%w: RaptorQ OTI: N = %d exceeds T/Al", ErrInvalid, o.SubBlocks)
-	case o.TransferLength == 0:
-		// The RFC does not define it; ROUTE signals objects of any length so.
-		return nil
-	case o.TransferLength > maxTransferLength:
-		return fmt.Errorf("%w: RaptorQ OTI: F = %d", ErrInvalid, o.TransferLength)
-	case blocks > o.symbols():
-		return fmt.Errorf("%w: RaptorQ OTI: Z = %d for %d symbols", ErrInvalid, blocks, o.symbols())
-	case ceilDiv(o.symbols(), blocks) > maxBlockSymbols:
-		return fmt.Errorf("%w: RaptorQ OTI: F/(T*Z) = %d/(%d*%d) exceeds %d symbols in a block",
-			ErrInvalid, o.TransferLength, size, blocks, maxBlockSymbols)
-	}
-	return nil
-}
-
-// symbols returns Kt, the number of source symbols of the object.
-func (o OTI) symbols() uint64 {
-	return ceilDiv(o.TransferLength, uint64(o.SymbolSize))
+	i := o.Info()
+	return i.Validate()
 }
 
 // Block returns the number of source symbols in source block sbn and where the
 // block lies in the object; only the last block may be shorter than k symbols.
 // k is zero when there is no such block. The OTI must be valid.
 func (o OTI) Block(sbn uint8) (k int, offset, length uint64) {
-	if sbn >= o.SourceBlocks || o.TransferLength == 0 || o.SymbolSize == 0 {
-		return 0, 0, 0
-	}
-	first, count := part(o.symbols(), uint64(o.SourceBlocks), uint64(sbn))
-	return block(o.TransferLength, uint64(o.SymbolSize), first, count)
+	i := o.Info()
+	return i.Block(uint32(sbn))
 }
 
 // AppendOTI appends the 12 octets of RFC 6330 section 3.3, common part and

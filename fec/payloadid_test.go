@@ -14,6 +14,9 @@ var payloadIDCases = []struct {
 }{
 	{CompactNoCode, "12345678", PayloadID{SBN: 0x1234, ESI: 0x5678}},
 	{ReedSolomonGF256, "12345678", PayloadID{SBN: 0x123456, ESI: 0x78}},
+	{Raptor, "12345678", PayloadID{SBN: 0x1234, ESI: 0x5678}},
+	{ReedSolomonGF2M, "12345678", PayloadID{SBN: 0x123456, ESI: 0x78}},
+	{LDPCStaircase, "12345678", PayloadID{SBN: 0x123, ESI: 0x45678}},
 	{RaptorQ, "12345678", PayloadID{SBN: 0x12, ESI: 0x345678}},
 	{SmallBlockSystematic, "123456789abcdef0", PayloadID{SBN: 0x12345678, SBL: 0x9abc, ESI: 0xdef0}},
 }
@@ -50,9 +53,9 @@ func TestPayloadID(t *testing.T) {
 		require.ErrorIs(t, err, ErrInvalid)
 		require.Empty(t, b)
 	}
-	_, err := ParsePayloadID(Raptor, make([]byte, 8))
+	_, err := ParsePayloadID(LDPCTriangle, make([]byte, 8))
 	require.ErrorIs(t, err, ErrUnsupported)
-	_, err = AppendPayloadID(nil, Raptor, PayloadID{})
+	_, err = AppendPayloadID(nil, LDPCTriangle, PayloadID{})
 	require.ErrorIs(t, err, ErrUnsupported)
 }
 

@@ -1,4 +1,5 @@
-// Command treedn is where a newcomer begins: `treedn demo` runs a whole multicast tree on this machine and shows it.
+// Command treedn is where a newcomer begins: `treedn demo` runs a whole multicast tree on this machine and shows it, and
+// `treedn key` makes the keys for a tree of one's own.
 package main
 
 import (
@@ -17,6 +18,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"demo", "run a whole tree on this machine and show it on a page, or check it", runDemo},
+		{"key", "make a key pair that seals a service", runKey},
 	}
 }
 

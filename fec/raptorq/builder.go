@@ -3,7 +3,6 @@ package raptorq
 import (
 	"encoding/binary"
 	"math/bits"
-	"slices"
 
 	"github.com/treedn/treedn/fec/internal/gf256"
 )
@@ -19,42 +18,71 @@ type builder struct {
 
 	index []int32  // column: its position in the peeling order, or ^(position in inactive)
 	owed  []uint64 // for each peeled column its dependence on inactive columns
+	cols  []uint16 // the columns of one sum, those before first
+	row   []uint64 // one row of bits
 
 	echelon   []uint64 // bits of the dense steps' rows
 	pivots    []uint16 // inactive column solved by each dense step, as a position in inactive
-	unsettled []uint16 // the other inactive columns, likewise
+	settled   []bool   // whether a dense step solves an inactive column
+	unsettled []uint16 // the other inactive columns, as positions in inactive
+
+	stream      []uint64 // memory of hdpcRows
+	hdpc, wide  []byte
+	left, right []byte
+	factor      []uint8
+	own         []uint8 // entries of the HDPC rows in inactive columns, H for each
 }
 
 func (b *builder) bitsOf(m []uint64, i int) []uint64 {
 	return m[i*b.words : (i+1)*b.words : (i+1)*b.words]
 }
 
-// addPeeled records the peeled steps.
+// build fills the plan. If the rows leave columns open it returns their number.
+func (b *builder) build(pl *plan, m *rows, z *peeler) (need int) {
+	b.plan, b.rows, b.peeler, b.inactive = pl, m, z, z.inactive
+	b.words = (len(z.inactive) + 63) / 64
+	b.addPeeled()
+	if need := b.addRest(); need > 0 {
+		return need
+	}
+	return 0
+}
+
+// addPeeled writes the steps of peeled and dense columns.
 func (b *builder) addPeeled() {
 	order := b.peeler.order
-	b.index = make([]int32, b.plan.params.l)
+	b.index = resize(b.index, b.plan.params.l)
 	for i, c := range b.inactive {
 		b.index[c] = ^int32(i)
 	}
-	b.owed = make([]uint64, len(order)*b.words)
+	b.owed = zeroed(b.owed, len(order)*b.words)
+	forward := gf256.NewBuilder(b.plan.forward)
+	final := gf256.NewBuilder(b.plan.final)
 	for t, pv := range order {
-		s := b.reduce(pv.row, pv.col, b.bitsOf(b.owed, t))
-		// The inactive columns of a peeled row are wanted in step 4.
+		owed := b.bitsOf(b.owed, t)
+		b.cols = b.reduce(b.cols[:0], pv.row, pv.col, owed)
+		value := int(pv.row) - b.plan.params.s // LDPC rows have the value zero
+		forward.Add(pv.col, value, b.cols)
+		b.index[pv.col] = int32(t)
+		// What owes nothing to inactive columns is final.
+		if firstBit(owed) < 0 {
+			continue
+		}
 		for _, c := range b.rows.row(int(pv.row)) {
 			if b.peeler.state[c] == inactive {
-				b.plan.cols = append(b.plan.cols, c)
+				b.cols = append(b.cols, c)
 			}
 		}
-		s.end = uint32(len(b.plan.cols))
-		b.plan.peeled = append(b.plan.peeled, s)
-		b.index[pv.col] = int32(t)
+		final.Add(pv.col, value, b.cols)
 	}
+	b.plan.final = final.Program()
+	b.addDense(&forward)
+	b.plan.forward = forward.Program()
 }
 
-// reduce lists the peeled columns of a row other than col, and adds to v what
+// reduce appends the peeled columns of a row other than col, and adds to v what
 // the row owes to inactive columns once these are replaced.
-func (b *builder) reduce(row uint32, col uint16, v []uint64) step {
-	s := step{row: row, col: col, begin: uint32(len(b.plan.cols))}
+func (b *builder) reduce(cols []uint16, row uint32, col uint16, v []uint64) []uint16 {
 	for _, c := range b.rows.row(int(row)) {
 		switch {
 		case c == col:
@@ -62,79 +90,73 @@ func (b *builder) reduce(row uint32, col uint16, v []uint64) step {
 			i := uint(^b.index[c])
 			v[i/64] ^= 1 << (i % 64)
 		default:
-			b.plan.cols = append(b.plan.cols, c)
+			cols = append(cols, c)
 			xorWords(v, b.bitsOf(b.owed, int(b.index[c])))
 		}
 	}
-	s.mid = uint32(len(b.plan.cols))
-	s.end = s.mid
-	return s
+	return cols
 }
 
-// addDense solves inactive columns by the binary rows that peeling left over,
-// and records a dense step for each. Surplus rows leave no trace.
-func (b *builder) addDense() {
+// addDense solves inactive columns by the binary rows that peeling left over.
+// Surplus rows leave no trace.
+func (b *builder) addDense(forward *gf256.Builder) {
 	u := len(b.inactive)
-	v := make([]uint64, b.words)
-	start := len(b.plan.cols)
+	b.row = resize(b.row, b.words)
+	b.pivots, b.echelon = b.pivots[:0], b.echelon[:0]
+	v := b.row
 	const none = 0xffff // no column: W is smaller
 	for r := 0; r < b.rows.len() && len(b.pivots) < u; r++ {
 		if b.peeler.degree[r] == spent {
 			continue
 		}
 		clear(v)
-		s := b.reduce(uint32(r), none, v)
+		b.cols = b.reduce(b.cols[:0], uint32(r), none, v)
 		for k, pv := range b.pivots {
 			if v[pv/64]>>(pv%64)&1 != 0 {
 				xorWords(v, b.bitsOf(b.echelon, k))
-				b.plan.cols = append(b.plan.cols, b.inactive[pv])
+				b.cols = append(b.cols, b.inactive[pv])
 			}
 		}
 		first := firstBit(v)
 		if first < 0 {
-			b.plan.cols = b.plan.cols[:s.begin]
 			continue
 		}
-		s.mid = uint32(len(b.plan.cols))
-		s.col = b.inactive[first]
+		forward.Add(b.inactive[first], r-b.plan.params.s, b.cols)
 		b.pivots = append(b.pivots, uint16(first))
 		b.echelon = append(b.echelon, v...)
-		b.plan.dense = append(b.plan.dense, s)
 	}
 	// Step 3 wants the bits that remain: columns of later dense steps and
-	// unsettled ones. Each step's lists are adjacent, so the arena is redone.
-	lists := slices.Clone(b.plan.cols[start:])
-	b.plan.cols = b.plan.cols[:start]
-	for k := range b.plan.dense {
-		s := &b.plan.dense[k]
-		before := lists[int(s.begin)-start : int(s.mid)-start]
-		s.begin = uint32(len(b.plan.cols))
-		b.plan.cols = append(b.plan.cols, before...)
-		s.mid = uint32(len(b.plan.cols))
+	// unsettled ones. The column itself is among the sources.
+	back := gf256.NewBuilder(b.plan.back)
+	for k := len(b.pivots) - 1; k >= 0; k-- {
+		b.cols = b.cols[:0]
 		for w, x := range b.bitsOf(b.echelon, k) {
 			for ; x != 0; x &= x - 1 {
-				c := b.inactive[w*64+bits.TrailingZeros64(x)]
-				if c != s.col {
-					b.plan.cols = append(b.plan.cols, c)
-				}
+				b.cols = append(b.cols, b.inactive[w*64+bits.TrailingZeros64(x)])
 			}
 		}
-		s.end = uint32(len(b.plan.cols))
+		if len(b.cols) > 1 {
+			back.Add(b.inactive[b.pivots[k]], -1, b.cols)
+		}
 	}
+	b.plan.back = back.Program()
 }
 
 // addRest solves what the binary rows could not by the HDPC rows and returns
 // the number of columns that even these leave open.
 func (b *builder) addRest() (need int) {
-	u, p := len(b.inactive), &b.plan.params
+	pl := b.plan
+	u, p := len(b.inactive), &pl.params
+	pl.rest, pl.restIn, pl.restCoef, pl.pairs = pl.rest[:0], pl.restIn[:0], pl.restCoef[:0], pl.pairs[:0]
 	if len(b.pivots) == u {
 		return 0
 	}
-	settled := make([]bool, u)
+	b.settled = zeroed(b.settled, u)
 	for _, pv := range b.pivots {
-		settled[pv] = true
+		b.settled[pv] = true
 	}
-	for i, done := range settled {
+	b.unsettled = b.unsettled[:0]
+	for i, done := range b.settled {
 		if !done {
 			b.unsettled = append(b.unsettled, uint16(i))
 		}
@@ -148,26 +170,27 @@ func (b *builder) addRest() (need int) {
 	// Clear the columns of the dense steps; factor[k*H+h] is what was added of
 	// dense row k to HDPC row h.
 	d := len(b.pivots)
-	factor := make([]uint8, d*p.h)
-	wide := make([]byte, width)
+	b.factor = resize(b.factor, d*p.h)
+	b.wide = resize(b.wide, width)
 	for k, pv := range b.pivots {
 		for w, x := range b.bitsOf(b.echelon, k) {
 			for i := 0; i < 8 && w*8+i < width/8; i++ {
-				binary.LittleEndian.PutUint64(wide[(w*8+i)*8:], gf256.Spread8(uint8(x>>(8*i))))
+				binary.LittleEndian.PutUint64(b.wide[(w*8+i)*8:], gf256.Spread8(uint8(x>>(8*i))))
 			}
 		}
 		for h := range p.h {
 			row := hdpc[h*width : (h+1)*width]
 			c := row[pv]
-			factor[k*p.h+h] = c
-			gf256.AddMul(row, wide, c)
+			b.factor[k*p.h+h] = c
+			gf256.AddMul(row, b.wide, c)
 		}
 	}
 
 	// Solve the small system that remains: left is what the HDPC rows have in
 	// the unsettled columns, right becomes the combination of HDPC rows.
-	left := make([]byte, p.h*n)
-	right := make([]byte, p.h*p.h)
+	left := resize(b.left, p.h*n)
+	right := zeroed(b.right, p.h*p.h)
+	b.left, b.right = left, right
 	for h := range p.h {
 		for i, c := range b.unsettled {
 			left[h*n+i] = hdpc[h*width+int(c)]
@@ -178,84 +201,145 @@ func (b *builder) addRest() (need int) {
 	if rank < n {
 		return n - rank
 	}
-	b.plan.rest = make([]uint16, n)
-	b.plan.byHDPC = right[:n*p.h]
-	b.plan.byDense = make([]uint8, n*d)
-	for i, c := range b.unsettled {
-		b.plan.rest[i] = b.inactive[c]
-		for k := range d {
-			sum := uint8(0)
-			for h, f := range factor[k*p.h : (k+1)*p.h] {
-				sum ^= gf256.Mul(right[i*p.h+h], f)
-			}
-			b.plan.byDense[i*d+k] = sum
-		}
-	}
+	b.writeRest(right)
 	return 0
 }
 
-// addSurplus records the rows that are left, by which the result can be checked.
-func (b *builder) addSurplus() {
-	next := 0 // dense steps are in order of rows
-	for r := range b.rows.len() {
-		if b.peeler.degree[r] == spent {
-			continue
+// writeRest writes step 2, given the combination of HDPC rows for each column.
+func (b *builder) writeRest(right []byte) {
+	pl := b.plan
+	p := &pl.params
+	h := p.h
+	for _, c := range b.unsettled {
+		pl.rest = append(pl.rest, b.inactive[c])
+	}
+	for i := range h {
+		pl.restIn = append(pl.restIn, uint16(p.accumulator()+i))
+		for r := range pl.rest {
+			pl.restCoef = append(pl.restCoef, right[r*h+i])
 		}
-		if next < len(b.plan.dense) && b.plan.dense[next].row == uint32(r) {
-			next++
-			continue
+	}
+	// MT's last column, alpha^0 to alpha^(H-1), adds the running sum to all.
+	pl.restIn = append(pl.restIn, uint16(p.running()))
+	for r := range pl.rest {
+		sum := uint8(0)
+		for i, f := range right[r*h : (r+1)*h] {
+			sum ^= gf256.Mul(f, gf256.Exp(i))
 		}
-		at := uint32(len(b.plan.cols))
-		b.plan.cols = append(b.plan.cols, b.rows.row(r)...)
-		b.plan.surplus = append(b.plan.surplus, step{row: uint32(r), begin: at, mid: at, end: uint32(len(b.plan.cols))})
+		pl.restCoef = append(pl.restCoef, sum)
+	}
+	// The accumulators contain the dense columns as well, which elimination
+	// has replaced: both are taken back here.
+	for k, pv := range b.pivots {
+		pl.restIn = append(pl.restIn, b.inactive[pv])
+		factor, own := b.factor[k*h:(k+1)*h], b.own[int(pv)*h:(int(pv)+1)*h]
+		for r := range pl.rest {
+			sum := uint8(0)
+			for i, f := range right[r*h : (r+1)*h] {
+				sum ^= gf256.Mul(f, factor[i]^own[i])
+			}
+			pl.restCoef = append(pl.restCoef, sum)
+		}
 	}
 }
 
 // hdpcRows returns the HDPC rows in terms of the inactive columns, one octet
-// for each, in rows of width octets.
+// for each, in rows of width octets. It also writes the pairs of the plan and
+// what the rows have in the inactive columns themselves.
+//
+// The running sum is kept as eight planes of bits, as what columns owe is bits:
+// multiplying by alpha makes plane 7 the new plane 0, in front of the others, and
+// adds it to three of them.
 func (b *builder) hdpcRows() (m []byte, width int) {
 	p := &b.plan.params
-	n := (len(b.inactive) + 7) / 8
-	y := make([]uint64, n)
-	acc := make([]uint64, p.h*n)
+	n := b.words
+	size := 8 * n
+	const steps = 32 // that the planes move before they are put back
+	room := size + steps*n
+	b.stream = zeroed(b.stream, room+size*p.h)
+	moving, acc := b.stream[:room], b.stream[room:]
+	at := steps * n
 	last := p.kp + p.s - 1
 	for j := 0; j <= last; j++ {
-		for i := range y {
-			y[i] = gf256.Double8(y[i])
+		if at == 0 {
+			at = steps * n
+			copy(moving[at:], moving[:size])
+		}
+		at -= n
+		copy(moving[at:at+n], moving[at+size:])
+		y := moving[at : at+size]
+		low := y[:n]
+		for i, x := range low { // x^8 = x^4+x^3+x^2+1
+			y[2*n+i] ^= x
+			y[3*n+i] ^= x
+			y[4*n+i] ^= x
 		}
 		if t := b.index[j]; t >= 0 {
-			owed := b.bitsOf(b.owed, int(t))
-			for i := range y {
-				y[i] ^= gf256.Spread8(uint8(owed[i/8] >> (i % 8 * 8)))
-			}
+			xorWords(low, b.bitsOf(b.owed, int(t)))
 		} else {
 			i := uint(^t)
-			y[i/8] ^= 1 << (i % 8 * 8)
+			low[i/64] ^= 1 << (i % 64)
 		}
 		if j < last {
-			r1, r2 := p.hdpcPair(j)
-			a1, a2 := acc[r1*n:(r1+1)*n], acc[r2*n:(r2+1)*n]
-			for i, x := range y {
-				a1[i] ^= x
-				a2[i] ^= x
-			}
+			h1, h2 := p.hdpcPair(j)
+			b.plan.pairs = append(b.plan.pairs, uint8(h1), uint8(h2))
+			gf256.AddWords(acc[h1*size:(h1+1)*size], y)
+			gf256.AddWords(acc[h2*size:(h2+1)*size], y)
 		}
 	}
-	width = 8 * n
-	m = make([]byte, p.h*width)
-	for i, x := range acc {
-		binary.LittleEndian.PutUint64(m[8*i:], x)
+	y := moving[at : at+size]
+	width = 64 * n // whole units, which the kernels like best
+	b.hdpc = zeroed(b.hdpc, p.h*width)
+	m = b.hdpc
+	for h := range p.h {
+		joinPlanes(m[h*width:(h+1)*width], acc[h*size:(h+1)*size], len(b.inactive))
 	}
-	wide := make([]byte, width)
-	for i, x := range y {
-		binary.LittleEndian.PutUint64(wide[8*i:], x)
-	}
+	b.wide = zeroed(b.wide, width)
+	joinPlanes(b.wide, y, len(b.inactive))
 	for h := range p.h {
 		row := m[h*width : (h+1)*width]
-		gf256.AddMul(row, wide, gf256.Exp(h))
+		gf256.AddMul(row, b.wide, gf256.Exp(h))
 		row[^b.index[p.kp+p.s+h]] ^= 1 // I_H
 	}
+	b.hdpcColumns()
 	return m, width
+}
+
+// joinPlanes writes one octet for each of the first bits of eight planes.
+func joinPlanes(dst []byte, planes []uint64, bits int) {
+	n := len(planes) / 8
+	for o := range (bits + 7) / 8 {
+		x := uint64(0)
+		for i := range 8 {
+			x |= gf256.Spread8(uint8(planes[i*n+o/8]>>(8*(o%8)))) << i
+		}
+		binary.LittleEndian.PutUint64(dst[8*o:], x)
+	}
+}
+
+// hdpcColumns writes what G_HDPC has in the inactive columns: column j is alpha
+// times column j+1 plus the two ones of MT.
+func (b *builder) hdpcColumns() {
+	p := &b.plan.params
+	b.own = zeroed(b.own, len(b.inactive)*p.h)
+	var col [16]byte
+	last := p.kp + p.s - 1
+	for h := range p.h {
+		col[h] = gf256.Exp(h)
+	}
+	for j := last; j >= 0; j-- {
+		if j < last {
+			lo := gf256.Double8(binary.LittleEndian.Uint64(col[:]))
+			hi := gf256.Double8(binary.LittleEndian.Uint64(col[8:]))
+			binary.LittleEndian.PutUint64(col[:], lo)
+			binary.LittleEndian.PutUint64(col[8:], hi)
+			col[b.plan.pairs[2*j]] ^= 1
+			col[b.plan.pairs[2*j+1]] ^= 1
+		}
+		if t := b.index[j]; t < 0 {
+			copy(b.own[int(^t)*p.h:], col[:p.h])
+		}
+	}
 }
 
 // eliminate brings left, which has h rows and n columns, to reduced echelon

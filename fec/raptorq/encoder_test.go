@@ -12,6 +12,7 @@ func TestAppendSymbolDoesNotAllocate(t *testing.T) {
 	e, err := NewEncoder(splitmix(1, 100*1344-5), 1344)
 	require.NoError(t, err)
 	buf := make([]byte, 3, 3+1344)
+	e.AppendSymbol(buf, 100+batch)
 	esi := uint32(90)
 	require.Zero(t, testing.AllocsPerRun(100, func() {
 		e.AppendSymbol(buf, esi)
@@ -51,18 +52,26 @@ func TestEncoderIsSafeForConcurrentUse(t *testing.T) {
 func TestCodecBoundsItsCache(t *testing.T) {
 	codec := Codec{CacheSize: 60000}
 	for k := 10; k < 500; k += 7 {
-		_, err := codec.NewEncoder(make([]byte, k), 1)
+		e, err := codec.NewEncoder(make([]byte, k), 1)
 		require.NoError(t, err)
+		e.AppendSymbol(nil, uint32(k))
 		require.LessOrEqual(t, codec.held, codec.CacheSize)
-		require.Equal(t, codec.used.Len(), len(codec.plans))
-		require.Contains(t, codec.plans, lookup(k).kp)
+		require.Equal(t, codec.used.Len(), len(codec.codes))
+		sum := 0
+		for el := codec.used.Front(); el != nil; el = el.Next() {
+			sum += el.Value.(*cached).size
+		}
+		require.Equal(t, codec.held, sum)
+		require.Contains(t, codec.codes, lookup(k).kp)
 	}
-	_, err := codec.NewEncoder(make([]byte, 5000), 1) // larger than the cache
+	e, err := codec.NewEncoder(make([]byte, 5000), 1) // larger than the cache
 	require.NoError(t, err)
-	require.NotContains(t, codec.plans, lookup(5000).kp)
+	e.AppendSymbol(nil, 5000)
+	require.NotContains(t, codec.codes, lookup(5000).kp)
 
 	codec = Codec{CacheSize: -1}
-	_, err = codec.NewEncoder(make([]byte, 10), 1)
+	e, err = codec.NewEncoder(make([]byte, 10), 1)
 	require.NoError(t, err)
-	require.Empty(t, codec.plans)
+	e.AppendSymbol(nil, 10)
+	require.Empty(t, codec.codes)
 }

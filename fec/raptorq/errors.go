@@ -7,6 +7,10 @@ var (
 	// 1 <= K <= MaxK and 1 <= T <= MaxSymbolSize.
 	ErrSize = errors.New("raptorq: block or symbol size out of range")
 
+	// ErrMemory reports a block that would take a decoder more memory than the
+	// codec's MemoryLimit.
+	ErrMemory = errors.New("raptorq: block exceeds the memory limit of decoders")
+
 	// ErrSymbol reports an encoding symbol of the wrong length or with an ESI
 	// above MaxESI. The symbol was not taken.
 	ErrSymbol = errors.New("raptorq: symbol of wrong length or encoding symbol ID")

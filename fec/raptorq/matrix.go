@@ -6,30 +6,29 @@ package raptorq
 type rows struct {
 	off  []uint32 // row r is cols[off[r]:off[r+1]]
 	cols []uint16
+	next []uint32 // memory of appendLDPC
 }
 
 func (m *rows) len() int { return len(m.off) - 1 }
 
 func (m *rows) row(r int) []uint16 { return m.cols[m.off[r]:m.off[r+1]] }
 
-// newRows builds the rows for the encoding symbols with the given ISIs.
-func newRows(p *params, isis []uint32) rows {
-	m := rows{
-		off:  make([]uint32, 1, p.s+len(isis)+1),
-		cols: make([]uint16, 0, 3*p.b+3*p.s+8*len(isis)),
-	}
+// build makes the rows for the encoding symbols with the given ISIs.
+func (m *rows) build(p *params, isis []uint32) {
+	m.off = append(resize(m.off, p.s+len(isis)+1)[:0], 0)
+	m.cols = resize(m.cols, 3*p.b+3*p.s+8*len(isis))[:0]
 	m.appendLDPC(p)
 	for _, x := range isis {
 		m.cols = p.appendColumns(m.cols, x)
 		m.off = append(m.off, uint32(len(m.cols)))
 	}
-	return m
 }
 
 // appendLDPC appends the LDPC rows of section 5.3.3.3. Walking the circulants
 // gives one column after the other, so the ones are counted per row first.
 func (m *rows) appendLDPC(p *params) {
-	next := make([]uint32, p.s)
+	m.next = zeroed(m.next, p.s)
+	next := m.next
 	circulant := func(visit func(row, col int)) {
 		for i := range p.b {
 			a, b := 1+i/p.s, i%p.s

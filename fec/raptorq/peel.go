@@ -39,18 +39,16 @@ type pivot struct {
 // spent marks a row that solves a column.
 const spent = 0xffff
 
-func newPeeler(p *params, m *rows) *peeler {
+func (z *peeler) init(p *params, m *rows) {
 	n := m.len()
-	z := &peeler{
-		rows:     m,
-		w:        p.w,
-		state:    make([]columnState, p.l),
-		byCol:    make([]uint32, p.w+1),
-		degree:   make([]uint16, n),
-		xor:      make([]uint16, n),
-		order:    make([]pivot, 0, p.w),
-		inactive: make([]uint16, p.p, 2*p.p),
-	}
+	z.rows, z.w = m, p.w
+	z.state = zeroed(z.state, p.l)
+	z.byCol = zeroed(z.byCol, p.w+1)
+	z.degree = zeroed(z.degree, n)
+	z.xor = zeroed(z.xor, n)
+	z.single = z.single[:0]
+	z.order = resize(z.order, p.w)[:0]
+	z.inactive = resize(z.inactive, p.p)
 	for i := range z.inactive {
 		z.inactive[i] = uint16(p.w + i)
 		z.state[p.w+i] = inactive
@@ -58,20 +56,22 @@ func newPeeler(p *params, m *rows) *peeler {
 	// Counting sort of the ones by column. byCol[c] first counts column c,
 	// then points to the end of its list and sinks to the start.
 	for r := range n {
+		d, x := uint16(0), uint16(0)
 		for _, c := range m.row(r) {
 			if int(c) < p.w {
 				z.byCol[c]++
-				z.degree[r]++
-				z.xor[r] ^= c
+				d++
+				x ^= c
 			}
 		}
+		z.degree[r], z.xor[r] = d, x
 	}
 	total := uint32(0)
 	for c := range z.byCol {
 		total += z.byCol[c]
 		z.byCol[c] = total
 	}
-	z.byRow = make([]uint32, total)
+	z.byRow = resize(z.byRow, int(total))
 	for r := n - 1; r >= 0; r-- {
 		for _, c := range m.row(r) {
 			if int(c) < p.w {
@@ -81,7 +81,6 @@ func newPeeler(p *params, m *rows) *peeler {
 		}
 	}
 	z.graph.init(p.w)
-	return z
 }
 
 // run peels all columns, or gives up and returns false when more than limit
@@ -199,9 +198,10 @@ type graph struct {
 }
 
 func (g *graph) init(n int) {
-	g.parent = make([]uint16, n)
-	g.size = make([]uint16, n)
-	g.edge = make([]uint32, n)
+	g.parent = resize(g.parent, n)
+	g.size = resize(g.size, n)
+	g.edge = resize(g.edge, n)
+	g.heap = g.heap[:0]
 	for i := range g.parent {
 		g.parent[i] = uint16(i)
 		g.size[i] = 1

@@ -156,7 +156,8 @@ func TestTuples(t *testing.T) {
 // constraints returns the first S+H rows of the matrix A, one octet per entry.
 func constraints(p *params) []byte {
 	a := make([]byte, (p.s+p.h)*p.l)
-	m := newRows(p, nil)
+	var m rows
+	m.build(p, nil)
 	for r := range p.s {
 		for _, c := range m.row(r) {
 			a[r*p.l+int(c)] ^= 1
@@ -200,8 +201,10 @@ func TestIntermediateSymbols(t *testing.T) {
 		e, err := NewEncoder(source, b.T)
 		require.NoError(t, err)
 		require.Equal(t, b.K, e.K())
+		var sc scratch
+		all := new(Codec).code(&e.params).plan.intermediate(e.vals, b.T, &sc)
 		for i, want := range b.C {
-			require.Equal(t, want, hex.EncodeToString(e.inter[i*b.T:(i+1)*b.T]), "C[%d]", i)
+			require.Equal(t, want, hex.EncodeToString(all[i*gf256.Unit:i*gf256.Unit+b.T]), "C[%d]", i)
 		}
 		for key, want := range b.Repair {
 			esi, err := strconv.Atoi(key)

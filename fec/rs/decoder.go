@@ -12,6 +12,7 @@ import (
 type Decoder struct {
 	matrix  Matrix
 	k, t    int
+	store   []byte             // free memory for symbols
 	symbols [MaxSymbols][]byte // received or decoded, nil if unknown
 	have    int                // symbols received
 	missing int                // unknown source symbols
@@ -19,7 +20,7 @@ type Decoder struct {
 
 // NewDecoder prepares to receive a block of k source symbols of t octets. The
 // decoder takes t octets for each symbol that it accepts, of which there are at
-// most k, and for each that it recovers.
+// most k, and for each that it recovers, in pieces of up to 32 kB.
 func NewDecoder(m Matrix, k, t int) (*Decoder, error) {
 	if !m.valid() || k < 1 || k > MaxSymbols || t < 1 {
 		return nil, fmt.Errorf("%w: %v, k = %d, t = %d", ErrSize, m, k, t)
@@ -51,7 +52,7 @@ func (d *Decoder) Add(esi uint32, symbol []byte) (fresh bool, err error) {
 	if d.Need() == 0 {
 		return false, nil
 	}
-	b := make([]byte, d.t)
+	b := d.next()
 	copy(b, symbol)
 	d.symbols[esi] = b
 	d.have++
@@ -59,6 +60,20 @@ func (d *Decoder) Add(esi uint32, symbol []byte) (fresh bool, err error) {
 		d.missing--
 	}
 	return true, nil
+}
+
+// storeSize is the size of a piece of memory for symbols, in octets, if that holds one
+// and no more than a block takes.
+const storeSize = 32 << 10
+
+// next returns zeroed memory for one symbol.
+func (d *Decoder) next() []byte {
+	if len(d.store) < d.t {
+		d.store = make([]byte, max(1, min(storeSize/d.t, d.k))*d.t)
+	}
+	b := d.store[:d.t:d.t]
+	d.store = d.store[d.t:]
+	return b
 }
 
 // Need returns the number of further symbols that decoding takes.
@@ -87,7 +102,7 @@ func (d *Decoder) Decode() (done bool) {
 		if s != nil {
 			continue
 		}
-		s = make([]byte, d.t)
+		s = d.next()
 		code.coefficients(&c, d.matrix.point(i))
 		for r, v := range values {
 			gf256.AddMul(s, v, c[r])

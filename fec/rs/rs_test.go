@@ -182,6 +182,22 @@ func TestAppendSymbolDoesNotAllocate(t *testing.T) {
 	}))
 }
 
+// Symbols are kept in few pieces of memory.
+func TestAddHardlyAllocates(t *testing.T) {
+	symbol := make([]byte, 256)
+	require.LessOrEqual(t, testing.AllocsPerRun(20, func() {
+		d, err := NewDecoder(RFC5510, 100, len(symbol))
+		if err != nil {
+			panic(err)
+		}
+		for esi := range uint32(100) {
+			if _, err := d.Add(esi, symbol); err != nil {
+				panic(err)
+			}
+		}
+	}), 3.0)
+}
+
 // FuzzDecoder feeds a decoder what the script says: good symbols, repeated ones,
 // and ones of any ESI and length. Good symbols alone must give the source.
 func FuzzDecoder(f *testing.F) {

@@ -26,7 +26,9 @@ func (v *Verifier) Push(now time.Time, b []byte, via Path) error {
 	v.stats.Octets += uint64(len(b))
 	if err := v.push(now, b, via); err != nil {
 		v.stats.Rejected[err.Reason]++
-		v.stats.RejectedOctets += uint64(len(b))
+		if err.Reason != RejectRepeat {
+			v.stats.RejectedOctets += uint64(len(b))
+		}
 		return err
 	}
 	return nil

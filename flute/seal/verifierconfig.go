@@ -80,7 +80,7 @@ type VerifierStats struct {
 	Datagrams, Octets uint64          // accepted or not
 	Checks            uint64          // of signatures
 	Rejected          [reasons]uint64 // datagrams, by Reason
-	RejectedOctets    uint64
+	RejectedOctets    uint64          // of those, but for repeats, which are genuine
 	Records           uint64 // accepted
 	Stale             uint64 // records of an older generation, or too old
 	Conflicts         uint64 // records that contradict others: see the event

@@ -4,6 +4,7 @@ package cast
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"reflect"
 	"sync"
 	"time"
 
@@ -22,6 +24,7 @@ import (
 	"github.com/treedn/treedn/internal/emission"
 	"github.com/treedn/treedn/internal/ingest"
 	"github.com/treedn/treedn/internal/node"
+	"github.com/treedn/treedn/internal/sealing"
 	"github.com/treedn/treedn/internal/service"
 	"github.com/treedn/treedn/internal/telemetry"
 )
@@ -66,6 +69,11 @@ type channel struct {
 	out   *emission.Emission
 	delay *telemetry.Latency // from taking a chunk in to its last packet
 	rate  *telemetry.Rate    // of what is taken in
+
+	key    ed25519.PrivateKey // nil: the channel is unsigned
+	sealer *sealing.Sealer    // likewise
+	stop   context.CancelFunc // ends the sealer
+	done   chan struct{}      // it has
 }
 
 // New opens the node's servers and sockets. The configuration must be complete, as config.Complete returns it. Close the
@@ -106,6 +114,7 @@ func (n *Node) open(o Options) (err error) {
 	n.repairs = &repair.Handler{Backend: n.depot, NodeID: n.via, Logger: n.log}
 	objects := http.NewServeMux()
 	objects.Handle(repair.PathPrefix, n.repairs)
+	objects.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.store, Newest: n.seals})
 	objects.Handle("/", edge.New(edge.Config{Store: n.store, Services: n.Service, Node: cfg.Node.Name, Via: n.via}))
 	if n.ingestServer, err = node.OpenIngest(cfg.Ingest.Listen, cfg.Ingest.TLS, counted{n.ingestCount.Wrap(n.ingest), n.ingest}, n.log); err != nil {
 		return err
@@ -152,13 +161,86 @@ func (n *Node) add(c config.Channel) error {
 		cfg: c, delay: new(telemetry.Latency), rate: new(telemetry.Rate),
 		svc: service.New(service.Config{Name: c.Name, Store: n.store, Now: n.now, Logger: n.log}),
 	}
-	x.out = emission.New(emission.Config{Service: x.svc, Depot: n.depot, Delay: x.delay, Now: n.now, Logger: n.log})
-	if err := x.out.Change(c.Multicast); err != nil {
+	state, err := node.SealState(n.cfg.Node, c.Name+".hop")
+	if err != nil {
+		return fmt.Errorf("channel %s: %w", c.Name, err)
+	}
+	x.out = emission.New(emission.Config{Service: x.svc, Depot: n.depot, Delay: x.delay, SealState: state, Now: n.now, Logger: n.log})
+	err = n.seal(x, c)
+	if err == nil {
+		err = x.out.Change(c.Multicast, x.key)
+	}
+	if err != nil {
+		x.end(node.AtOnce())
 		n.store.RemoveService(c.Name)
 		return fmt.Errorf("channel %s: %w", c.Name, err)
 	}
 	n.set(x)
 	return nil
+}
+
+// seal makes the channel sealed with the configured key, or unsigned.
+func (n *Node) seal(x *channel, c config.Channel) error {
+	if c.Unsigned {
+		n.log.Warn("channel is unsigned: receivers cannot tell forged packets", "channel", c.Name)
+		x.unseal()
+		return nil
+	}
+	if x.sealer != nil && reflect.DeepEqual(c.SealKey, x.cfg.SealKey) {
+		return nil
+	}
+	key, err := node.SealKey(n.cfg.Node, c.SealKey, c.Name, n.log)
+	if err != nil {
+		return err
+	}
+	if x.sealer != nil {
+		x.key = key
+		return x.sealer.Rotate(key)
+	}
+	state, err := node.SealState(n.cfg.Node, c.Name)
+	if err != nil {
+		return err
+	}
+	sealer, err := sealing.NewSealer(sealing.SealerConfig{Service: x.svc, Store: n.store, Key: key, State: state, Now: n.now, Logger: n.log})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	x.key, x.sealer, x.stop, x.done = key, sealer, cancel, done
+	go func() {
+		defer close(done)
+		sealer.Run(ctx)
+	}()
+	return nil
+}
+
+func (x *channel) unseal() {
+	if x.sealer != nil {
+		x.stop()
+		<-x.done
+	}
+	x.key, x.sealer = nil, nil
+}
+
+// end ends what the channel sends. What has begun may be sent until ctx ends.
+func (x *channel) end(ctx context.Context) {
+	x.out.Close(ctx)
+	x.unseal()
+}
+
+// seals returns the newest seals of a channel, for children at their first contact.
+func (n *Node) seals(name string) (datagrams [][]byte, ok bool) {
+	x := n.channel(name)
+	if x == nil || x.sealer == nil {
+		return nil, false
+	}
+	for _, b := range [][]byte{x.sealer.Newest(), x.out.NewestSeal()} {
+		if b != nil {
+			datagrams = append(datagrams, b)
+		}
+	}
+	return datagrams, true
 }
 
 // keep tells the store how long a channel's objects stay.
@@ -171,7 +253,11 @@ func (n *Node) keep(c config.Channel) error {
 
 func (n *Node) change(_, c config.Channel) error {
 	x := *n.channel(c.Name)
-	if err := x.out.Change(c.Multicast); err != nil {
+	if err := n.seal(&x, c); err != nil {
+		return fmt.Errorf("channel %s: %w", c.Name, err)
+	}
+	if err := x.out.Change(c.Multicast, x.key); err != nil {
+		n.set(&x)
 		return fmt.Errorf("channel %s: %w", c.Name, err)
 	}
 	x.cfg = c
@@ -184,7 +270,7 @@ func (n *Node) remove(c config.Channel) {
 	n.mu.Lock()
 	delete(n.channels, c.Name)
 	n.mu.Unlock()
-	x.out.Close(node.AtOnce())
+	x.end(node.AtOnce())
 	n.store.RemoveService(c.Name)
 }
 
@@ -289,7 +375,7 @@ func (n *Node) close(ctx context.Context) error {
 	channels := maps.Clone(n.channels)
 	n.mu.RUnlock()
 	for _, x := range channels {
-		x.out.Close(ctx)
+		x.end(ctx)
 	}
 	err = errors.Join(err, n.repairServer.Shutdown(ctx), n.adminServer.Shutdown(ctx))
 	if n.store != nil {

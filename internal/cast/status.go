@@ -29,6 +29,11 @@ func (n *Node) Status() telemetry.Status {
 		in, _ := n.ingest.State(s.Name)
 		s.Objects, s.Octets = in.Objects, in.Octets
 		x.out.Status(&s)
+		s.Unsigned = x.sealer == nil
+		if x.sealer != nil {
+			sealed := x.sealer.Stats()
+			s.SealsSent, s.SealOctetsSent = sealed.Datagrams, sealed.Octets
+		}
 		s.State, s.Source = sourceOf(in)
 		if !x.cfg.Pull.IsZero() {
 			s.Source.Kind, s.Source.Address = telemetry.SourcePull, x.cfg.Pull.String()

@@ -180,7 +180,7 @@ func TestFlagsWithoutAFile(t *testing.T) {
 	}
 	fs = flag.NewFlagSet("relay", flag.ContinueOnError)
 	r := NewSource[Relay](fs)
-	require.NoError(t, fs.Parse(strings.Fields("-service live -group 232.1.1.1:6000 -source 127.0.0.1 -out-group 232.1.2.1:6000 -out-source 127.0.0.2 -out-ttl 3")))
+	require.NoError(t, fs.Parse(strings.Fields("-service live -group 232.1.1.1:6000 -source 127.0.0.1 -anchor "+rootPublic+" -out-group 232.1.2.1:6000 -out-source 127.0.0.2 -out-ttl 3")))
 	c, err := r.Load()
 	require.NoError(t, err)
 	require.Equal(t, session("127.0.0.2", "232.1.2.1", 6000), c.Services[0].Downstream.Session)
@@ -283,7 +283,7 @@ func TestExplain(t *testing.T) {
 		"parent 2 for what is missing: https://parent.example/tree",
 		"sends to 232.1.1.1 from 10.0.0.2, UDP port 6001, on interface eth1, TTL 4",
 		"at up to 20Mbit/s", "for 20% random loss, after which one object in 10000 is incomplete",
-		"keeps objects for 1m30s", "warning: service live is unsigned", "warning: the clock is moved by -1h0m0s",
+		"keeps objects for 1m30s", "warning: the clock is moved by -1h0m0s",
 	} {
 		require.Contains(t, out.String(), want)
 	}

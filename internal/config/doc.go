@@ -39,10 +39,16 @@
 //
 // # Secrets
 //
-// Stream keys are kept as SHA-256 hashes only, cache keys behind a pointer;
-// every way of printing them (fmt, JSON, slog, YAML) gives "***". The
+// Stream keys are kept as SHA-256 hashes only, cache keys and seal keys behind a
+// pointer; every way of printing them (fmt, JSON, slog, YAML) gives "***". The
 // environment of a process cannot change, so a secret that is to be rotated
 // without a restart is named by file:PATH.
+//
+// # Seals
+//
+// Whoever sends a service has a [SealKey], whoever receives it the public half as
+// an [Anchor], unless both call the service unsigned. [CreateSealKey] makes a
+// pair, [KeepSealKey] is for nodes that have to make one of their own.
 //
 // # What it is not
 //

@@ -17,6 +17,7 @@ services:
       group: 232.1.1.1
       port: 6000
       parents: ["http://127.0.0.1:8081"]
+      anchors: [11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=]
 `))
 	if err != nil {
 		fmt.Println(err)
@@ -33,6 +34,9 @@ services:
 	// service live
 	//   joins 232.1.1.1 from 127.0.0.1, UDP port 6000, on the loopback interface
 	//   asks parent 1 for what is missing: http://127.0.0.1:8081
+	//   lets nobody read what the root has not sealed; seals come to UDP port 6001
+	//     believes the key 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo= of the root
+	//     believes the same keys for the signalling: the root sends this session itself
 	//   keeps objects for 1m0s
 }
 

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
+	"time"
 )
 
 // explanation writes what a node would do and gathers warnings for the end.
@@ -59,6 +61,13 @@ func (c *Cast) Explain(w io.Writer) error {
 			e.line("  is pushed with one of %d stream keys", len(ch.Keys))
 		}
 		e.sends(ch.Name, ch.Multicast)
+		if ch.Unsigned {
+			e.line("  sends NO SEALS: receivers cannot tell its packets from forged ones")
+			e.warn("channel %s is UNSIGNED: its receivers have to believe whoever can send to the group", ch.Name)
+		} else {
+			e.line("  seals what it takes in and its signalling; seals go to UDP port %d", ch.Multicast.SealPort)
+			e.sealsWith("channel "+ch.Name, ch.SealKey, &c.Node, "anchors")
+		}
 		e.line("  keeps objects for %s, in memory", ch.Retention)
 	}
 	return e.writeTo(w)
@@ -77,11 +86,17 @@ func (r *Relay) Explain(w io.Writer) error {
 	}
 	for i := range r.Services {
 		s := &r.Services[i]
-		e.service(&s.Service, r.Cache)
+		e.service(&s.Service, r.Cache, &r.Node)
 		if s.Downstream.IsZero() {
 			e.line("  is not sent on by multicast")
+			continue
+		}
+		e.sends(s.Name, s.Downstream)
+		if s.Upstream.Unsigned {
+			e.line("  sends NO SEALS, since there are none")
 		} else {
-			e.sends(s.Name, s.Downstream)
+			e.line("  sends the root's seals on and seals its own signalling; seals go to UDP port %d", s.Downstream.SealPort)
+			e.sealsWith("service "+s.Name, s.SealKey, &r.Node, "hop_anchors")
 		}
 	}
 	return e.writeTo(w)
@@ -98,7 +113,7 @@ func (b *Beacon) Explain(w io.Writer) error {
 		e.warn("there are no services")
 	}
 	for i := range b.Services {
-		e.service(&b.Services[i], b.Cache)
+		e.service(&b.Services[i], b.Cache, &b.Node)
 	}
 	return e.writeTo(w)
 }
@@ -160,7 +175,7 @@ func (e *explanation) cache(c Cache) {
 	}
 }
 
-func (e *explanation) service(s *Service, c Cache) {
+func (e *explanation) service(s *Service, c Cache, n *Node) {
 	e.line("service %s", s.Name)
 	u := s.Upstream
 	from := "from " + u.Source.String()
@@ -178,8 +193,10 @@ func (e *explanation) service(s *Service, c Cache) {
 		e.line("  asks parent %d for what is missing: %s", i+1, p)
 	}
 	if u.Unsigned {
-		e.line("  is a third party's and carries no seals")
-		e.warn("service %s is unsigned: whoever can send to the group can put octets in", s.Name)
+		e.line("  believes WHATEVER COMES from the group: a third party's service without seals")
+		e.warn("service %s is UNSIGNED: whoever can send to the group can put octets in", s.Name)
+	} else {
+		e.believes(s.Name, &u, time.Now().Add(n.ClockOffset))
 	}
 	if s.CacheKey.IsZero() {
 		if c.Disk.Dir != "" {
@@ -189,6 +206,43 @@ func (e *explanation) service(s *Service, c Cache) {
 		e.line("  encrypts what it keeps on disk with the service's key")
 	}
 	e.line("  keeps objects for %s", s.Retention)
+}
+
+func (e *explanation) believes(name string, u *Upstream, now time.Time) {
+	e.line("  lets nobody read what the root has not sealed; seals come to UDP port %d", u.SealPort)
+	e.anchors(name, "the root", u.Anchors, now)
+	if slices.Equal(u.HopAnchors, u.Anchors) {
+		e.line("    believes the same keys for the signalling: the root sends this session itself")
+	} else {
+		e.anchors(name, "the sender of this session, for its signalling", u.HopAnchors, now)
+	}
+}
+
+func (e *explanation) anchors(name, whose string, list []Anchor, now time.Time) {
+	for i, a := range list {
+		later := ""
+		if i > 0 {
+			later = ", from whose first seal on the ones above are not believed any more"
+		}
+		e.line("    believes the key %s of %s%s", a, whose, later)
+	}
+	if !slices.ContainsFunc(list, func(a Anchor) bool { return a.valid(now) }) {
+		e.warn("service %s: no key of %s is valid now: nothing of it can be read", name, whose)
+	}
+}
+
+// sealsWith says which key seals, and under which key of the configuration
+// receivers need its public half.
+func (e *explanation) sealsWith(name string, k SealKey, n *Node, needed string) {
+	switch {
+	case !k.IsZero():
+		e.line("    with the key whose public half is %s: receivers need that among their %s", AnchorOf(k), needed)
+	case n.StateDir != "":
+		e.line("    with a key of its own, made at the first start and kept in %s; the log says its public half, which receivers need among their %s", n.StateDir, needed)
+	default:
+		e.line("    with a key that is drawn at each start; the log says its public half, which receivers need among their %s", needed)
+		e.warn("%s has no seal_key, and node.state_dir is not set: after a restart it seals with another key, and receivers refuse everything until they have it among their %s", name, needed)
+	}
 }
 
 func (e *explanation) sends(name string, d Downstream) {

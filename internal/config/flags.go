@@ -111,6 +111,8 @@ func bindCast(b binder[Cast]) {
 	}
 	setting(b, "pull", "`URL` of a live manifest to fetch for the channel", part(channel("pull"), func(ch *Channel) *URL { return &ch.Pull }))
 	appended(b, "key", "stream key of the channel: `env:NAME`, file:PATH or sha256:HEX; may be repeated", part(channel("keys"), func(ch *Channel) *[]StreamKey { return &ch.Keys }))
+	setting(b, "seal-key", "`env:NAME` or file:PATH of the key that seals the channel (default: one of its own)", part(channel("seal_key"), func(ch *Channel) *SealKey { return &ch.SealKey }))
+	boolean(b, "unsigned", "send no seals with the channel", part(channel("unsigned"), func(ch *Channel) *bool { return &ch.Unsigned }))
 	bindDownstream(b, "", part(channel("multicast"), func(ch *Channel) *Downstream { return &ch.Multicast }))
 }
 
@@ -124,6 +126,7 @@ func bindRelay(b binder[Relay]) {
 	bindService(b, func(path string) func(*editing[Relay]) (*Service, string, error) {
 		return part(item(path, "service", services), func(s *RelayService) *Service { return &s.Service })
 	})
+	setting(b, "out-seal-key", "`env:NAME` or file:PATH of the key that seals the signalling sent (default: one of its own)", part(item("seal_key", "service", services), func(s *RelayService) *SealKey { return &s.SealKey }))
 	bindDownstream(b, "out-", part(item("downstream", "service", services), func(s *RelayService) *Downstream { return &s.Downstream }))
 }
 
@@ -150,6 +153,8 @@ func bindService[T Role](b binder[T], service func(path string) func(*editing[T]
 	}
 	bindSession(b, "", "that the service comes from", part(upstream(""), func(u *Upstream) *Session { return &u.Session }))
 	appended(b, "parent", "`URL` of a parent's repair server; may be repeated, in order", part(upstream(".parents"), func(u *Upstream) *[]URL { return &u.Parents }))
+	appended(b, "anchor", "public `key` of the service's root, or file:PATH; may be repeated, the newest last", part(upstream(".anchors"), func(u *Upstream) *[]Anchor { return &u.Anchors }))
+	appended(b, "hop-anchor", "public `key` of the sender of that group, or file:PATH; may be repeated (default: as -anchor)", part(upstream(".hop_anchors"), func(u *Upstream) *[]Anchor { return &u.HopAnchors }))
 	setting(b, "cache-key", "`env:NAME` or file:PATH of the key that encrypts the cached service", part(service("cache_key"), func(s *Service) *CacheKey { return &s.CacheKey }))
 	boolean(b, "unsigned", "the service is a third party's and carries no seals", part(upstream(".unsigned"), func(u *Upstream) *bool { return &u.Unsigned }))
 }

@@ -10,8 +10,9 @@ import (
 type Node struct {
 	// Name in status, metrics and logs. Default: the host's name.
 	Name string `yaml:"name"`
-	// StateDir is a directory for what must survive a restart (CAST's init
-	// segments). Default: none, nothing survives.
+	// StateDir is a directory for what must survive a restart: init segments,
+	// keys of seals that no file gives, and how far their times have come.
+	// Default: none, nothing survives.
 	StateDir Path `yaml:"state_dir"`
 	// ClockOffset is added to the node's clock. For tests and for machines
 	// whose clock cannot be set. Default 0.
@@ -121,8 +122,23 @@ type Upstream struct {
 	// Parents are the base URLs of the parents' repair servers, asked in this
 	// order. None: no unicast repair and no fallback.
 	Parents []URL `yaml:"parents"`
-	// Unsigned marks a third party's service, which carries no seals. Default
-	// false.
+	// Anchors are the public keys of the root, of which one must have sealed
+	// what is read. A later one replaces the earlier ones from its first seal on:
+	// to change the root's key, append the new one here first.
+	Anchors []Anchor `yaml:"anchors"`
+	// HopAnchors are those of whoever sends this session, for its signalling.
+	// Default: Anchors, which is right where the root itself sends it.
+	HopAnchors []Anchor `yaml:"hop_anchors"`
+	// SealPort is the UDP port of the seals. Default: the one behind Port; 0 if
+	// the service is unsigned.
+	SealPort uint16 `yaml:"seal_port"`
+	// TrustFirst believes the first seals that come to be of the present. Without
+	// it a node asks its parents for the newest ones, or collects for 5 s where
+	// there are none: somebody might send again what was sent, and sealed, before.
+	// Default false.
+	TrustFirst bool `yaml:"trust_first"`
+	// Unsigned marks a third party's service, which carries no seals: whatever
+	// comes from the group is believed. Excludes anchors. Default false.
 	Unsigned bool `yaml:"unsigned"`
 }
 
@@ -136,6 +152,9 @@ type Downstream struct {
 	// least.
 	Rate Rate `yaml:"rate"`
 	FEC  FEC  `yaml:"fec"`
+	// SealPort is the UDP port of the seals. Default: the one behind Port; 0 if
+	// the channel or service is unsigned.
+	SealPort uint16 `yaml:"seal_port"`
 }
 
 // IsZero says whether nothing of the downstream was given.

@@ -40,7 +40,7 @@ func (c *Cast) populate() {
 	for i := range c.Channels {
 		ch := &c.Channels[i]
 		ch.Keys = slices.Clone(ch.Keys)
-		ch.Multicast.populate()
+		ch.Multicast.populate(!ch.Unsigned)
 		orDefault(&ch.Retention, defaultRetention)
 	}
 }
@@ -54,9 +54,10 @@ func (r *Relay) populate() {
 	r.Cache.populate()
 	r.Services = slices.Clone(r.Services)
 	for i := range r.Services {
-		r.Services[i].populate()
-		if d := &r.Services[i].Downstream; !d.IsZero() {
-			d.populate()
+		s := &r.Services[i]
+		s.populate()
+		if !s.Downstream.IsZero() {
+			s.Downstream.populate(!s.Upstream.Unsigned)
 		}
 	}
 }
@@ -97,12 +98,19 @@ func (c *Cache) populate() {
 }
 
 func (s *Service) populate() {
-	s.Upstream.Parents = slices.Clone(s.Upstream.Parents)
+	u := &s.Upstream
+	u.Parents, u.Anchors, u.HopAnchors = slices.Clone(u.Parents), slices.Clone(u.Anchors), slices.Clone(u.HopAnchors)
+	if !u.Unsigned {
+		orDefault(&u.SealPort, u.Port+1)
+	}
 	orDefault(&s.Retention, defaultRetention)
 }
 
-func (d *Downstream) populate() {
+func (d *Downstream) populate(sealed bool) {
 	orDefault(&d.TTL, defaultTTL)
+	if sealed {
+		orDefault(&d.SealPort, d.Port+1)
+	}
 	if !d.FEC.Off {
 		orDefault(&d.FEC.Loss, defaultLoss)
 		orDefault(&d.FEC.Target, defaultTarget)

@@ -67,6 +67,14 @@ type Channel struct {
 	Multicast Downstream `yaml:"multicast"`
 	// Retention is how long objects stay available to children. Default 60s.
 	Retention time.Duration `yaml:"retention"`
+	// SealKey seals what the channel takes in and the signalling of its session.
+	// Default: a key of its own, made at the first start and kept below
+	// node.state_dir; without that drawn at each start. The log says the public
+	// half, which receivers have among their anchors.
+	SealKey SealKey `yaml:"seal_key"`
+	// Unsigned sends no seals: receivers have to mark the service as unsigned,
+	// and believe whoever sends to the group. Default false.
+	Unsigned bool `yaml:"unsigned"`
 }
 
 // Service is a stream that a node receives.
@@ -87,4 +95,7 @@ type RelayService struct {
 	// Downstream is where the service is sent again, with repair packets of
 	// its own. Left out: it is not sent.
 	Downstream Downstream `yaml:"downstream"`
+	// SealKey seals the signalling of the downstream's session; what is sent
+	// keeps the seals of its root. Default: as in [Channel].
+	SealKey SealKey `yaml:"seal_key"`
 }

@@ -104,84 +104,95 @@ func (k *StreamKey) resolve(env lookupEnv) error {
 	return nil
 }
 
-// CacheKey is the 32-octet secret from which the keys of a service's cached
-// objects derive. In a file it is env:NAME, file:PATH, or the key itself; the
-// key is 64 hexadecimal digits or 44 characters of base64, in a key file also
-// 32 raw octets.
-type CacheKey struct {
+// secret is 32 octets. In a file it is env:NAME, file:PATH, or the secret itself:
+// 64 hexadecimal digits or 44 characters of base64, in a file of its own also 32
+// raw octets.
+type secret struct {
 	masked
 	ref string
 	key *hidden
 }
 
-// NewCacheKey returns the key as a CacheKey.
-func NewCacheKey(key [32]byte) CacheKey { return CacheKey{key: hide(key)} }
-
 // UnmarshalText implements encoding.TextUnmarshaler.
-func (k *CacheKey) UnmarshalText(b []byte) error {
+func (k *secret) UnmarshalText(b []byte) error {
 	if checkRef(string(b)) == nil {
-		*k = CacheKey{ref: string(b)}
+		*k = secret{ref: string(b)}
 		return nil
 	}
-	key, err := parseCacheKey(b, false)
+	key, err := parseOctets(b, false)
 	if err != nil {
 		return errors.New("neither env:NAME, file:PATH nor a key (64 hexadecimal digits or 44 characters of base64)")
 	}
-	*k = CacheKey{key: key}
+	*k = secret{key: hide(key)}
 	return nil
 }
 
-// parseCacheKey takes raw octets only where they cannot be text: 32 hexadecimal
+// parseOctets takes raw octets only where they cannot be text: 32 hexadecimal
 // digits are a key of half the length, not a key.
-func parseCacheKey(b []byte, raw bool) (*hidden, error) {
-	var key [32]byte
+func parseOctets(b []byte, raw bool) (key [32]byte, err error) {
 	switch len(b) {
 	case hex.EncodedLen(len(key)):
 		if _, err := hex.Decode(key[:], b); err == nil {
-			return hide(key), nil
+			return key, nil
 		}
 	case base64.StdEncoding.EncodedLen(len(key)):
 		var buf [33]byte
 		if n, err := base64.StdEncoding.Decode(buf[:], b); err == nil && n == len(key) {
 			copy(key[:], buf[:])
-			return hide(key), nil
+			return key, nil
 		}
 	case len(key):
 		text := !bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' || r > '~' })
 		if raw && !text {
 			copy(key[:], b)
-			return hide(key), nil
+			return key, nil
 		}
 	}
-	return nil, errors.New("not a key of 32 octets")
+	return key, errors.New("not a key of 32 octets")
 }
 
 // IsZero says whether no key was given.
-func (k CacheKey) IsZero() bool { return k.key == nil && k.ref == "" }
+func (k secret) IsZero() bool { return k.key == nil && k.ref == "" }
 
 // Key returns the secret; ok is false if none was given.
-func (k CacheKey) Key() (key [32]byte, ok bool) {
+func (k secret) Key() (key [32]byte, ok bool) {
 	if k.key == nil {
 		return key, false
 	}
 	return *k.key.octets, true
 }
 
-func (k *CacheKey) rebase(dir string) { k.ref = rebaseRef(k.ref, dir) }
+func (k *secret) rebase(dir string) { k.ref = rebaseRef(k.ref, dir) }
 
-func (k *CacheKey) resolve(env lookupEnv) error {
+func (k *secret) resolve(env lookupEnv) error {
 	if k.ref == "" {
 		return nil
 	}
-	b, err := readRef(k.ref, env)
+	key, err := readOctets(k.ref, env)
 	if err != nil {
 		return err
 	}
-	if k.key, err = parseCacheKey(b, strings.HasPrefix(k.ref, "file:")); err != nil {
-		return fmt.Errorf("%s: %w", k.ref, err)
-	}
+	k.key = hide(key)
 	return nil
 }
+
+func readOctets(ref string, env lookupEnv) (key [32]byte, err error) {
+	b, err := readRef(ref, env)
+	if err != nil {
+		return key, err
+	}
+	if key, err = parseOctets(b, strings.HasPrefix(ref, "file:")); err != nil {
+		return key, fmt.Errorf("%s: %w", ref, err)
+	}
+	return key, nil
+}
+
+// CacheKey is the secret from which the keys of a service's cached objects
+// derive.
+type CacheKey struct{ secret }
+
+// NewCacheKey returns the key as a CacheKey.
+func NewCacheKey(key [32]byte) CacheKey { return CacheKey{secret{key: hide(key)}} }
 
 type lookupEnv func(string) (string, bool)
 

@@ -119,6 +119,7 @@ func (c *Cast) Files() []string {
 		for _, k := range ch.Keys {
 			files = appendRef(files, k.ref)
 		}
+		files = appendRef(files, ch.SealKey.ref)
 	}
 	return files
 }
@@ -127,7 +128,7 @@ func (c *Cast) Files() []string {
 func (r *Relay) Files() []string {
 	files := r.HTTP.TLS.files()
 	for _, s := range r.Services {
-		files = appendRef(files, s.CacheKey.ref)
+		files = appendRef(s.Service.appendFiles(files), s.SealKey.ref)
 	}
 	return files
 }
@@ -136,7 +137,17 @@ func (r *Relay) Files() []string {
 func (b *Beacon) Files() []string {
 	files := b.HTTP.TLS.files()
 	for _, s := range b.Services {
-		files = appendRef(files, s.CacheKey.ref)
+		files = s.appendFiles(files)
+	}
+	return files
+}
+
+func (s *Service) appendFiles(files []string) []string {
+	files = appendRef(files, s.CacheKey.ref)
+	for _, list := range [][]Anchor{s.Upstream.Anchors, s.Upstream.HopAnchors} {
+		for _, a := range list {
+			files = appendRef(files, a.ref)
+		}
 	}
 	return files
 }
@@ -166,13 +177,20 @@ func (c *Cast) resolve(p *problems, env lookupEnv) {
 				p.addf(fmt.Sprintf("channels[%d].keys[%d]", i, j), "%v", err)
 			}
 		}
+		if err := c.Channels[i].SealKey.resolve(env); err != nil {
+			p.addf(fmt.Sprintf("channels[%d].seal_key", i), "%v", err)
+		}
 	}
 }
 
 func (r *Relay) resolve(p *problems, env lookupEnv) {
 	r.HTTP.TLS.resolve(p, "http.tls")
 	for i := range r.Services {
-		r.Services[i].resolve(p, fmt.Sprintf("services[%d]", i), env)
+		path := fmt.Sprintf("services[%d]", i)
+		r.Services[i].Service.resolve(p, path, env)
+		if err := r.Services[i].SealKey.resolve(env); err != nil {
+			p.addf(path+".seal_key", "%v", err)
+		}
 	}
 }
 
@@ -186,6 +204,22 @@ func (b *Beacon) resolve(p *problems, env lookupEnv) {
 func (s *Service) resolve(p *problems, path string, env lookupEnv) {
 	if err := s.CacheKey.resolve(env); err != nil {
 		p.addf(path+".cache_key", "%v", err)
+	}
+	u := &s.Upstream
+	resolveAnchors(p, path+".upstream.anchors", u.Anchors)
+	resolveAnchors(p, path+".upstream.hop_anchors", u.HopAnchors)
+	// The default is filled in here, so that a file that cannot be read is
+	// reported once.
+	if len(u.HopAnchors) == 0 {
+		u.HopAnchors = slices.Clone(u.Anchors)
+	}
+}
+
+func resolveAnchors(p *problems, path string, list []Anchor) {
+	for i := range list {
+		if err := list[i].resolve(); err != nil {
+			p.addf(fmt.Sprintf("%s[%d]", path, i), "%v", err)
+		}
 	}
 }
 

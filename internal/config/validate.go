@@ -27,12 +27,15 @@ func (c *Cast) validate(p *problems) {
 	c.Admin.validate(p)
 	c.Log.validate(p)
 	distinct(p, server{"ingest.listen", c.Ingest.Listen}, server{"repair.listen", c.Repair.Listen}, server{"admin.listen", c.Admin.Listen})
-	names, sessions := map[string]string{}, map[Session]string{}
+	names, sessions := map[string]string{}, sessions{}
 	for i := range c.Channels {
 		ch, path := &c.Channels[i], fmt.Sprintf("channels[%d]", i)
 		checkName(p, path, ch.Name, names)
-		ch.Multicast.validate(p, path+".multicast")
-		unique(p, path+".multicast", ch.Multicast.Session, sessions)
+		ch.Multicast.validate(p, path+".multicast", !ch.Unsigned)
+		sessions.claim(p, path+".multicast", ch.Multicast.Session, ch.Multicast.SealPort)
+		if ch.Unsigned && !ch.SealKey.IsZero() {
+			p.addf(path+".seal_key", "is set, and so is unsigned")
+		}
 		checkRetention(p, path, ch.Retention)
 		switch {
 		case !ch.Pull.IsZero() && len(ch.Keys) > 0:
@@ -53,7 +56,7 @@ func (r *Relay) validate(p *problems) {
 	r.Log.validate(p)
 	r.Cache.validate(p)
 	distinct(p, server{"http.listen", r.HTTP.Listen}, server{"repair.listen", r.Repair.Listen}, server{"admin.listen", r.Admin.Listen})
-	names, up, down := map[string]string{}, map[Session]string{}, map[Session]string{}
+	names, up, down := map[string]string{}, sessions{}, sessions{}
 	for i := range r.Services {
 		s, path := &r.Services[i], fmt.Sprintf("services[%d]", i)
 		s.validate(p, path, names, up)
@@ -62,16 +65,29 @@ func (r *Relay) validate(p *problems) {
 				p.addf(fmt.Sprintf("%s.upstream.parents[%d]", path, j), "is this node's own repair server")
 			}
 		}
+		switch {
+		case s.SealKey.IsZero():
+		case s.Upstream.Unsigned:
+			p.addf(path+".seal_key", "is set, and the upstream is unsigned")
+		case s.Downstream.IsZero() && p.known(path+".downstream"):
+			p.addf(path+".seal_key", "is set, and there is no downstream to seal")
+		}
 		if s.Downstream.IsZero() {
 			continue
 		}
-		s.Downstream.validate(p, path+".downstream")
-		unique(p, path+".downstream", s.Downstream.Session, down)
+		s.Downstream.validate(p, path+".downstream", !s.Upstream.Unsigned)
+		down.claim(p, path+".downstream", s.Downstream.Session, s.Downstream.SealPort)
 	}
 	// What a node sends it would receive as its own upstream: packets for ever.
-	for session, path := range down {
-		if from, loop := up[key(session)]; loop {
-			p.addf(path, "sends to %s, which %s receives: a loop", session, from)
+	for i := range r.Services {
+		d, path := &r.Services[i].Downstream, fmt.Sprintf("services[%d].downstream", i)
+		if from, loop := up[key(d.Session)]; loop {
+			p.addf(path, "sends to %s, which %s receives: a loop", d.Session, from.path)
+			continue
+		}
+		seals := onPort(d.Session, d.SealPort)
+		if from, loop := up[key(seals)]; loop {
+			p.addf(path+".seal_port", "sends to %s, which %s receives: a loop", seals, from.path)
 		}
 	}
 }
@@ -83,7 +99,7 @@ func (b *Beacon) validate(p *problems) {
 	b.Log.validate(p)
 	b.Cache.validate(p)
 	distinct(p, server{"http.listen", b.HTTP.Listen}, server{"admin.listen", b.Admin.Listen})
-	names, up := map[string]string{}, map[Session]string{}
+	names, up := map[string]string{}, sessions{}
 	for i := range b.Services {
 		b.Services[i].validate(p, fmt.Sprintf("services[%d]", i), names, up)
 	}
@@ -142,10 +158,10 @@ func (c *Cache) validate(p *problems) {
 	}
 }
 
-func (s *Service) validate(p *problems, path string, names map[string]string, up map[Session]string) {
+func (s *Service) validate(p *problems, path string, names map[string]string, up sessions) {
 	checkName(p, path, s.Name, names)
 	s.Upstream.validate(p, path+".upstream")
-	unique(p, path+".upstream", s.Upstream.Session, up)
+	up.claim(p, path+".upstream", s.Upstream.Session, s.Upstream.SealPort)
 	checkRetention(p, path, s.Retention)
 }
 
@@ -158,6 +174,16 @@ func (u *Upstream) validate(p *problems, path string) {
 	} else {
 		u.Session.validate(p, path, p.known(path+".any_source"))
 	}
+	checkSealPort(p, path, u.Port, u.SealPort, !u.Unsigned)
+	switch {
+	case u.Unsigned && len(u.Anchors)+len(u.HopAnchors) > 0:
+		p.addf(path+".unsigned", "is set, and so are anchors: is the service sealed or not?")
+	case !p.known(path + ".unsigned"):
+	case !u.Unsigned && len(u.Anchors) == 0:
+		p.addf(path+".anchors", "are missing: the public key of the service's root, as its log shows it; or, for a third party's service without seals, unsigned: true")
+	case !u.Unsigned:
+		u.checkKeyIDs(p, path)
+	}
 	for i, parent := range u.Parents {
 		if parent.IsZero() {
 			p.addf(fmt.Sprintf("%s.parents[%d]", path, i), "is empty")
@@ -169,8 +195,9 @@ func (u *Upstream) validate(p *problems, path string) {
 	}
 }
 
-func (d *Downstream) validate(p *problems, path string) {
+func (d *Downstream) validate(p *problems, path string, sealed bool) {
 	d.Session.validate(p, path, true)
+	checkSealPort(p, path, d.Port, d.SealPort, sealed)
 	if d.TTL < 1 || d.TTL > 255 {
 		p.addf(path+".ttl", "is not from 1 to 255")
 	}
@@ -285,15 +312,57 @@ func key(s Session) Session {
 	return s
 }
 
-func unique(p *problems, path string, s Session, seen map[Session]string) {
+func onPort(s Session, port uint16) Session {
+	s.Port = port
+	return s
+}
+
+// sessions notes what each source, group and port is for.
+type sessions map[Session]use
+
+type use struct {
+	path  string // of the session
+	seals bool   // the port is that of its seals
+}
+
+func (u use) String() string {
+	if u.seals {
+		return "where the seals of " + u.path + " go"
+	}
+	return "the session of " + u.path
+}
+
+// claim refuses a session that another one would hear: on the port of the media
+// or on that of the seals, which is 0 if there are none.
+func (u sessions) claim(p *problems, path string, s Session, sealPort uint16) {
 	if !s.Group.IsValid() || s.Port == 0 {
 		return
 	}
-	if first, dup := seen[key(s)]; dup {
-		p.addf(path, "%s is the session of %s already", s, first)
+	if first, dup := u[key(s)]; dup {
+		p.addf(path, "%s is %s already", s, first)
 		return
 	}
-	seen[key(s)] = path
+	u[key(s)] = use{path: path}
+	if sealPort == 0 || sealPort == s.Port {
+		return
+	}
+	seals := onPort(s, sealPort)
+	if first, dup := u[key(seals)]; dup {
+		p.addf(path+".seal_port", "%s is %s already", seals, first)
+		return
+	}
+	u[key(seals)] = use{path: path, seals: true}
+}
+
+func checkSealPort(p *problems, path string, port, sealPort uint16, sealed bool) {
+	switch {
+	case !sealed && sealPort != 0:
+		p.addf(path+".seal_port", "is set, and unsigned is: there are no seals")
+	case sealed && sealPort == 0:
+		p.addf(path+".seal_port", "is missing: there is no port behind %d", port)
+	case sealed && sealPort == port:
+		p.addf(path+".seal_port", "is the port of the media")
+	}
 }
 
 type server struct {

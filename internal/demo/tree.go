@@ -50,6 +50,8 @@ type Tree struct {
 	Beacons [2]*beacon.Node
 	// Channels are the multicast sessions: from CAST, and from RELAY.
 	Channels [2]ssm.Channel
+	// Keys seal: the content and what CAST sends, and what RELAY sends.
+	Keys [2]config.SealKey
 }
 
 // BeaconName names the BEACONs.
@@ -101,10 +103,13 @@ func (t *Tree) start(o TreeOptions) error {
 	listen := on(0)
 	log := func(name string) *slog.Logger { return o.Logger.With("node", name) }
 
+	t.Keys = [2]config.SealKey{config.GenerateSealKey(), config.GenerateSealKey()}
+	root, hop := t.Keys[0], t.Keys[1]
+	anchors, hopAnchors := []config.Anchor{config.AnchorOf(root)}, []config.Anchor{config.AnchorOf(hop)}
 	c := config.Cast{
 		Node:   config.Node{Name: "cast"},
 		Ingest: config.Ingest{Listen: on(o.IngestPort)}, Repair: config.Repair{Listen: listen}, Admin: config.Admin{Listen: listen},
-		Channels: []config.Channel{{Name: channel, Multicast: config.Downstream{Session: session(t.Channels[0])}}},
+		Channels: []config.Channel{{Name: channel, SealKey: root, Multicast: config.Downstream{Session: session(t.Channels[0])}}},
 	}
 	if o.StreamKey != "" {
 		c.Channels[0].Keys = []config.StreamKey{config.NewStreamKey(o.StreamKey)}
@@ -131,9 +136,10 @@ func (t *Tree) start(o TreeOptions) error {
 		HTTP: config.HTTP{Listen: listen}, Repair: config.Repair{Listen: listen}, Admin: config.Admin{Listen: listen},
 		Services: []config.RelayService{{
 			Service: config.Service{Name: channel, Upstream: config.Upstream{
-				Session: session(t.Channels[0]), Parents: parents(t.Cast.RepairURL()),
+				Session: session(t.Channels[0]), Parents: parents(t.Cast.RepairURL()), Anchors: anchors,
+				TrustFirst: o.NoUnicast,
 			}},
-			Downstream: config.Downstream{Session: session(t.Channels[1])},
+			Downstream: config.Downstream{Session: session(t.Channels[1])}, SealKey: hop,
 		}},
 	})
 	if err != nil {
@@ -148,6 +154,7 @@ func (t *Tree) start(o TreeOptions) error {
 			HTTP: config.HTTP{Listen: on(o.BeaconPorts[i])}, Admin: config.Admin{Listen: listen},
 			Services: []config.Service{{Name: channel, Upstream: config.Upstream{
 				Session: session(t.Channels[1]), Parents: parents(t.Relay.RepairURL()),
+				Anchors: anchors, HopAnchors: hopAnchors, TrustFirst: o.NoUnicast,
 			}}},
 		})
 		if err != nil {

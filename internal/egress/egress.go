@@ -4,14 +4,17 @@ package egress
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/treedn/treedn/amt/ssm"
+	"github.com/treedn/treedn/internal/sealing"
 	"github.com/treedn/treedn/internal/service"
 	"github.com/treedn/treedn/internal/telemetry"
 	"github.com/treedn/treedn/route"
@@ -24,6 +27,13 @@ type Config struct {
 	Interface string
 	TTL       int
 	Sender    route.SenderConfig // its Session is set from the one above
+	// SealPort is the UDP port of the seals; 0: the service has none, and the fields behind are not used.
+	SealPort uint16
+	// Service is the name that the seals are for, HopKey seals the session's signalling, and HopState is the file that keeps
+	// the time of that, or empty.
+	Service  string
+	HopKey   ed25519.PrivateKey
+	HopState string
 	// Delay is told how long chunks wait until their last source packet has left; nil: nobody is.
 	Delay  *telemetry.Latency
 	Now    func() time.Time // default time.Now
@@ -45,6 +55,8 @@ type Egress struct {
 	closed  bool
 	lost    uint64    // objects that the sender refused
 	waiting time.Time // when the oldest chunk came that has not left in whole
+	hop     *sealing.Hop
+	seals   [][]byte // to send
 
 	works   chan *route.Work
 	workers sync.WaitGroup
@@ -60,7 +72,7 @@ func (c *Config) open() (*ssm.Sender, error) {
 	return ssm.NewSender(c.Session.Source, &ssm.SenderConfig{Interface: c.Interface, TTL: c.TTL})
 }
 
-var _ service.Sink = (*Egress)(nil)
+var _ service.SealSink = (*Egress)(nil)
 
 // New opens the socket. Run sends.
 func New(cfg Config) (*Egress, error) {
@@ -70,6 +82,16 @@ func New(cfg Config) (*Egress, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	var hop *sealing.Hop
+	if cfg.SealPort != 0 {
+		var err error
+		if hop, err = sealing.NewHop(sealing.HopConfig{
+			Service: cfg.Service, Key: cfg.HopKey, State: cfg.HopState,
+			Source: cfg.Session.Source, Group: cfg.Session.Group, Port: cfg.Session.Port,
+		}); err != nil {
+			return nil, err
+		}
+	}
 	sock, err := cfg.open()
 	if err != nil {
 		return nil, err
@@ -77,7 +99,7 @@ func New(cfg Config) (*Egress, error) {
 	cfg.Sender.Session = cfg.Session
 	cfg.Sender.Logger = cfg.Logger
 	return &Egress{
-		cfg: cfg, sock: sock, path: path{cfg.Interface, cfg.TTL},
+		cfg: cfg, sock: sock, hop: hop, path: path{cfg.Interface, cfg.TTL},
 		dst:    netip.AddrPortFrom(cfg.Session.Group, cfg.Session.Port),
 		wake:   make(chan struct{}, 1),
 		sender: route.NewSender(cfg.Sender),
@@ -103,6 +125,12 @@ func (e *Egress) Reconfigure(cfg Config) error {
 			e.stale = e.sock
 		}
 		e.sock, e.path = sock, p
+	}
+	if e.hop != nil && !e.cfg.HopKey.Equal(cfg.HopKey) {
+		if err := e.hop.Rotate(e.cfg.Now(), cfg.HopKey); err != nil {
+			return err
+		}
+		e.cfg.HopKey = cfg.HopKey
 	}
 	e.sender.Reconfigure(cfg.Sender.Rate, cfg.Sender.Loss, cfg.Sender.NoRepair)
 	e.poke()
@@ -173,6 +201,58 @@ func (e *Egress) Manifest(m service.Meta, body []byte) {
 		e.cfg.Logger.Warn("manifest is not sent", "name", m.Name, "error", err)
 	}
 	e.poke()
+}
+
+// maxSeals bounds the seals that wait. There is always a newer one.
+const maxSeals = 64
+
+// Seal implements service.SealSink.
+func (e *Egress) Seal(datagram []byte) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.hop == nil || e.closed {
+		return
+	}
+	if len(e.seals) >= maxSeals {
+		e.seals = slices.Delete(e.seals, 0, 1)
+	}
+	e.seals = append(e.seals, datagram)
+	e.poke()
+}
+
+// NewestSeal returns the newest seal of the session's signalling; nil if there is none.
+func (e *Egress) NewestSeal() []byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.hop == nil {
+		return nil
+	}
+	return e.hop.Newest()
+}
+
+// takeSeals moves the seals that are due to dst.
+func (e *Egress) takeSeals(dst [][]byte) [][]byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.hop == nil {
+		return dst
+	}
+	now := e.cfg.Now()
+	body, generation := e.sender.STSID()
+	if err := e.hop.Announce(now, body, generation); err != nil {
+		e.cfg.Logger.Error("signalling is not sealed, nobody will act on it", "session", e.cfg.Session, "error", err)
+	}
+	for {
+		b, ok := e.hop.Poll(now)
+		if !ok {
+			break
+		}
+		dst = append(dst, b)
+	}
+	dst = append(dst, e.seals...)
+	clear(e.seals)
+	e.seals = e.seals[:0]
+	return dst
 }
 
 type object struct {
@@ -246,6 +326,8 @@ func (e *Egress) Run(ctx context.Context) error {
 	defer e.workers.Wait()
 	buf := make([]byte, 0, batchPackets*maxPacket)
 	packets := make([][]byte, 0, batchPackets)
+	seals := make([][]byte, 0, maxSeals)
+	sealDst := netip.AddrPortFrom(e.cfg.Session.Group, e.cfg.SealPort)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	failing := false
@@ -253,6 +335,10 @@ func (e *Egress) Run(ctx context.Context) error {
 		var sock *ssm.Sender
 		var since time.Time
 		packets, sock, since = e.fill(buf, packets[:0])
+		if seals = e.takeSeals(seals[:0]); len(seals) > 0 {
+			// They are sent again and again, so that an error needs no more than what it does to the packets.
+			_, _ = sock.WriteBatch(seals, sealDst)
+		}
 		if len(packets) > 0 {
 			if _, err := sock.WriteBatch(packets, e.dst); err != nil {
 				if errors.Is(err, net.ErrClosed) {
@@ -282,6 +368,11 @@ func (e *Egress) Run(ctx context.Context) error {
 		e.mu.Lock()
 		now := e.cfg.Now()
 		next := e.sender.NextTimeout(now)
+		if e.hop != nil {
+			if t := e.hop.NextTimeout(); !t.IsZero() && (next.IsZero() || t.Before(next)) {
+				next = t
+			}
+		}
 		e.mu.Unlock()
 		wait := time.Hour
 		if !next.IsZero() {

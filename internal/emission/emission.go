@@ -4,6 +4,7 @@ package emission
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"log/slog"
 	"slices"
@@ -22,9 +23,11 @@ type Config struct {
 	Service *service.Service
 	Depot   *depot.Depot
 	// Delay is told how long chunks wait until their last source packet has left.
-	Delay  *telemetry.Latency
-	Now    func() time.Time
-	Logger *slog.Logger
+	Delay *telemetry.Latency
+	// SealState is the file that keeps the time of the seals of the signalling; empty: none does.
+	SealState string
+	Now       func() time.Time
+	Logger    *slog.Logger
 }
 
 // Emission sends one service. Its methods are safe for concurrent use.
@@ -36,6 +39,7 @@ type Emission struct {
 
 	mu      sync.Mutex // guards below
 	dst     config.Downstream
+	key     ed25519.PrivateKey
 	current *session   // nil while the service is not sent
 	ending  []*session // no longer current, with objects to finish
 	past    counters   // of sessions that have ended
@@ -64,32 +68,33 @@ func New(cfg Config) *Emission {
 }
 
 // Change makes d where the service goes; the zero value: nowhere. What has begun ends on the old session, what begins
-// goes to the new one. A change that keeps the session is applied to it.
-func (e *Emission) Change(d config.Downstream) error {
+// goes to the new one. A change that keeps the session is applied to it. key seals the session's signalling; nil: the
+// service is unsigned.
+func (e *Emission) Change(d config.Downstream, key ed25519.PrivateKey) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return errClosed
 	}
-	if d == e.dst {
+	if d == e.dst && key.Equal(e.key) {
 		return nil
 	}
-	old := e.current
+	old, signed := e.current, (key == nil) == (e.key == nil)
 	switch {
 	case d.IsZero():
 		e.current = nil
-	case old != nil && sameSession(d, e.dst):
-		if err := old.out.Reconfigure(e.config(d)); err != nil {
+	case old != nil && signed && sameSession(d, e.dst):
+		if err := old.out.Reconfigure(e.config(d, key)); err != nil {
 			return err
 		}
-		e.dst = d
+		e.dst, e.key = d, key
 		return nil
 	default:
-		if err := e.begin(d); err != nil {
+		if err := e.begin(d, key); err != nil {
 			return err
 		}
 	}
-	e.dst = d
+	e.dst, e.key = d, key
 	if old != nil {
 		e.end(old)
 	}
@@ -98,11 +103,14 @@ func (e *Emission) Change(d config.Downstream) error {
 
 // sameSession tells whether receivers of one get the other.
 func sameSession(a, b config.Downstream) bool {
-	return a.Source == b.Source && a.Group == b.Group && a.Port == b.Port
+	return a.Source == b.Source && a.Group == b.Group && a.Port == b.Port && a.SealPort == b.SealPort
 }
 
-func (e *Emission) config(d config.Downstream) egress.Config {
+func (e *Emission) config(d config.Downstream, key ed25519.PrivateKey) egress.Config {
 	c := egress.FromConfig(d, e.cfg.Now, e.cfg.Logger)
+	if key != nil {
+		c.SealPort, c.Service, c.HopKey, c.HopState = d.SealPort, e.cfg.Service.Name(), key, e.cfg.SealState
+	}
 	c.Delay = e.cfg.Delay
 	// A session that is left and taken up again within a second must not use a TSI twice.
 	c.Sender.FirstTSI = max(c.Sender.FirstTSI, e.nextTSI)
@@ -110,11 +118,11 @@ func (e *Emission) config(d config.Downstream) egress.Config {
 }
 
 // begin opens a session and makes it the current one. It is called with mu held.
-func (e *Emission) begin(d config.Downstream) error {
+func (e *Emission) begin(d config.Downstream, key ed25519.PrivateKey) error {
 	if e.current != nil {
 		e.nextTSI = max(e.nextTSI, e.current.out.NextTSI())
 	}
-	out, err := egress.New(e.config(d))
+	out, err := egress.New(e.config(d, key))
 	if err != nil {
 		return err
 	}
@@ -170,6 +178,16 @@ func (e *Emission) Close(ctx context.Context) {
 	}
 	e.cancel()
 	e.group.Wait()
+}
+
+// NewestSeal returns the newest seal of the session's signalling; nil if there is none.
+func (e *Emission) NewestSeal() []byte {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.current == nil {
+		return nil
+	}
+	return e.current.out.NewestSeal()
 }
 
 // counters are sums over sessions.

@@ -99,12 +99,12 @@ func TestMoveToAnotherSession(t *testing.T) {
 	beforeOne, afterOne := b.listen(one, before), b.listen(one, after)
 	beforeTwo, afterTwo := b.listen(two, before), b.listen(two, after)
 
-	require.NoError(t, b.e.Change(downstream(one)))
+	require.NoError(t, b.e.Change(downstream(one), nil))
 	o := b.begin("1.bin")
 	require.NoError(t, o.Write([]byte(before), true))
 	b.eventually(func() bool { return beforeOne.Load() > 0 }, "nothing is sent")
 
-	require.NoError(t, b.e.Change(downstream(two)))
+	require.NoError(t, b.e.Change(downstream(two), nil))
 	seen := beforeOne.Load()
 	require.NoError(t, o.Write([]byte(before), true))
 	require.NoError(t, o.Commit())
@@ -131,7 +131,7 @@ func TestMoveToAnotherSession(t *testing.T) {
 	require.Equal(t, "1.bin", object.Info().Name)
 
 	// Back at once: no TSI comes a second time, and the old sender is silent.
-	require.NoError(t, b.e.Change(downstream(one)))
+	require.NoError(t, b.e.Change(downstream(one), nil))
 	require.Greater(t, b.e.current.out.NextTSI(), tsi)
 	o = b.begin("3.bin")
 	require.NoError(t, o.Write([]byte(after), true))
@@ -150,14 +150,14 @@ func TestChangeWithinTheSession(t *testing.T) {
 	b := newBench(t)
 	ch := ssmtest.Channel(t)
 	d := downstream(ch)
-	require.NoError(t, b.e.Change(d))
+	require.NoError(t, b.e.Change(d, nil))
 	out := b.e.current.out
 	o := b.begin("1.bin")
 	require.NoError(t, o.Write(make([]byte, 100_000), true))
 
 	d.Rate, d.TTL, d.FEC.Loss = 80_000_000, 9, 0.3
-	require.NoError(t, b.e.Change(d))
-	require.NoError(t, b.e.Change(d))
+	require.NoError(t, b.e.Change(d, nil))
+	require.NoError(t, b.e.Change(d, nil))
 	require.Same(t, out, b.e.current.out)
 	require.Empty(t, b.e.ending)
 	require.Equal(t, int64(80_000_000), out.Stats().Rate)
@@ -168,12 +168,12 @@ func TestChangeWithinTheSession(t *testing.T) {
 	bad := d
 	bad.Interface = "none0"
 	var e *ssm.Error
-	require.ErrorAs(t, b.e.Change(bad), &e)
+	require.ErrorAs(t, b.e.Change(bad, nil), &e)
 	bad = downstream(ssmtest.Channel(t))
 	bad.Interface = "none0"
-	require.ErrorAs(t, b.e.Change(bad), &e)
+	require.ErrorAs(t, b.e.Change(bad, nil), &e)
 	require.Same(t, out, b.e.current.out)
-	require.NoError(t, b.e.Change(d))
+	require.NoError(t, b.e.Change(d, nil))
 	require.Same(t, out, b.e.current.out)
 }
 
@@ -182,8 +182,8 @@ func TestCloseSendsWhatHasEnded(t *testing.T) {
 	ch := ssmtest.Channel(t)
 	const text = "the last words"
 	seen := b.listen(ch, text)
-	require.NoError(t, b.e.Change(config.Downstream{}), "not sent at all")
-	require.NoError(t, b.e.Change(downstream(ch)))
+	require.NoError(t, b.e.Change(config.Downstream{}, nil), "not sent at all")
+	require.NoError(t, b.e.Change(downstream(ch), nil))
 	o := b.begin("1.bin")
 	require.NoError(t, o.Write([]byte(text), true))
 	require.NoError(t, o.Commit())
@@ -193,7 +193,7 @@ func TestCloseSendsWhatHasEnded(t *testing.T) {
 	b.e.Close(ctx)
 	require.NoError(t, ctx.Err())
 	b.eventually(func() bool { return seen.Load() > 0 }, "it is not sent")
-	require.ErrorIs(t, b.e.Change(downstream(ch)), errClosed)
+	require.ErrorIs(t, b.e.Change(downstream(ch), nil), errClosed)
 	_, err := b.depot.Lookup(t.Context(), repair.ObjectID{Session: repair.Session{Source: ch.Source, Group: ch.Group, Port: ch.Port}, TSI: 1, TOI: 1})
 	require.ErrorIs(t, err, repair.ErrUnknown)
 }

@@ -1,5 +1,10 @@
 // Package ingress receives a service by multicast: it joins source-specific sockets to the ROUTE receiver, which knows
 // no sockets and no clock, gives what comes to the service, and asks the parents of the node for what does not.
+//
+// Octets stay in the receiver's memory until the gate of the service finds them genuine; signalling and manifests wait
+// in the same way. An object whose octets turn out to be forged, or that stands while its seals tell of more, is taken
+// out of the receiver and fetched from the parents, apart from what comes by multicast. A service without a gate is
+// unsigned: whatever comes is believed.
 package ingress
 
 import (
@@ -12,7 +17,9 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/amt/ssm"
+	"github.com/treedn/treedn/flute/seal"
 	"github.com/treedn/treedn/internal/lossy"
+	"github.com/treedn/treedn/internal/sealing"
 	"github.com/treedn/treedn/internal/service"
 	"github.com/treedn/treedn/internal/telemetry"
 	"github.com/treedn/treedn/route"
@@ -47,6 +54,10 @@ type Config struct {
 	Receiver route.ReceiverConfig
 	// Repair is asked for missing octets; nil if the node has no parents.
 	Repair Repairer
+	// Gate says what may be read; nil: the service is unsigned.
+	Gate *sealing.Gate
+	// Fetch fetches what multicast cannot bring, in a service with a gate; nil if the node has no parents.
+	Fetch *sealing.Fetcher
 	// Loss drops packets on purpose.
 	Loss lossy.Config
 	// Delay is told of each object how long loss kept octets of it from their readers; nil: nobody is.
@@ -65,6 +76,8 @@ type Stats struct {
 	Octets     uint64  // of complete objects
 	// Complete objects with octets by FEC, with octets by unicast, and with no others than those.
 	ObjectsFEC, ObjectsRepair, ObjectsUnicast uint64
+	// Forged are objects that were fetched again, because octets of theirs were forged or stood.
+	Forged uint64
 }
 
 // Ingress feeds one service from one session. Its methods are safe for concurrent use.
@@ -77,9 +90,12 @@ type Ingress struct {
 	mu         sync.Mutex // guards below
 	rx         *route.Receiver
 	objects    map[*route.Object]*incoming
+	bodies     map[bodyKey]*heldBody
+	reviewAt   time.Time
 	lastPacket time.Time
 	counts     Stats // what the receiver does not count
 	repairs    int
+	fetches    int
 	begins     bool // new objects are taken
 	ctx        context.Context
 
@@ -96,11 +112,13 @@ func New(cfg Config) *Ingress {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Receiver.Logger = cfg.Logger
+	cfg.Receiver.HoldSignalling = cfg.Gate != nil
 	return &Ingress{
 		cfg: cfg, log: cfg.Logger,
 		wake:    make(chan struct{}, 1),
 		rx:      route.NewReceiver(cfg.Receiver),
 		objects: make(map[*route.Object]*incoming),
+		bodies:  make(map[bodyKey]*heldBody),
 		begins:  true,
 		works:   make(chan *route.Work, 64),
 	}
@@ -165,6 +183,9 @@ func (in *Ingress) Run(ctx context.Context, src Source) error {
 	for o := range in.objects {
 		in.drop(o, errors.New("reception has ended"))
 	}
+	for key := range in.bodies {
+		in.releaseBody(key)
+	}
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) {
 		err = nil
 	}
@@ -201,6 +222,32 @@ func (in *Ingress) receive(src Source) error {
 	}
 }
 
+// RunSeals gives the gate what comes from src until ctx ends or src is closed; it closes src.
+func (in *Ingress) RunSeals(ctx context.Context, src Source) error {
+	stop := context.AfterFunc(ctx, func() { src.Close() })
+	defer stop()
+	messages := ssm.NewMessages(batchMessages)
+	loss := in.cfg.Loss
+	loss.Seed++
+	drop := lossy.New(loss)
+	for {
+		n, err := src.ReadBatch(messages)
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
+				err = nil
+			}
+			return err
+		}
+		for i := range messages[:n] {
+			for datagram := range messages[i].Segments {
+				if !loss.Active() || !drop.Drop(in.cfg.Now()) {
+					_ = in.cfg.Gate.Push(datagram, seal.Multicast) // counted by the gate
+				}
+			}
+		}
+	}
+}
+
 // Push feeds one datagram, for sources that are not sockets.
 func (in *Ingress) Push(src netip.AddrPort, packet []byte) {
 	in.mu.Lock()
@@ -223,6 +270,9 @@ func (in *Ingress) timers(ctx context.Context) {
 			in.rx.HandleTimeout(now)
 			in.settle(now)
 			next = in.rx.NextTimeout()
+		}
+		if t := in.review(now); !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
 		}
 		in.mu.Unlock()
 		wait := time.Hour

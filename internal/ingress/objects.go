@@ -5,7 +5,9 @@ import (
 	"errors"
 	"time"
 
+	"github.com/treedn/treedn/cache"
 	"github.com/treedn/treedn/internal/manifest"
+	"github.com/treedn/treedn/internal/sealing"
 	"github.com/treedn/treedn/internal/service"
 	"github.com/treedn/treedn/route"
 )
@@ -18,9 +20,19 @@ type incoming struct {
 	refused   bool          // the service has it already, or has a newer one
 	hole      time.Time     // since when octets wait behind a hole; zero if none do
 	delay     time.Duration // the longest that any did
+
+	// In a service with a gate:
+	gate   *sealing.Object
+	known  bool      // a seal tells of it
+	sealed int64     // of so many octets
+	since  time.Time // when octets became readable last
 }
 
-var errLost = errors.New("object is incomplete and too late")
+var (
+	errLost      = errors.New("object is incomplete and too late")
+	errBroken    = errors.New("object broke off at its source")
+	errDisplaced = errors.New("a newer generation has begun")
+)
 
 func (in *Ingress) events(now time.Time) {
 	for {
@@ -30,7 +42,7 @@ func (in *Ingress) events(now time.Time) {
 		}
 		switch ev.Kind {
 		case route.Started:
-			in.objects[ev.Object] = &incoming{}
+			in.objects[ev.Object] = &incoming{since: now}
 			if ev.Object.Seen() {
 				in.advance(now, ev.Object)
 			}
@@ -41,9 +53,13 @@ func (in *Ingress) events(now time.Time) {
 		case route.NeedRepair:
 			in.repair(ev)
 		case route.Lost:
-			in.drop(ev.Object, errLost)
+			if x := in.objects[ev.Object]; x == nil || !in.refetch(now, ev.Object, x) {
+				in.drop(ev.Object, errLost)
+			}
 		case route.Manifest:
 			in.manifest(now, ev)
+		case route.Signalling:
+			in.signalling(now, ev.Signal)
 		}
 	}
 }
@@ -52,76 +68,118 @@ func (in *Ingress) manifest(now time.Time, ev route.Event) {
 	if !in.begins {
 		return
 	}
-	gen := ev.Part.Generation
-	if gen == 0 {
-		gen = uint64(now.UnixMicro())
+	m := service.Meta{
+		Name: ev.Part.Location, ContentType: ev.Part.ContentType, Generation: ev.Part.Generation, Kind: service.Manifest,
 	}
-	m := service.Meta{Name: ev.Part.Location, ContentType: ev.Part.ContentType, Generation: gen, Kind: service.Manifest}
 	if !manifest.ValidName(m.Name) {
 		in.log.Debug("manifest with an unusable name", "service", in.cfg.Service.Name())
 		return
 	}
-	if err := in.cfg.Service.PutManifest(m, ev.Part.Body); err != nil && !errors.Is(err, service.ErrOlder) {
+	if in.cfg.Gate != nil {
+		// The type of a part is not sealed: the name tells it.
+		m.ContentType = cache.ContentType(m.Name)
+		in.hold(now, bodyKey{m.Name, m.Generation}, ev.Part.Body, func(_ time.Time, datagram []byte) {
+			in.putManifest(m, ev.Part.Body, datagram)
+		})
+		return
+	}
+	if m.Generation == 0 {
+		m.Generation = uint64(now.UnixMicro())
+	}
+	in.putManifest(m, ev.Part.Body, nil)
+}
+
+func (in *Ingress) putManifest(m service.Meta, body, datagram []byte) {
+	err := in.cfg.Service.PutSealed(m, body, datagram)
+	if err != nil && !errors.Is(err, service.ErrOlder) {
 		in.log.Warn("manifest is not kept", "service", in.cfg.Service.Name(), "name", m.Name, "error", err)
 	}
 }
 
-// advance gives the service what has become contiguous. The packets of a chunk end where the chunk ends, so that the end
-// of what has come is a good place to cut when it is sent on.
+// advance gives the service what has become readable. The packets of a chunk end where the chunk ends, so that the end
+// of what has come is a good place to cut when it is sent on; what is sealed ends there in any case.
 func (in *Ingress) advance(now time.Time, o *route.Object) {
 	x := in.objects[o]
 	if x == nil || x.refused {
 		return
 	}
 	x.watch(now, o)
-	if x.out == nil {
-		if !in.begin(now, o, x) {
-			return
-		}
+	if in.cfg.Gate != nil {
+		in.verify(now, o, x)
+		return
 	}
-	for prefix := o.Prefix(); x.read < prefix; {
-		b := o.Bytes(x.read)
-		if len(b) == 0 {
-			return
-		}
-		x.read += int64(len(b))
-		if err := x.out.Write(b, x.read == prefix); err != nil {
-			in.log.Warn("object is not kept", "service", in.cfg.Service.Name(), "name", o.Name(), "error", err)
-			in.drop(o, err)
-			return
-		}
+	if x.out == nil && !in.begin(now, o, x, o.Prefix()) {
+		return
 	}
+	in.pass(o, x, o.Prefix())
 }
 
-// begin opens the object in the service. It returns false if there is nothing to open yet, or never will be.
-func (in *Ingress) begin(now time.Time, o *route.Object, x *incoming) bool {
-	m, ok := in.meta(o)
+// pass writes to the service up to an offset. It returns false if the object is gone.
+func (in *Ingress) pass(o *route.Object, x *incoming, end int64) bool {
+	for x.read < end {
+		b := o.Bytes(x.read)
+		if len(b) == 0 {
+			break
+		}
+		b = b[:min(int64(len(b)), end-x.read)]
+		x.read += int64(len(b))
+		if err := x.out.Write(b, x.read == end); err != nil {
+			in.log.Warn("object is not kept", "service", in.cfg.Service.Name(), "name", o.Name(), "error", err)
+			in.drop(o, err)
+			return false
+		}
+	}
+	return true
+}
+
+// begin opens the object in the service, of which a number of octets can be read. It returns false if there is nothing to
+// open yet, or never will be.
+func (in *Ingress) begin(now time.Time, o *route.Object, x *incoming, readable int64) bool {
+	m, ok := in.meta(o, readable)
 	if !ok {
 		return false
 	}
-	refuse := func() bool {
-		x.refused = true
-		in.rx.Release(now, o)
-		delete(in.objects, o)
-		return false
-	}
-	if !in.begins || !manifest.ValidName(m.Name) {
-		return refuse()
-	}
-	out, err := in.cfg.Service.Begin(m)
+	out, err := in.open(m)
 	if err != nil {
-		if !errors.Is(err, service.ErrExists) && !errors.Is(err, service.ErrOlder) {
-			in.log.Warn("object is not kept", "service", in.cfg.Service.Name(), "name", m.Name, "error", err)
-		}
-		return refuse()
+		in.refuse(now, o, x)
+		return false
 	}
 	x.out = out
 	return true
 }
 
+var errUnwanted = errors.New("not taken")
+
+// open begins an object in the service.
+func (in *Ingress) open(m service.Meta) (*service.Object, error) {
+	if !in.begins || !manifest.ValidName(m.Name) {
+		return nil, errUnwanted
+	}
+	out, err := in.cfg.Service.Begin(m)
+	if err != nil && !errors.Is(err, service.ErrExists) && !errors.Is(err, service.ErrOlder) {
+		in.log.Warn("object is not kept", "service", in.cfg.Service.Name(), "name", m.Name, "error", err)
+	}
+	return out, err
+}
+
+// refuse lets packets of the object go unread.
+func (in *Ingress) refuse(now time.Time, o *route.Object, x *incoming) {
+	x.refused = true
+	in.rx.Release(now, o)
+	in.forget(o, x)
+}
+
+// forget ends the interest in an object that the receiver has released or is about to.
+func (in *Ingress) forget(o *route.Object, x *incoming) {
+	delete(in.objects, o)
+	if x.gate != nil {
+		x.gate.Release()
+	}
+}
+
 // meta tells what an object is. A lone file shows by its first octets whether it is an init segment, whatever codepoint
 // its sender chose.
-func (in *Ingress) meta(o *route.Object) (service.Meta, bool) {
+func (in *Ingress) meta(o *route.Object, readable int64) (service.Meta, bool) {
 	m := service.Meta{Name: o.Name(), ContentType: o.ContentType(), Generation: o.Generation(), Length: o.Length()}
 	if o.Templated() {
 		m.Kind = service.Media
@@ -133,29 +191,35 @@ func (in *Ingress) meta(o *route.Object) (service.Meta, bool) {
 		}
 		return m, true
 	}
-	if o.Prefix() < 8 && !o.Complete() {
+	if readable < 8 && !o.Complete() {
 		return m, false
 	}
 	var head [8]byte
-	if n, _ := o.ReadAt(head[:], 0); o.Init() || n == len(head) && string(head[4:]) == "ftyp" {
+	if n, _ := o.ReadAt(head[:], 0); o.Init() || isInit(head[:n]) {
 		m.Kind = service.Init
 	}
 	return m, true
 }
 
+// isInit tells an init segment by its first octets.
+func isInit(head []byte) bool { return len(head) >= 8 && string(head[4:8]) == "ftyp" }
+
 func (in *Ingress) finish(now time.Time, o *route.Object) {
 	in.advance(now, o)
-	x := in.objects[o]
-	if x == nil {
-		return
+	if x := in.objects[o]; x != nil && in.cfg.Gate == nil {
+		in.commit(now, o, x)
 	}
+}
+
+// commit ends an object that is whole.
+func (in *Ingress) commit(now time.Time, o *route.Object, x *incoming) {
 	if x.out != nil {
 		if err := x.out.Commit(); err != nil {
 			in.log.Warn("object is not kept", "service", in.cfg.Service.Name(), "name", o.Name(), "error", err)
 		}
 	}
 	in.count(now, o, x)
-	delete(in.objects, o)
+	in.forget(o, x)
 	in.rx.Release(now, o)
 }
 
@@ -174,7 +238,7 @@ func (x *incoming) watch(now time.Time, o *route.Object) {
 
 // count counts an object that is complete.
 func (in *Ingress) count(now time.Time, o *route.Object, x *incoming) {
-	in.counts.Octets += uint64(o.Length())
+	in.counts.Octets += uint64(max(0, o.Length()))
 	switch supplied := o.Supplied(); {
 	case supplied > 0 && supplied == o.Length():
 		in.counts.ObjectsUnicast++
@@ -195,7 +259,7 @@ func (in *Ingress) drop(o *route.Object, cause error) {
 	if x == nil {
 		return
 	}
-	delete(in.objects, o)
+	in.forget(o, x)
 	if x.out != nil {
 		x.out.Abort(cause)
 	}
@@ -208,7 +272,7 @@ const maxRepairs = 32
 func (in *Ingress) repair(ev route.Event) {
 	o := ev.Object
 	x := in.objects[o]
-	if x == nil || in.cfg.Repair == nil || ev.Growing || x.repairing || in.repairs >= maxRepairs || in.ctx == nil {
+	if x == nil || in.cfg.Repair == nil || ev.Growing || x.repairing || !in.wanted(o, x) || in.repairs >= maxRepairs || in.ctx == nil {
 		return
 	}
 	want := Wanted{

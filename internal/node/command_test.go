@@ -62,7 +62,7 @@ func (f *fake) Addresses() []slog.Attr {
 }
 
 func document(service, more string) string {
-	return "log: {format: json}\nservices:\n  - name: " + service + "\n    upstream: {source: 127.0.0.1, group: 232.1.1.1, port: 6000}\n" + more
+	return "log: {format: json}\nservices:\n  - name: " + service + "\n    upstream: {source: 127.0.0.1, group: 232.1.1.1, port: 6000, unsigned: true}\n" + more
 }
 
 func write(t *testing.T, path, content string) {
@@ -85,7 +85,7 @@ func TestCommandOnce(t *testing.T) {
 		{"unknown flag", "-colour red", 2, nil, []string{"-colour"}},
 		{"an argument", "-config " + good + " more", 2, nil, []string{`unexpected argument "more"`}},
 		{"check", "-check -config " + good, 0, []string{"BEACON", "service live", "232.1.1.1"}, nil},
-		{"check of flags", "-check -service tv -group 232.1.2.3:7000 -source 127.0.0.1", 0, []string{"service tv", "232.1.2.3"}, nil},
+		{"check of flags", "-check -service tv -group 232.1.2.3:7000 -source 127.0.0.1 -unsigned", 0, []string{"service tv", "232.1.2.3"}, nil},
 		{"check of a bad file", "-check -config " + bad, 1, nil, []string{"beacon: " + bad + ":5:16: services[0].retention:", bad + ":6:5: ", "color"}},
 		{"bad file", "-config " + bad, 2, nil, []string{bad + ":5:16"}},
 		{"no file", "-config " + bad + "x", 2, nil, []string{"no such file"}},
@@ -189,7 +189,7 @@ func TestCommandFails(t *testing.T) {
 		Open: func(_ *config.Beacon, log *slog.Logger) (Role[config.Beacon], error) {
 			return &fake{ended: fmt.Errorf("disk is gone")}, nil
 		},
-	}.run(ctx, strings.Fields("-service live -group 232.1.1.1:6000 -source 127.0.0.1"), nil, &out, &log)
+	}.run(ctx, strings.Fields("-service live -group 232.1.1.1:6000 -source 127.0.0.1 -unsigned"), nil, &out, &log)
 	require.Equal(t, 1, code)
 	require.Contains(t, log.String(), "disk is gone")
 }

@@ -52,6 +52,9 @@ func (c *Client) Parents() []*url.URL {
 	return nil
 }
 
+// HTTP is what the parents are asked by.
+func (c *Client) HTTP() *http.Client { return c.http }
+
 // Close ends what is under way.
 func (c *Client) Close() {
 	_ = c.mender.set(c.node, nil)

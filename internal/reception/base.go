@@ -16,9 +16,11 @@ import (
 
 // Options are what a Base needs besides the configuration.
 type Options struct {
-	Loss   lossy.Config
-	Now    func() time.Time
-	Logger *slog.Logger
+	Loss lossy.Config
+	// Children says that other nodes ask this one for objects and seals, and that it sends on.
+	Children bool
+	Now      func() time.Time
+	Logger   *slog.Logger
 }
 
 // Base is a receiving node without its servers: cache, memberships and services.
@@ -44,7 +46,7 @@ func OpenBase(role string, n config.Node, c config.Cache, o Options) (*Base, err
 		return nil, err
 	}
 	b := &Base{Store: store, Via: node.Pseudonym(n.Name), role: role, name: n.Name, started: o.Now(), host: ssm.NewHost(ssm.Config{Logger: o.Logger})}
-	b.Services = NewSet(Config{Via: b.Via, Store: store, Host: b.host, Loss: o.Loss, Now: o.Now, Logger: o.Logger})
+	b.Services = NewSet(Config{Via: b.Via, Store: store, Host: b.host, Loss: o.Loss, Children: o.Children, Now: o.Now, Logger: o.Logger})
 	return b, nil
 }
 

@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/amt/ssm"
+	"github.com/treedn/treedn/flute/seal"
 	"github.com/treedn/treedn/internal/config"
 	"github.com/treedn/treedn/internal/ingress"
 	"github.com/treedn/treedn/internal/parent"
+	"github.com/treedn/treedn/internal/sealing"
 	"github.com/treedn/treedn/internal/service"
 	"github.com/treedn/treedn/internal/telemetry"
 	"github.com/treedn/treedn/route"
@@ -26,6 +28,8 @@ type Service struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	parents *parent.Client
+	gate    *sealing.Gate    // nil: the service is unsigned
+	fetcher *sealing.Fetcher // likewise
 	keys    keyring
 	delay   telemetry.Latency
 	group   sync.WaitGroup
@@ -41,17 +45,60 @@ type Service struct {
 type reception struct {
 	in     *ingress.Ingress
 	rx     *ssm.Receiver
+	seals  *ssm.Receiver // nil if the service is unsigned
 	cancel context.CancelFunc
 }
 
-func newService(s *Set, c config.Service) *Service {
+func newService(s *Set, c config.Service) (*Service, error) {
 	x := &Service{set: s, cfg: c, parents: parent.New(s.cfg.Via)}
 	x.ctx, x.cancel = context.WithCancel(context.Background())
-	x.Service = service.New(service.Config{
-		Name: c.Name, Store: s.cfg.Store, Parents: x.parents, Now: s.cfg.Now, Logger: s.cfg.Logger,
-	})
-	return x
+	sc := service.Config{Name: c.Name, Store: s.cfg.Store, Parents: x.parents, Now: s.cfg.Now, Logger: s.cfg.Logger}
+	if c.Upstream.Unsigned {
+		s.cfg.Logger.Warn("service is unsigned: whatever comes is believed", "service", c.Name)
+		x.Service = service.New(sc)
+		return x, nil
+	}
+	client := &sealing.Client{HTTP: x.parents.HTTP(), Parents: x.parents.Parents}
+	x.fetcher = &sealing.Fetcher{Inner: x.parents, Client: client}
+	sc.Parents = x.fetcher
+	x.Service = service.New(sc)
+	gc := sealing.GateConfig{
+		Service: x.Service, Anchors: anchors(c.Upstream), Forward: s.cfg.Children, Client: client, Retention: c.Retention,
+		TrustFirst: c.Upstream.TrustFirst,
+		Now:        s.cfg.Now, Logger: s.cfg.Logger,
+	}
+	if s.cfg.Children {
+		gc.Store = s.cfg.Store
+	}
+	var err error
+	if x.gate, err = sealing.NewGate(gc); err != nil {
+		x.cancel()
+		return nil, fmt.Errorf("service %s: %w", c.Name, err)
+	}
+	x.fetcher.Gate = x.gate
+	x.group.Go(func() { x.gate.Run(x.ctx) })
+	return x, nil
 }
+
+// anchors returns the keys that an upstream's seals must be by.
+func anchors(u config.Upstream) (list []seal.Anchor) {
+	add := func(kind seal.Kind, from []config.Anchor) {
+		for _, a := range from {
+			x := seal.Anchor{Kind: kind, Key: a.Key()}
+			x.NotBefore, x.NotAfter = a.Validity()
+			list = append(list, x)
+		}
+	}
+	add(seal.Content, u.Anchors)
+	add(seal.Hop, u.HopAnchors)
+	return list
+}
+
+// Sealed tells whether the service is not unsigned.
+func (x *Service) Sealed() bool { return x.gate != nil }
+
+// NewestSeal returns the newest datagram that seals content; nil if none is known to be of the present.
+func (x *Service) NewestSeal() []byte { return x.gate.Newest(seal.Content) }
 
 // adopt makes the configured parents those that are asked.
 func (x *Service) adopt(c config.Service) error {
@@ -68,6 +115,9 @@ func (x *Service) adopt(c config.Service) error {
 // maxMemory bounds the octets of incomplete objects of one service.
 const maxMemory = 64 << 20
 
+// maxUnverified bounds the octets of one service that no seal covers yet. It is the verifier's default.
+const maxUnverified = 32 << 20
+
 // receive joins the group and starts to feed the service. It is called with mu held.
 func (x *Service) receive(c config.Service) error {
 	up := c.Upstream
@@ -77,15 +127,24 @@ func (x *Service) receive(c config.Service) error {
 		cancel()
 		return fmt.Errorf("service %s: %w", c.Name, err)
 	}
-	r := &reception{rx: rx, cancel: cancel, in: ingress.New(ingress.Config{
+	var seals *ssm.Receiver
+	if x.gate != nil {
+		seals, err = x.set.cfg.Host.Join(ctx, ssm.Channel{Source: up.Source, Group: up.Group, Port: up.SealPort}, up.Interface)
+		if err != nil {
+			cancel()
+			rx.Close()
+			return fmt.Errorf("service %s: seals: %w", c.Name, err)
+		}
+	}
+	r := &reception{rx: rx, seals: seals, cancel: cancel, in: ingress.New(ingress.Config{
 		Service: x.Service,
 		Receiver: route.ReceiverConfig{
 			Session:   route.Session{Source: up.Source, Group: up.Group, Port: up.Port},
 			AnySource: up.AnySource,
 			MaxMemory: maxMemory,
 		},
-		Repair: x.parents,
-		Loss:   x.set.cfg.Loss, Delay: &x.delay, Now: x.set.cfg.Now, Logger: x.set.cfg.Logger,
+		Repair: x.parents, Gate: x.gate, Fetch: x.fetcher,
+		Loss: x.set.cfg.Loss, Delay: &x.delay, Now: x.set.cfg.Now, Logger: x.set.cfg.Logger,
 	})}
 	x.receptions = append(x.receptions, r)
 	x.group.Go(func() {
@@ -93,6 +152,13 @@ func (x *Service) receive(c config.Service) error {
 			x.set.cfg.Logger.Error("reception has ended", "service", c.Name, "session", up.Session, "error", err)
 		}
 	})
+	if seals != nil {
+		x.group.Go(func() {
+			if err := r.in.RunSeals(ctx, seals); err != nil && x.ctx.Err() == nil {
+				x.set.cfg.Logger.Error("reception of seals has ended", "service", c.Name, "session", up.Session, "error", err)
+			}
+		})
+	}
 	return nil
 }
 
@@ -105,7 +171,15 @@ func (x *Service) change(c config.Service) error {
 	if x.closed {
 		return errClosed
 	}
-	if x.cfg.Upstream.Session != c.Upstream.Session || x.cfg.Upstream.AnySource != c.Upstream.AnySource {
+	if x.cfg.Upstream.Unsigned != c.Upstream.Unsigned {
+		return errSealed
+	}
+	if x.gate != nil {
+		if err := x.gate.SetAnchors(anchors(c.Upstream)); err != nil {
+			return fmt.Errorf("service %s: %w", c.Name, err)
+		}
+	}
+	if x.cfg.Upstream.Session != c.Upstream.Session || x.cfg.Upstream.SealPort != c.Upstream.SealPort || x.cfg.Upstream.AnySource != c.Upstream.AnySource {
 		old := x.receptions[len(x.receptions)-1]
 		if err := x.receive(c); err != nil {
 			return err

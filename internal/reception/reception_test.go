@@ -53,7 +53,7 @@ func newSender(t *testing.T) *sender {
 
 func (s *sender) to(session config.Session) {
 	s.t.Helper()
-	require.NoError(s.t, s.out.Change(config.Downstream{Session: session, TTL: 1, FEC: config.FEC{Loss: 0.2, Target: 1e-6}}))
+	require.NoError(s.t, s.out.Change(config.Downstream{Session: session, TTL: 1, FEC: config.FEC{Loss: 0.2, Target: 1e-6}}, nil))
 }
 
 // send sends one object and returns its name and content.
@@ -84,7 +84,7 @@ func newBase(t *testing.T, c config.Cache, loss lossy.Config) *Base {
 }
 
 func live(session config.Session, parents ...string) config.Service {
-	c := config.Service{Name: "live", Upstream: config.Upstream{Session: session}, Retention: time.Minute}
+	c := config.Service{Name: "live", Upstream: config.Upstream{Session: session, Unsigned: true}, Retention: time.Minute}
 	for _, p := range parents {
 		u, err := config.ParseURL(p)
 		if err != nil {

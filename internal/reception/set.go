@@ -1,6 +1,7 @@
 package reception
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -17,12 +18,13 @@ import (
 
 // Config configures a Set.
 type Config struct {
-	Via    string // stands for this node in Via fields
-	Store  *cache.Store
-	Host   *ssm.Host
-	Loss   lossy.Config
-	Now    func() time.Time
-	Logger *slog.Logger
+	Via      string // stands for this node in Via fields
+	Store    *cache.Store
+	Host     *ssm.Host
+	Loss     lossy.Config
+	Children bool // see Options
+	Now      func() time.Time
+	Logger   *slog.Logger
 }
 
 // Set is the services of one node. Its methods are safe for concurrent use; Add, Change and Remove of one service are
@@ -68,7 +70,10 @@ func (s *Set) All() []*Service {
 
 // Add begins to receive a service.
 func (s *Set) Add(c config.Service) (*Service, error) {
-	x := newService(s, c)
+	x, err := newService(s, c)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.begin(x, c); err != nil {
 		x.close()
 		s.cfg.Store.RemoveService(c.Name)
@@ -103,6 +108,9 @@ func (s *Set) Change(c config.Service) error {
 	}
 	return s.store(x, c)
 }
+
+// errSealed is returned for a change that would make what was believed unbelieved, or the other way round.
+var errSealed = errors.New("a service cannot become sealed or unsigned under way: remove it and add it again")
 
 // store tells the cache of a service.
 func (s *Set) store(x *Service, c config.Service) error {

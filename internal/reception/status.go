@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/treedn/treedn/amt/ssm"
 	"github.com/treedn/treedn/internal/ingress"
 	"github.com/treedn/treedn/internal/telemetry"
 	"github.com/treedn/treedn/route"
@@ -66,9 +67,19 @@ func (x *Service) Status() (st telemetry.Service, injected uint64) {
 	st.FallbackOctets = x.parents.Octets()
 	st.Octets += st.FallbackOctets
 	st.RejectedOctets = map[string]uint64{"packet": sum.rejected}
+	st.Limits = []telemetry.Limit{{Name: "reception_memory", Used: memory, Max: maxMemory, Hits: sum.refused}}
+	st.Unsigned = x.gate == nil
+	if x.gate != nil {
+		g := x.gate.Stats()
+		st.RejectedOctets["seal"] = g.RejectedOctets
+		st.RejectedOctets["forged"] = g.MismatchOctets
+		st.SealsReceived, st.SealConflicts = g.Datagrams, g.Conflicts
+		st.Limits = append(st.Limits, telemetry.Limit{
+			Name: "unverified", Used: uint64(g.Unverified), Max: maxUnverified, Hits: g.Evicted,
+		})
+	}
 	st.RateIn = rate
 	st.Latency = x.delay.Quantiles()
-	st.Limits = []telemetry.Limit{{Name: "reception_memory", Used: memory, Max: maxMemory, Hits: sum.refused}}
 	st.Source = telemetry.Source{Kind: telemetry.SourceMulticast, Address: x.cfg.Upstream.Session.String()}
 	switch {
 	case last.IsZero():
@@ -92,12 +103,18 @@ func (x *Service) Sockets() []telemetry.Socket {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var list []telemetry.Socket
-	for _, r := range x.receptions {
-		ch := r.rx.Channel()
+	add := func(rx *ssm.Receiver) {
+		ch := rx.Channel()
 		list = append(list, telemetry.Socket{
 			Service: x.Name(), Source: ch.Source, Group: ch.Group, Port: ch.Port,
-			Drops: r.rx.Stats().Dropped, Buffer: uint64(r.rx.ReceiveBuffer()),
+			Drops: rx.Stats().Dropped, Buffer: uint64(rx.ReceiveBuffer()),
 		})
+	}
+	for _, r := range x.receptions {
+		add(r.rx)
+		if r.seals != nil {
+			add(r.seals)
+		}
 	}
 	return list
 }

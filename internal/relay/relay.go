@@ -4,12 +4,14 @@ package relay
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net"
 	"net/http"
+	"reflect"
 	"sync"
 	"time"
 
@@ -21,6 +23,7 @@ import (
 	"github.com/treedn/treedn/internal/lossy"
 	"github.com/treedn/treedn/internal/node"
 	"github.com/treedn/treedn/internal/reception"
+	"github.com/treedn/treedn/internal/sealing"
 	"github.com/treedn/treedn/internal/telemetry"
 )
 
@@ -51,12 +54,13 @@ type Node struct {
 
 	mu        sync.Mutex                    // guards below
 	emissions map[string]*emission.Emission // by service
+	keys      map[string]ed25519.PrivateKey // of the signalling that is sent, by service; none for unsigned ones
 }
 
 // New opens the node's servers and sockets. The configuration must be complete, as config.Complete returns it. Close the
 // node, or Run it.
 func New(cfg *config.Relay, o Options) (*Node, error) {
-	n := &Node{log: o.Logger, now: node.Clock(cfg.Node.ClockOffset), cfg: cfg, emissions: make(map[string]*emission.Emission)}
+	n := &Node{log: o.Logger, now: node.Clock(cfg.Node.ClockOffset), cfg: cfg, emissions: make(map[string]*emission.Emission), keys: make(map[string]ed25519.PrivateKey)}
 	if err := n.open(o); err != nil {
 		_ = n.Close(node.AtOnce())
 		return nil, err
@@ -66,7 +70,7 @@ func New(cfg *config.Relay, o Options) (*Node, error) {
 
 func (n *Node) open(o Options) (err error) {
 	cfg := n.cfg
-	n.base, err = reception.OpenBase("relay", cfg.Node, cfg.Cache, reception.Options{Loss: o.Loss, Now: n.now, Logger: n.log})
+	n.base, err = reception.OpenBase("relay", cfg.Node, cfg.Cache, reception.Options{Loss: o.Loss, Children: true, Now: n.now, Logger: n.log})
 	if err != nil {
 		return err
 	}
@@ -81,6 +85,7 @@ func (n *Node) open(o Options) (err error) {
 	n.repairs = &repair.Handler{Backend: n.depot, NodeID: n.base.Via, Logger: n.log}
 	children := http.NewServeMux()
 	children.Handle(repair.PathPrefix, n.repairs)
+	children.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.base.Store, Newest: n.seals})
 	children.Handle("/", objects)
 	if n.http, err = node.Open(cfg.HTTP.Listen, cfg.HTTP.TLS, n.count.Wrap(n.origins.Wrap(objects)), n.log); err != nil {
 		return err
@@ -98,25 +103,73 @@ func (n *Node) add(c config.RelayService) error {
 	if err != nil {
 		return err
 	}
-	e := emission.New(emission.Config{Service: x.Service, Depot: n.depot, Now: n.now, Logger: n.log})
-	if err := e.Change(c.Downstream); err != nil {
+	state, err := node.SealState(n.cfg.Node, c.Name+".hop")
+	if err != nil {
+		n.base.Services.Remove(c.Name)
+		return fmt.Errorf("service %s: %w", c.Name, err)
+	}
+	e := emission.New(emission.Config{Service: x.Service, Depot: n.depot, SealState: state, Now: n.now, Logger: n.log})
+	key, err := n.key(config.RelayService{}, c)
+	if err == nil {
+		err = e.Change(c.Downstream, key)
+	}
+	if err != nil {
+		e.Close(node.AtOnce())
 		n.base.Services.Remove(c.Name)
 		return fmt.Errorf("service %s: %w", c.Name, err)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.emissions[c.Name] = e
+	n.emissions[c.Name], n.keys[c.Name] = e, key
 	return nil
+}
+
+// key returns the key that seals the signalling of what is sent.
+func (n *Node) key(old, c config.RelayService) (ed25519.PrivateKey, error) {
+	if c.Downstream.IsZero() || c.Upstream.Unsigned {
+		return nil, nil
+	}
+	n.mu.Lock()
+	key := n.keys[c.Name]
+	n.mu.Unlock()
+	if key != nil && reflect.DeepEqual(old.SealKey, c.SealKey) {
+		return key, nil
+	}
+	return node.SealKey(n.cfg.Node, c.SealKey, c.Name, n.log)
+}
+
+// seals returns the newest seals of a service, for children at their first contact.
+func (n *Node) seals(name string) (datagrams [][]byte, ok bool) {
+	x := n.base.Services.Get(name)
+	if x == nil || !x.Sealed() {
+		return nil, false
+	}
+	if b := x.NewestSeal(); b != nil {
+		datagrams = append(datagrams, b)
+	}
+	if e := n.emission(name); e != nil {
+		if b := e.NewestSeal(); b != nil {
+			datagrams = append(datagrams, b)
+		}
+	}
+	return datagrams, true
 }
 
 func (n *Node) change(old, c config.RelayService) error {
 	if err := n.base.Services.Change(c.Service); err != nil {
 		return err
 	}
-	if err := n.emission(c.Name).Change(c.Downstream); err != nil {
+	key, err := n.key(old, c)
+	if err == nil {
+		err = n.emission(c.Name).Change(c.Downstream, key)
+	}
+	if err != nil {
 		err = fmt.Errorf("service %s: %w", c.Name, err)
 		return errors.Join(err, n.base.Services.Change(old.Service))
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.keys[c.Name] = key
 	return nil
 }
 
@@ -124,6 +177,7 @@ func (n *Node) remove(c config.RelayService) {
 	e := n.emission(c.Name)
 	n.mu.Lock()
 	delete(n.emissions, c.Name)
+	delete(n.keys, c.Name)
 	n.mu.Unlock()
 	e.Close(node.AtOnce())
 	n.base.Services.Remove(c.Name)

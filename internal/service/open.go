@@ -176,9 +176,17 @@ func (s *Service) fetch(ctx context.Context, name string) (*cache.Object, error)
 			if err != nil {
 				return nil, err
 			}
-			return w, nil
+			return fetched{w}, nil
 		})
 	})
+}
+
+// fetched is an object that comes from a parent.
+type fetched struct{ *cache.Writer }
+
+// SetSeal is as that of Object.
+func (f fetched) SetSeal(datagram []byte) {
+	_ = f.Object().SetHeader(SealHeader, string(datagram))
 }
 
 type viaKey struct{}

@@ -56,6 +56,15 @@ type ObjectSink interface {
 	Abort(cause error)
 }
 
+// SealHeader is the key under which the cache keeps, beside an object, the datagram that makes it readable.
+const SealHeader = "seal"
+
+// SealSink is a Sink that sends the datagrams which seal the service's objects on to others.
+type SealSink interface {
+	Sink
+	Seal(datagram []byte)
+}
+
 var (
 	// ErrExists is returned by Begin for an object that is here already or is on its way.
 	ErrExists = errors.New("service: object exists")
@@ -170,7 +179,10 @@ func (s *Service) RemoveSink(sink Sink) {
 }
 
 // PutManifest replaces a manifest at once and byte-identical: readers see the old one or the new one.
-func (s *Service) PutManifest(m Meta, body []byte) error {
+func (s *Service) PutManifest(m Meta, body []byte) error { return s.PutSealed(m, body, nil) }
+
+// PutSealed is PutManifest with the datagram that seals the manifest, nil if none does.
+func (s *Service) PutSealed(m Meta, body, datagram []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old, ok := s.manifests[m.Name]; ok && old.meta.Generation >= m.Generation {
@@ -180,7 +192,11 @@ func (s *Service) PutManifest(m Meta, body []byte) error {
 	}
 	body = append([]byte(nil), body...)
 	m.Length = int64(len(body))
-	switch _, err := s.cfg.Store.Put(s.key(m.Name), s.cacheMeta(m), body); {
+	cm := s.cacheMeta(m)
+	if datagram != nil {
+		cm.Header = map[string]string{SealHeader: string(datagram)}
+	}
+	switch _, err := s.cfg.Store.Put(s.key(m.Name), cm, body); {
 	case err == nil, errors.Is(err, cache.ErrExists): // a request has fetched it from a parent
 	case errors.Is(err, cache.ErrStale):
 		return ErrOlder
@@ -193,6 +209,17 @@ func (s *Service) PutManifest(m Meta, body []byte) error {
 		sink.Manifest(m, body)
 	}
 	return nil
+}
+
+// Seal hands a datagram that seals objects of the service to the sinks that send it on. It must not be changed any more.
+func (s *Service) Seal(datagram []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sink := range s.sinks {
+		if x, ok := sink.(SealSink); ok {
+			x.Seal(datagram)
+		}
+	}
 }
 
 // announce notes what a manifest says. One that cannot be read is still passed on.
@@ -305,6 +332,14 @@ func (o *Object) Write(p []byte, chunkEnd bool) error {
 		}
 	}
 	return nil
+}
+
+// SetSeal keeps beside the object the datagram that makes the octets written next readable. The octets do not come
+// first: a child that reads them must find it.
+func (o *Object) SetSeal(datagram []byte) {
+	if o.cache != nil {
+		_ = o.cache.Object().SetHeader(SealHeader, string(datagram)) // it fits
+	}
 }
 
 // Commit ends the object: its length is final.

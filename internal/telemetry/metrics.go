@@ -140,6 +140,11 @@ func families() []family {
 				}
 			}
 		}},
+		perService("treedn_service_unsigned", "1 if the service carries no seals, so that whatever comes is believed, else 0.", gauge, func(v *Service) float64 { return truth(v.Unsigned) }),
+		perService("treedn_service_seals_received_total", "Datagrams with seals received, by multicast or from parents.", counter, func(v *Service) uint64 { return v.SealsReceived }),
+		perService("treedn_service_seal_conflicts_total", "Genuine seals that contradicted others: a signer is broken, or its key is in two hands.", counter, func(v *Service) uint64 { return v.SealConflicts }),
+		perService("treedn_service_seals_sent_total", "Datagrams with seals that the node signed.", counter, func(v *Service) uint64 { return v.SealsSent }),
+		perService("treedn_service_seal_octets_sent_total", "Octets of the datagrams with seals that the node signed.", counter, func(v *Service) uint64 { return v.SealOctetsSent }),
 		perService("treedn_service_packets_sent_total", "Multicast packets sent.", counter, func(v *Service) uint64 { return v.PacketsSent }),
 		perService("treedn_service_octets_sent_total", "Octets sent by multicast.", counter, func(v *Service) uint64 { return v.OctetsSent }),
 		perService("treedn_service_fec_octets_sent_total", "Octets sent by multicast in repair packets.", counter, func(v *Service) uint64 { return v.FECOctetsSent }),

@@ -133,10 +133,20 @@ type Service struct {
 	// RejectedOctets were received and not used, by reason.
 	RejectedOctets map[string]uint64 `json:"rejected_octets,omitempty"`
 
+	// Unsigned says that the service carries no seals: whatever comes is believed.
+	Unsigned bool `json:"unsigned"`
+	// SealsReceived are datagrams, SealConflicts genuine records that contradicted others: a signer is broken or its key
+	// is in two hands.
+	SealsReceived uint64 `json:"seals_received"`
+	SealConflicts uint64 `json:"seal_conflicts"`
+
 	// What was sent by multicast, FECOctetsSent of it in repair packets.
 	PacketsSent   uint64 `json:"packets_sent"`
 	OctetsSent    uint64 `json:"octets_sent"`
 	FECOctetsSent uint64 `json:"fec_octets_sent"`
+	// SealsSent and SealOctetsSent are those of datagrams that the node itself signed.
+	SealsSent      uint64 `json:"seals_sent"`
+	SealOctetsSent uint64 `json:"seal_octets_sent"`
 
 	// Latency is what pacing (CAST) or loss (RELAY, BEACON) costs; see
 	// docs/metrics.md.

@@ -45,6 +45,7 @@ func sample() Status {
 			Packets: 21, PacketsLost: 22, SourceOctets: 23, FECOctets: 24, RepairOctets: 25, FallbackOctets: 26,
 			RejectedOctets: map[string]uint64{"parse": 27, "seal": 28},
 			PacketsSent:    31, OctetsSent: 32, FECOctetsSent: 33,
+			Unsigned: true, SealsReceived: 51, SealConflicts: 52, SealsSent: 53, SealOctetsSent: 54,
 			Latency: l.Quantiles(), RateIn: 41, RateOut: 42,
 			Limits: []Limit{{Name: "memory", Used: 51, Max: 52, Hits: 53}},
 		}},

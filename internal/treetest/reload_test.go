@@ -105,7 +105,7 @@ func TestReload(t *testing.T) {
 	rc.Services[0].Upstream.Session, rc.Services[0].Downstream.Session = up, down
 	applyRelay()
 	p.Wait(t, 2)
-	require.Len(t, r.Status().Sockets, 3, "the old group is received until the new one delivers")
+	require.Len(t, r.Status().Sockets, 6, "the old group is received until the new one delivers")
 	cc.Channels[0].Multicast.Session = up
 	applyCast()
 
@@ -135,7 +135,7 @@ func TestReload(t *testing.T) {
 	applyCast()
 	resp, _ := Get(t, b.URL()+"/more/manifest.mpd")
 	require.Equal(t, http.StatusNotFound, resp.StatusCode)
-	Eventually(t, 15*time.Second, func() bool { return len(b.Status().Sockets) == 1 && len(r.Status().Sockets) == 1 }, "old groups are never left")
+	Eventually(t, 15*time.Second, func() bool { return len(b.Status().Sockets) == 2 && len(r.Status().Sockets) == 2 }, "old groups are never left")
 	p.Wait(t, 2)
 	p.Stop(t)
 

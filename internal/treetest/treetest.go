@@ -33,15 +33,25 @@ func Session(tb testing.TB) config.Session {
 	return config.Session{Source: ch.Source, Group: ch.Group, Port: ch.Port}
 }
 
+// RootKey seals the content of all trees, HopKey what RELAYs send.
+var (
+	RootKey = config.NewSealKey([32]byte{1})
+	HopKey  = config.NewSealKey([32]byte{2})
+)
+
 // Channel is a channel of a CAST.
 func Channel(name string, to config.Session) config.Channel {
-	return config.Channel{Name: name, Multicast: config.Downstream{Session: to}}
+	return config.Channel{Name: name, Multicast: config.Downstream{Session: to}, SealKey: RootKey}
 }
 
 // Service is a service of a BEACON, or the upper half of one of a RELAY.
 func Service(tb testing.TB, name string, from config.Session, parents ...string) config.Service {
 	tb.Helper()
-	s := config.Service{Name: name, Upstream: config.Upstream{Session: from}}
+	s := config.Service{Name: name, Upstream: config.Upstream{
+		Session: from, Anchors: []config.Anchor{config.AnchorOf(RootKey)},
+		// It may come from the CAST or from a RELAY.
+		HopAnchors: []config.Anchor{config.AnchorOf(RootKey), config.AnchorOf(HopKey)},
+	}}
 	for _, p := range parents {
 		u, err := config.ParseURL(p)
 		if err != nil {
@@ -52,9 +62,15 @@ func Service(tb testing.TB, name string, from config.Session, parents ...string)
 	return s
 }
 
+// Unsigned is the service as one that carries no seals.
+func Unsigned(s config.Service) config.Service {
+	s.Upstream.Anchors, s.Upstream.HopAnchors, s.Upstream.Unsigned = nil, nil, true
+	return s
+}
+
 // RelayService is a service of a RELAY.
 func RelayService(up config.Service, to config.Session) config.RelayService {
-	return config.RelayService{Service: up, Downstream: config.Downstream{Session: to}}
+	return config.RelayService{Service: up, Downstream: config.Downstream{Session: to}, SealKey: HopKey}
 }
 
 // CastConfig, RelayConfig and BeaconConfig are configurations with free ports.

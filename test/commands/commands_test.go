@@ -66,6 +66,11 @@ func example(t *testing.T, role, dir string, places ...string) (path string) {
 	for i := 0; i < len(places); i += 2 {
 		require.Contains(t, string(text), places[i], "the example has changed")
 	}
+	for _, key := range []string{"live.key", "relay.key"} { // see the comments of the examples
+		if _, err := config.KeepSealKey(filepath.Join(dir, key)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	path = filepath.Join(dir, role+".yaml")
 	write(t, path, strings.NewReplacer(places...).Replace(string(text)))
 	return path
@@ -286,9 +291,12 @@ func TestExitCodes(t *testing.T) {
 	dir := t.TempDir()
 	bad := filepath.Join(dir, "bad.yaml")
 	write(t, bad, "services:\n  - name: live\n    upstream: {source: 127.0.0.1, group: 239.1.1.1, port: 6000}\n")
-	examples := "../../examples/config/"
+	for _, role := range []string{"cast", "relay", "beacon"} {
+		example(t, role, dir)
+	}
+	examples := dir + "/"
 	session := treetest.Session(t)
-	flags := fmt.Sprintf("-service live -group %s:%d -source %s -listen 127.0.0.1:0 -admin 127.0.0.1:0", session.Group, session.Port, session.Source)
+	flags := fmt.Sprintf("-service live -group %s:%d -source %s -unsigned -listen 127.0.0.1:0 -admin 127.0.0.1:0", session.Group, session.Port, session.Source)
 	for _, c := range []struct {
 		name, program, args string
 		code                int

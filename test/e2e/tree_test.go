@@ -20,6 +20,7 @@ import (
 	"github.com/treedn/treedn/internal/lossy"
 	"github.com/treedn/treedn/internal/relay"
 	"github.com/treedn/treedn/internal/telemetry"
+	"github.com/treedn/treedn/internal/treetest"
 )
 
 // channel is the name of a tree's one channel.
@@ -65,12 +66,23 @@ func newTree(t testing.TB, o treeOptions) *tree {
 	logs := newLogs(t)
 	t.Cleanup(func() { x.close(t) })
 	session, parent := o.upstream, ""
+	// upstream is what the node below receives. Its sender seals with hop, what others sent is unsigned.
+	hop := treetest.RootKey
+	upstream := func() config.Upstream {
+		if o.noCast {
+			return config.Upstream{Session: sessionOf(session), Unsigned: true}
+		}
+		return config.Upstream{
+			Session: sessionOf(session), TrustFirst: o.noUnicast,
+			Anchors: []config.Anchor{config.AnchorOf(treetest.RootKey)}, HopAnchors: []config.Anchor{config.AnchorOf(hop)},
+		}
+	}
 	if !o.noCast {
 		session = ssmtest.Channel(t)
 		c, err := config.Complete(config.Cast{
 			Node:   config.Node{Name: "cast"},
 			Ingest: config.Ingest{Listen: anyPort}, Repair: config.Repair{Listen: anyPort}, Admin: config.Admin{Listen: anyPort},
-			Channels: []config.Channel{{Name: channel, Multicast: config.Downstream{Session: sessionOf(session)}}},
+			Channels: []config.Channel{{Name: channel, SealKey: treetest.RootKey, Multicast: config.Downstream{Session: sessionOf(session)}}},
 		})
 		require.NoError(t, err)
 		x.cast, err = cast.New(c, cast.Options{Logger: logs.node("cast")})
@@ -79,7 +91,7 @@ func newTree(t testing.TB, o treeOptions) *tree {
 	}
 	for i := range o.relays {
 		name := fmt.Sprintf("relay-%d", i+1)
-		up := config.Upstream{Session: sessionOf(session), Unsigned: o.noCast}
+		up := upstream()
 		if !o.noUnicast {
 			up.Parents = parents(t, parent)
 		}
@@ -89,20 +101,21 @@ func newTree(t testing.TB, o treeOptions) *tree {
 			HTTP: config.HTTP{Listen: anyPort}, Repair: config.Repair{Listen: anyPort}, Admin: config.Admin{Listen: anyPort},
 			Services: []config.RelayService{{
 				Service:    config.Service{Name: channel, Upstream: up},
-				Downstream: config.Downstream{Session: sessionOf(session)},
+				Downstream: config.Downstream{Session: sessionOf(session)}, SealKey: treetest.HopKey,
 			}},
 		})
 		require.NoError(t, err)
 		r, err := relay.New(c, relay.Options{Logger: logs.node(name)})
 		require.NoError(t, err)
 		x.relays = append(x.relays, r)
-		parent = r.RepairURL()
+		parent, hop = r.RepairURL(), treetest.HopKey
 	}
 	for _, l := range o.leaves {
-		up := config.Upstream{Session: sessionOf(session)}
+		up := upstream()
 		if !o.noUnicast && !l.noUnicast {
 			up.Parents = parents(t, parent)
 		}
+		up.TrustFirst = !up.Unsigned && len(up.Parents) == 0
 		c, err := config.Complete(config.Beacon{
 			Node: config.Node{Name: l.name},
 			HTTP: config.HTTP{Listen: anyPort}, Admin: config.Admin{Listen: anyPort},

@@ -141,6 +141,7 @@ func secureLeaf(t *testing.T, tree *demo.Tree) *beacon.Node {
 		Admin: config.Admin{Listen: listen},
 		Services: []config.Service{{Name: "live", Upstream: config.Upstream{
 			Session: config.Session{Source: ch.Source, Group: ch.Group, Port: ch.Port}, Parents: []config.URL{parent},
+			Anchors: []config.Anchor{config.AnchorOf(tree.Keys[0])}, HopAnchors: []config.Anchor{config.AnchorOf(tree.Keys[1])},
 		}}},
 	})
 	require.NoError(t, err)

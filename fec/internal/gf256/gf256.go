@@ -1,13 +1,9 @@
 // Package gf256 is the arithmetic of GF(2^8) modulo x^8+x^4+x^3+x^2+1, with
-// alpha = 2, that RFC 6330 section 5.7 and RFC 5510 section 8.1 share. Package
-// reedsolomon works in the same field; its vector kernels do the long products.
+// alpha = 2, that RFC 6330 section 5.7 and RFC 5510 section 8.1 share, and of
+// vectors over it: sums, multiples and products with matrices, in assembly for
+// AVX-512 with GFNI, AVX2 and NEON and in plain Go for the rest. All give the
+// same octets.
 package gf256
-
-import (
-	"crypto/subtle"
-
-	"github.com/klauspost/reedsolomon"
-)
 
 var (
 	exp = makeExp()
@@ -50,27 +46,6 @@ func Mul(a, b uint8) uint8 {
 
 // Inv returns 1/a; a must not be zero.
 func Inv(a uint8) uint8 { return exp[255-int(log[a])] }
-
-// Add adds src to dst, which have one length.
-func Add(dst, src []byte) {
-	subtle.XORBytes(dst, dst, src)
-}
-
-// AddMul adds c*src to dst, which have one length.
-func AddMul(dst, src []byte, c uint8) {
-	switch c {
-	case 0:
-	case 1:
-		Add(dst, src)
-	default:
-		reedsolomon.LowLevel{}.GalMulSliceXor(c, src, dst)
-	}
-}
-
-// Scale multiplies dst by c.
-func Scale(dst []byte, c uint8) {
-	reedsolomon.LowLevel{}.GalMulSlice(c, dst, dst)
-}
 
 // Double8 multiplies each of the eight elements in x by alpha.
 func Double8(x uint64) uint64 {

@@ -1,14 +1,13 @@
 package gf256
 
 import (
-	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-// product multiplies polynomials bit by bit.
-func product(a, b uint8) uint8 {
+// bitwise multiplies polynomials bit by bit.
+func bitwise(a, b uint8) uint8 {
 	x := 0
 	for i := range 8 {
 		if b>>i&1 != 0 {
@@ -27,7 +26,7 @@ func TestField(t *testing.T) {
 	for a := range 256 {
 		a := uint8(a)
 		for b := range 256 {
-			require.Equal(t, product(a, uint8(b)), Mul(a, uint8(b)))
+			require.Equal(t, bitwise(a, uint8(b)), Mul(a, uint8(b)))
 		}
 		if a != 0 {
 			require.EqualValues(t, 1, Mul(a, Inv(a)))
@@ -43,25 +42,4 @@ func TestField(t *testing.T) {
 		}
 	}
 	require.EqualValues(t, 0x1d, Double8(0x80))
-}
-
-// The kernels treat every length, every start and the octets around them right.
-func TestKernels(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 1))
-	buf, src := make([]byte, 700), make([]byte, 700)
-	for range 3000 {
-		for i := range buf {
-			buf[i], src[i] = uint8(rng.Uint32()), uint8(rng.Uint32())
-		}
-		n, at, from := rng.IntN(600), rng.IntN(64), rng.IntN(64)
-		c := uint8(rng.IntN(256))
-		want := append([]byte(nil), buf...)
-		for i := range n {
-			want[at+i] = Mul(c, want[at+i]) ^ Mul(c, src[from+i]) ^ src[from+i]
-		}
-		Scale(buf[at:at+n], c)
-		AddMul(buf[at:at+n], src[from:from+n], c)
-		Add(buf[at:at+n], src[from:from+n])
-		require.Equal(t, want, buf)
-	}
 }

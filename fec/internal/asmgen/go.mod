@@ -1,0 +1,3 @@
+module github.com/treedn/treedn/fec/internal/asmgen
+
+go 1.26

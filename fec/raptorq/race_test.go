@@ -1,0 +1,5 @@
+//go:build race
+
+package raptorq
+
+const raceEnabled = true
