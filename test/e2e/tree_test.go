@@ -96,13 +96,17 @@ func newTree(t testing.TB, o treeOptions) *tree {
 			up.Parents = parents(t, parent)
 		}
 		session = ssmtest.Channel(t)
+		service := config.RelayService{
+			Service:    config.Service{Name: channel, Upstream: up},
+			Downstream: config.Downstream{Session: sessionOf(session)},
+		}
+		if !o.noCast {
+			service.SealKey = treetest.HopKey
+		}
 		c, err := config.Complete(config.Relay{
 			Node: config.Node{Name: name},
 			HTTP: config.HTTP{Listen: anyPort}, Repair: config.Repair{Listen: anyPort}, Admin: config.Admin{Listen: anyPort},
-			Services: []config.RelayService{{
-				Service:    config.Service{Name: channel, Upstream: up},
-				Downstream: config.Downstream{Session: sessionOf(session)}, SealKey: treetest.HopKey,
-			}},
+			Services: []config.RelayService{service},
 		})
 		require.NoError(t, err)
 		r, err := relay.New(c, relay.Options{Logger: logs.node(name)})
