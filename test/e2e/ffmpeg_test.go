@@ -33,9 +33,6 @@ const coding = "-map 0:v -map 1:a -c:v libx264 -preset ultrafast -tune zerolaten
 const dashMuxer = "f=dash:use_template=1:use_timeline=0:seg_duration=2:frag_type=every_frame:streaming=1:ldash=1:" +
 	"hls_playlist=1:window_size=3:extra_window_size=50"
 
-// window is what the muxer's manifests offer.
-const window = 6 * time.Second
-
 // dashTee pushes to a manifest's URL and writes the same to disk.
 func dashTee(url, dir string) []string {
 	return []string{"-f", "tee", "[" + dashMuxer + ":method=PUT:http_persistent=1]" + url +

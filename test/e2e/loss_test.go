@@ -80,7 +80,8 @@ func TestLoss(t *testing.T) {
 				require.Equal(t, pushed[name], sum(body), name)
 			}
 			s := serviceOf(t, x.beacons[i].Status())
-			require.Zero(t, s.ObjectsLost)
+			// Of each track a segment has no end, and may be given up before the last viewer is done.
+			require.LessOrEqual(t, s.ObjectsLost, uint64(clipTracks))
 			c.check(t, &outcome{
 				drops:    float64(drops(x.beacons[i].Status())),
 				injected: float64(x.beacons[i].Injected()), packets: float64(s.Packets), lost: float64(s.PacketsLost),
