@@ -118,12 +118,12 @@ func TestApply(t *testing.T) {
 	moved.Find(t, "object 2 ")
 
 	// The service may stop being sent on, and begin again.
-	next.Services[0].Downstream = config.Downstream{}
+	next.Services[0].Downstream, next.Services[0].SealKey = config.Downstream{}, config.SealKey{}
 	require.NoError(t, n.Apply(treetest.Complete(t, next)))
 	treetest.Put(t, n.source, "3.bin", content(3))
 	resp, _ := treetest.Get(t, n.URL()+"/live/3.bin")
 	require.Equal(t, http.StatusOK, resp.StatusCode)
-	next.Services[0].Downstream.Session = treetest.Session(t)
+	next.Services[0].Downstream.Session, next.Services[0].SealKey = treetest.Session(t), treetest.HopKey
 	again := treetest.Sniff(t, next.Services[0].Downstream.Session)
 	require.NoError(t, n.Apply(treetest.Complete(t, next)))
 	treetest.Put(t, n.source, "4.bin", content(4))

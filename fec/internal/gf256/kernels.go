@@ -1,6 +1,6 @@
 package gf256
 
-//go:generate go -C ../asmgen run . -out ../gf256
+//go:generate go -C ../_asmgen run . -out ../gf256
 
 import (
 	"crypto/subtle"
