@@ -98,7 +98,7 @@ step_cross() {
 # not run passes the same tests: arm64 under emulation, and plain Go.
 step_kernels() {
 	local dir=fec/internal/gf256 name
-	(cd fec/internal/_asmgen && GOWORK=off go vet ./... && GOWORK=off go run . -out "$tmp")
+	(cd "$dir/_gen" && GOWORK=off go vet ./... && GOWORK=off go run . -out "$tmp")
 	for name in amd64 arm64; do
 		cmp "$dir/zkernels_$name.s" "$tmp/zkernels_$name.s"
 	done

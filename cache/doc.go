@@ -70,8 +70,8 @@
 // before it.
 //
 // HTTP follows RFC 9110 and 9111 as far as a node needs it: GET, HEAD, OPTIONS,
-// conditions on entity tags, ranges, Age, Cache-Control, Cache-Status (RFC
-// 9211). Left out: Last-Modified and conditions on dates, Vary, content coding,
+// conditions on entity tags, ranges, also of what is still to come (RFC 8673),
+// Age, Cache-Control, Cache-Status (RFC 9211). Left out: Last-Modified and conditions on dates, Vary, content coding,
 // revalidation and stale answers; objects are replaced by their source, they do
 // not expire by HTTP's rules.
 package cache

@@ -147,8 +147,11 @@ func (a *answer) run(specs []byterange.Spec) error {
 	if err != nil {
 		return err
 	}
-	n, _, _ := a.rd.size()
+	n, final, _ := a.rd.size()
 	total := a.rd.total()
+	if !final && total < 0 && len(specs) == 1 && live(specs[0]) {
+		return a.live(specs[0])
+	}
 	if len(specs) == 0 || total == 0 {
 		// Section 14.2: nothing of an empty representation is a range.
 		return a.whole(total)
@@ -201,7 +204,7 @@ func (a *answer) await(specs []byterange.Spec) ([]byterange.Spec, error) {
 		return specs, err
 	}
 	n := first + 1
-	if !a.r.ProtoAtLeast(1, 1) && a.rd.total() < 0 && len(specs) == 0 {
+	if !a.r.ProtoAtLeast(1, 1) && a.rd.total() < 0 && (len(specs) == 0 || slices.ContainsFunc(specs, live)) {
 		n = math.MaxInt64 // without chunked coding an end and an abort look the same
 	}
 	size, final, err := a.rd.size()
@@ -218,6 +221,23 @@ func (a *answer) await(specs []byterange.Spec) ([]byterange.Spec, error) {
 		return nil, err
 	}
 	return specs, nil
+}
+
+// veryLarge is the least last position that asks for what is still to come: 2^53-1, the one that RFC 8673 recommends.
+const veryLarge = 1<<53 - 1
+
+// live tells whether a range goes on with the object (RFC 8673, section 2.2).
+func live(s byterange.Spec) bool { return s.First >= 0 && s.Last >= veryLarge }
+
+// live answers a range of an object that grows with what it has from there on, and with all that comes until its end
+// (RFC 8673, section 2.2). Whoever was cut off goes on so from its last octet.
+func (a *answer) live(s byterange.Spec) error {
+	h := a.w.Header()
+	h.Set("Content-Range", contentRange(byterange.Range{Offset: s.First, Length: s.Last - s.First + 1}, -1))
+	a.w.WriteHeader(http.StatusPartialContent)
+	a.copy(s.First, -1)
+	a.end()
+	return nil
 }
 
 // whole answers 200. While the length is unknown it is chunked.

@@ -347,6 +347,86 @@ func TestServeRangesOfGrowing(t *testing.T) {
 	}
 }
 
+// What a reader that was cut off asks for (RFC 8673): the rest, as it grows.
+func TestServeLiveRange(t *testing.T) {
+	const rng = "bytes=%d-9007199254740991"
+	content := noise(7, 1000)
+	s := openStore(t, Config{})
+	w := create(t, s, key, Meta{})
+	srv := serve(t, handlerOf(w.Object(), ServeOptions{}))
+	write(t, w, content[:600])
+	open := func(first int) *http.Response {
+		req, err := http.NewRequest("GET", srv.URL, nil)
+		require.NoError(t, err)
+		req.Header.Set("Range", fmt.Sprintf(rng, first))
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		t.Cleanup(func() { resp.Body.Close() })
+		return resp
+	}
+	first := []int{0, 100, 599}
+	var bodies []io.Reader
+	for _, n := range first {
+		resp := open(n)
+		require.Equal(t, 206, resp.StatusCode)
+		require.Equal(t, fmt.Sprintf("bytes %d-9007199254740991/*", n), resp.Header.Get("Content-Range"))
+		require.Equal(t, w.Object().ETag(), resp.Header.Get("Etag"))
+		require.EqualValues(t, -1, resp.ContentLength)
+		got := make([]byte, 600-n)
+		_, err := io.ReadFull(resp.Body, got)
+		require.NoError(t, err)
+		require.Equal(t, content[n:600], got)
+		bodies = append(bodies, resp.Body)
+	}
+	// One that is ahead of the object waits, and then gets its first octet on.
+	ahead := make(chan []byte)
+	go func() {
+		resp, body, _ := get(t, "GET", srv.URL, "Range", fmt.Sprintf(rng, 700))
+		if resp == nil || resp.StatusCode != 206 {
+			body = nil
+		}
+		ahead <- body
+	}()
+	for at := 600; at < 1000; at += 200 {
+		write(t, w, content[at:at+200])
+		for _, b := range bodies {
+			got := make([]byte, 200)
+			_, err := io.ReadFull(b, got)
+			require.NoError(t, err)
+			require.Equal(t, content[at:at+200], got)
+		}
+	}
+	require.NoError(t, w.Finish())
+	for _, b := range bodies {
+		rest, err := io.ReadAll(b)
+		require.NoError(t, err)
+		require.Empty(t, rest)
+	}
+	require.Equal(t, content[700:], <-ahead)
+
+	// Of what is complete it is a range like any other.
+	resp := open(100)
+	require.Equal(t, "bytes 100-999/1000", resp.Header.Get("Content-Range"))
+	resp = open(1000)
+	require.Equal(t, 416, resp.StatusCode)
+	require.Equal(t, "bytes */1000", resp.Header.Get("Content-Range"))
+}
+
+func TestServeLiveRangeBreaksOnAbort(t *testing.T) {
+	s := openStore(t, Config{})
+	w := create(t, s, key, Meta{})
+	srv := serve(t, handlerOf(w.Object(), ServeOptions{}))
+	write(t, w, []byte("abcd"))
+	req, _ := http.NewRequest("GET", srv.URL, nil)
+	req.Header.Set("Range", "bytes=2-9007199254740991")
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	w.Abort(nil)
+	_, err = io.ReadAll(resp.Body)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+}
+
 func TestServeMultipartOfGrowing(t *testing.T) {
 	s := openStore(t, Config{})
 	w := create(t, s, key, Meta{ContentType: "video/mp4"})

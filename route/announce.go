@@ -250,6 +250,10 @@ func (s *Sender) channelOf(f *flow) sls.LS {
 	ls := sls.LS{TSI: f.tsi, SrcFlow: src}
 	if !s.cfg.NoRepair {
 		ls.RepairFlow = &sls.RepairFlow{HasOTI: true, Protected: []sls.ProtectedObject{{TSI: f.tsi}}}
+		if tsi := s.growingTSI(f.tsi); tsi != 0 {
+			ls.RepairFlow.GrowingTSI = tsi
+			ls.RepairFlow.GrowingDelay = uint32(fewPatience * s.cfg.GrowingDelay / time.Millisecond)
+		}
 		// F and T vary with the object and come in each packet's EXT_FTI.
 		fec.AppendOTI(ls.RepairFlow.OTI[:0], fec.OTI{
 			SymbolSize: uint16(s.unit), SourceBlocks: 1, SubBlocks: 1, Alignment: symbolAlignment,

@@ -135,6 +135,11 @@ func TestAttacks(t *testing.T) {
 			k, _, _ := oti.Block(0)
 			return pk{tsi: tsi, toi: toi, psi: 1, off: uint32(k) + r.Uint32N(30), data: randomBytes(r.Uint64(), 1344), fti: fec.AppendOTI(nil, oti)}.bytes()
 		}},
+		{"symbols for growing objects", func(g *gate, r *rand.Rand) []byte {
+			tsi, toi := living(g, r)
+			b := growingBlock{r.Int64N(300_000), 1 + r.IntN(100_000), 1344, r.IntN(1344)}
+			return growingBytes(tsi^growingTSIBit, toi, b, uint32(b.symbols())+r.Uint32N(30), uint16(r.Uint32()), randomBytes(r.Uint64(), 1344))
+		}},
 		{"S-TSID", func(g *gate, r *rand.Rand) []byte {
 			version := byte(r.Uint32())
 			if evil[version] == nil {

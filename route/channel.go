@@ -26,6 +26,9 @@ type channel struct {
 
 	protected bool // a repair flow protects its objects
 	repairOTI fec.OTI
+	// growingDelay is how far repair packets for growing objects lag, zero if
+	// there are none.
+	growingDelay time.Duration
 	// sources maps repair TOIs of this TSI to objects.
 	sources []mapping
 

@@ -31,7 +31,7 @@ func (r *Receiver) dropRepair(o *Object) {
 
 // decode hands out the blocks that lack something and have symbols enough.
 func (r *Receiver) decode(now time.Time, o *Object) {
-	if o.kind == kindUndescribed {
+	if o.kind == kindUndescribed || r.cfg.HoldSignalling && !o.preferred {
 		return
 	}
 	st := o.repair
@@ -47,6 +47,7 @@ func (r *Receiver) decode(now time.Time, o *Object) {
 		j := &decodeJob{
 			o: o, epoch: o.epoch, sbn: sbn, block: *b, oti: st.oti, length: o.firmLength(),
 			total: known + len(b.symbols), held: slices.Clone(o.held.All()), data: o.data.Clone(), repair: st.data.Clone(),
+			codec: &r.codec,
 		}
 		j.block.symbols = slices.Clone(b.symbols)
 		b.decode = j
@@ -125,6 +126,7 @@ type decodeJob struct {
 	held   []ranges.Range
 	data   slab.Buffer
 	repair slab.Buffer
+	codec  *raptorq.Codec
 
 	total int // symbols known, of source and repair
 	back  bool
@@ -142,7 +144,7 @@ type decodedSymbol struct {
 
 func (j *decodeJob) run() {
 	t := int64(j.oti.SymbolSize)
-	d, err := raptorq.NewDecoder(j.block.k, int(t))
+	d, err := j.codec.NewDecoder(j.block.k, int(t))
 	if err != nil {
 		j.err = err
 		return
@@ -214,6 +216,10 @@ func putLength(symbol []byte, f int64) {
 
 // Finish takes a computation back that has been run.
 func (r *Receiver) Finish(now time.Time, w *Work) {
+	if w.grown != nil {
+		r.finishBlock(now, w)
+		return
+	}
 	j := w.decode
 	if j == nil || j.o.r != r || j.back {
 		return
@@ -268,6 +274,7 @@ func (r *Receiver) recover(now time.Time, o *Object, j *decodeJob) {
 	}
 	o.recovered += added
 	r.stats.Recovered += uint64(added)
+	r.settleBlocks(o, 0, o.held.End())
 	r.advanced(now, o, added)
 }
 
@@ -277,4 +284,5 @@ func (r *Receiver) poisoned(o *Object) {
 	r.stats.DecodeErrors++
 	o.noFEC = true
 	r.dropRepair(o)
+	r.dropBlocks(o, 0)
 }

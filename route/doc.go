@@ -21,6 +21,11 @@
 //	}
 //	// then sleep until receiver.NextTimeout(), and call HandleTimeout
 //
+// An object can be read while it grows: Prefix is what has come without a hole.
+// What is lost of it comes back within tens of milliseconds, from repair packets
+// for blocks of what was sent so far, and the end and the rest from those for
+// the whole.
+//
 // RaptorQ takes milliseconds for each megabyte. Both sides hand that out as
 // [Work], to be run on any goroutine and given back by Finish; RunWork does it
 // on the spot.
@@ -35,12 +40,17 @@
 // since the symbol size fits the packets that the object left in. A private
 // attribute of the EFDT, in a namespace of ours, orders objects of equal name.
 //
+// Repair packets for growing objects are a profile of our own, see growing.md:
+// private attributes of the S-TSID name their TSI, so that other receivers never
+// see them.
+//
 // # What is hostile
 //
 // Every packet is. A Receiver takes memory for octets that came, never for a
 // length that was announced, within the limits of [ReceiverConfig]. The flags A
 // and B, lengths, codepoints and repair symbols are claims: the first that
-// fits is kept, those that contradict are counted and dropped. Whether octets
+// fits is kept, those that contradict are counted and dropped: of growing
+// objects one block at a time. Whether octets
 // are genuine is for others to decide: [Receiver.Reject] takes forged ones
 // back, and HoldSignalling makes the Receiver wait before it acts on an S-TSID.
 // A name is an opaque string, never a path of a file system.

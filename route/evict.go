@@ -3,11 +3,12 @@ package route
 import "github.com/treedn/treedn/route/internal/slab"
 
 // evict frees memory for another object, and tells whether it could: first that
-// of objects without description, then of the one that leaves most of its memory
+// of repair symbols for growing objects, then that of objects without
+// description, then of the one that leaves most of its memory
 // empty. True packets fill what they take, but for the slab that an object grows
 // into; forged ones with far offsets do not, and would keep the true ones out.
 func (r *Receiver) evict(except *Object) bool {
-	if r.evictUndescribed(except) {
+	if r.evictBlock() || r.evictUndescribed(except) {
 		return true
 	}
 	var victim *Object

@@ -27,6 +27,11 @@ type flow struct {
 	gone    bool            // superseded by a newer run
 	efdt    *fdt.Instance   // as announced last
 	version uint8           // of it
+
+	// The rhythm of low-latency chunks.
+	chunkAt    time.Time     // when the first octets of the latest chunk came
+	chunkEnded bool          // it is complete
+	interval   time.Duration // between chunks, on average; zero if there is none
 }
 
 // file is a File entry of the EFDT.

@@ -34,14 +34,19 @@ func FuzzReceiver(f *testing.F) {
 	f.Add([]byte{0, 1, 1, 0, 0, 0, 100, 0, 0, 1, 1, 1, 0, 100, 200, 9, 3, 255, 6, 1, 0, 0, 50, 200})
 	f.Add([]byte{2, 1, 1, 0, 0, 3, 4, 5, 9, 255, 5, 0, 0, 0, 100, 7, 0})
 	f.Add([]byte("A11\x00\x0000%0000\x00080&0")) // a Reject behind the end
+	grow := []byte{0, 1, 1, 0, 0, 0, 200, 0, 1, 1, 0, 100, 0, 200, 29, 0, 0, 2, 88, 24, 0, 0, 1, 0, 0, 1}
+	f.Add(append(grow, 11)) // 200 to 400 come by FEC
+	f.Add(append(grow, 29, 0, 0, 2, 88, 24, 0, 1, 1, 0, 1, 3, 11, 6, 0, 50, 13, 0, 0))
+	f.Add(append(grow, 0, 1, 1, 0, 60, 0, 40, 11)) // and are another's by then
+	f.Add(append(grow, 0, 1, 1, 0, 50, 0, 200, 11, 7))
 	f.Add([]byte{8, 0x12, 0xa0, 5, 3, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h := newHand(t, ReceiverConfig{
 			MaxMemory: 1 << 20, MaxObject: 300_000, MaxObjects: 4, MaxRanges: 8, MaxUndescribed: 1 << 18,
-			MaxChannels: 4, Remember: 16, MaxSignalling: 10_000,
+			MaxChannels: 4, Remember: 16, MaxSignalling: 10_000, MaxBlocks: 20,
 		})
 		h.signal(
-			protectedTrack(1),
+			growingTrack(1),
 			channelLS(2, fdt.Instance{Files: []fdt.File{{TOI: 1, ContentLocation: "f", Generation: 7}, {TOI: 2, ContentLocation: "g"}}}),
 		)
 		states := map[*Object]EventKind{}
@@ -99,6 +104,15 @@ func FuzzReceiver(f *testing.F) {
 				body, err := in.Append(nil)
 				require.NoError(t, err)
 				_ = h.push(pk{tsi: uint32(s.octet() % 4), toi: 0, data: body, tol: int64(len(body))})
+			case 13: // a repair packet for a growing object
+				g := growingBlock{
+					start: int64(s.number()) * 4, length: int(s.number()) % 3000, size: 8 * (1 + int(s.octet()%64)), lead: int(s.octet()),
+				}
+				esi := uint32(s.octet())
+				if op&16 != 0 {
+					esi += uint32(g.symbols())
+				}
+				_ = h.r.Push(h.now, simSrc, growingBytes(1001, uint32(s.octet()%8), g, esi, uint16(s.number()), seq(g.size*int(s.octet()%4))))
 			default:
 				h.wait(time.Duration(op) * time.Millisecond)
 			}
@@ -140,8 +154,10 @@ func FuzzReceiver(f *testing.F) {
 		for _, o := range h.r.active {
 			h.r.Release(h.now, o)
 		}
+		h.r.RunWork(h.now)
 		require.Zero(t, h.r.pool.Used())
 		require.Zero(t, h.r.undescribed)
+		require.Zero(t, h.r.decoding)
 	})
 }
 
@@ -151,13 +167,25 @@ func checkReceiver(t *testing.T, r *Receiver) {
 	require.LessOrEqual(t, len(r.records.m), 16)
 	require.LessOrEqual(t, len(r.channels), 8)
 	var used, undescribed int64
-	var unnamed int
+	var unnamed, blocks, decoding int
 	perTSI := map[uint32]int{}
 	for _, o := range r.active {
 		require.False(t, o.released)
 		used += o.data.Held()
 		if o.repair != nil {
 			used += o.repair.data.Held()
+		}
+		require.LessOrEqual(t, len(o.blocks), maxObjectBlocks)
+		blocks += len(o.blocks)
+		for _, b := range o.blocks {
+			require.Same(t, o, b.o)
+			require.Contains(t, r.blocks, b)
+			require.False(t, o.complete)
+			require.LessOrEqual(t, len(b.symbols), b.k+surplus)
+			if b.decode != nil {
+				decoding += b.decode.octets
+			}
+			used += b.data.Held()
 		}
 		if o.kind == kindUndescribed {
 			undescribed += o.data.Held()
@@ -180,6 +208,10 @@ func checkReceiver(t *testing.T, r *Receiver) {
 	for _, n := range perTSI {
 		require.LessOrEqual(t, n, 4)
 	}
+	require.Len(t, r.blocks, blocks)
+	require.LessOrEqual(t, blocks, r.cfg.MaxBlocks)
+	require.LessOrEqual(t, decoding, r.decoding)
+	require.LessOrEqual(t, r.decoding, maxBlockDecodes)
 	require.Equal(t, used, r.pool.Used())
 	require.Equal(t, undescribed, r.undescribed)
 	require.Equal(t, unnamed, r.unnamed)
@@ -192,8 +224,10 @@ func checkReceiver(t *testing.T, r *Receiver) {
 func FuzzTransfer(f *testing.F) {
 	f.Add([]byte{1, 200, 3, 0, 1, 20, 2, 0, 9, 50, 255, 1, 5, 4, 0, 0})
 	f.Add([]byte{0x81, 255, 0x81, 255, 0x81, 255, 2, 3, 9, 100, 1, 1, 2, 3, 5, 5, 5})
+	f.Add([]byte{241, 1, 3, 30, 250, 3, 30, 241, 3, 30, 250, 3, 62, 241, 3, 30, 250, 3, 30, 241, 3, 250, 3, 62, 5, 9, 0, 6, 8, 11})
+	f.Add([]byte{250, 2, 3, 254, 254, 241, 3, 254, 1, 5, 1, 6, 3, 250, 3, 254, 30, 5})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := newSim(t, SenderConfig{BlockSymbols: 8}, ReceiverConfig{})
+		s := newSim(t, SenderConfig{BlockSymbols: 8, GrowingDelay: 8 * time.Millisecond}, ReceiverConfig{})
 		sc := &script{b}
 		losses := &script{append([]byte(nil), b...)}
 		reliable := false

@@ -38,8 +38,9 @@ func (r *Receiver) open(now time.Time, key objectKey, cp uint8) (*Object, error)
 }
 
 // makeRoom sees to it that a channel may have one more object. The object with
-// the fewest octets goes: a flood of forged TOIs must not shut out the true
-// ones, which get their packets within milliseconds.
+// the fewest octets goes, if there is one that is not preferred: a flood of
+// forged TOIs must not shut out the true ones, which get their packets within
+// milliseconds.
 func (r *Receiver) makeRoom(now time.Time, ch *channel) {
 	n := 0
 	var victim *Object
@@ -48,8 +49,7 @@ func (r *Receiver) makeRoom(now time.Time, ch *channel) {
 			continue
 		}
 		n++
-		if victim == nil || o.held.Total() < victim.held.Total() ||
-			o.held.Total() == victim.held.Total() && o.started.Before(victim.started) {
+		if victim == nil || o.worthLess(victim) {
 			victim = o
 		}
 	}
@@ -57,6 +57,17 @@ func (r *Receiver) makeRoom(now time.Time, ch *channel) {
 		r.stats.Evicted++
 		r.lose(now, victim)
 	}
+}
+
+// worthLess tells whether o has to go before p.
+func (o *Object) worthLess(p *Object) bool {
+	if o.preferred != p.preferred {
+		return p.preferred
+	}
+	if n, m := o.held.Total(), p.held.Total(); n != m {
+		return n < m
+	}
+	return o.started.Before(p.started)
 }
 
 // describe gives an object its name, if the signalling has one, and reports
@@ -206,6 +217,7 @@ func (r *Receiver) retire(now time.Time, o *Object, how fate, body []byte) {
 	r.unmap(o)
 	o.released = true
 	r.dropRepair(o)
+	r.dropBlocks(o, 0)
 	o.epoch++
 	if o.kind == kindUndescribed {
 		r.undescribed -= o.data.Held()

@@ -21,6 +21,8 @@ type account struct {
 	missed ranges.Set   // octets that came otherwise, or not at all
 	from   int64        // those before do not count: the receiver joined later
 
+	seqs   ranges.Set // of repair packets for the growing object that came
+	seqAt  int64      // those before do not count
 	esis   ranges.Set // that came, with the SBN above them
 	oti    fec.OTI
 	per    int64 // symbols in a repair packet
@@ -116,6 +118,22 @@ func (r *Receiver) repairCame(now time.Time, a *account, id uint32, n int, oti f
 	}
 }
 
+// growingCame notes a repair packet of a growing object.
+func (r *Receiver) growingCame(now time.Time, a *account, seq uint16) {
+	if a.settled || a.deaf || a.seqs.Len() >= maxESIGap {
+		return
+	}
+	n := int64(seq)
+	if last := a.seqs.End() - 1; last >= 0 {
+		n = last + int64(int16(seq-uint16(last))) // the number nearest to it
+	} else if a.joined || a.from > 0 {
+		a.seqAt = n
+	}
+	if n >= 0 && a.seqs.Add(n, n+1) > 0 {
+		r.touch(now, a)
+	}
+}
+
 // openAccount returns an account for an object of the channel whose first
 // repair packet has come.
 func (r *Receiver) openAccount(now time.Time, ch *channel, joined bool) *account {
@@ -141,7 +159,7 @@ func (r *Receiver) touch(now time.Time, a *account) {
 		l.push(now.Add(r.lossDelay()), a)
 		r.next = sooner(r.next, l.next())
 	}
-	l.charge(a, accountCost+a.missed.Len()+a.esis.Len())
+	l.charge(a, accountCost+a.missed.Len()+a.seqs.Len()+a.esis.Len())
 	for l.charged > maxAccounts && len(l.queue) > 0 {
 		a := l.pop()
 		r.count(a)
@@ -199,7 +217,7 @@ func (r *Receiver) countLosses(now time.Time) {
 			continue
 		}
 		r.count(a)
-		if quiet >= settleLooks*delay || a.counted == 0 && a.esis.Len() == 0 {
+		if quiet >= settleLooks*delay || a.counted == 0 && a.esis.Len() == 0 && a.seqs.Len() == 0 {
 			l.settle(a)
 			continue
 		}
@@ -224,8 +242,15 @@ func (r *Receiver) count(a *account) {
 }
 
 // gaps is the number of repair packets that did not come before others of their
-// block.
+// block, or of their object while it grew.
 func (a *account) gaps() (n int64) {
+	at := a.seqAt
+	for _, e := range a.seqs.All() {
+		if gap := e.Start - at; gap > 0 && gap < maxESIGap {
+			n += gap
+		}
+		at = max(at, e.End)
+	}
 	block, next := int64(-1), int64(0)
 	for _, e := range a.esis.All() {
 		if sbn := e.Start >> 24; sbn != block {

@@ -45,8 +45,9 @@ type Object struct {
 	stem                               string // the template
 	cp, format                         uint8
 	generation                         uint64
-	announced                          bool // the sender gave the generation
-	late                               bool // joined in its middle
+	announced                          bool  // the sender gave the generation
+	late                               bool  // joined in its middle
+	first                              int64 // then, the offset of its first packet
 
 	held   ranges.Set
 	data   slab.Buffer
@@ -54,6 +55,7 @@ type Object struct {
 	firm   bool  // length comes from EXT_TOL, EXT_FTI or signalling, not from B alone
 
 	mapped    bool // packets find it
+	preferred bool // see Prefer
 	complete  bool
 	released  bool
 	notified  bool  // a Progress event is waiting
@@ -80,6 +82,13 @@ type Object struct {
 	repair     *repairState
 	lastRepair time.Time
 	noFEC      bool // its repair symbols contradicted the object
+	blocks     []*openBlock
+	grown      bool // repair symbols came while it grew
+	// Of the block that is furthest in the object, of those of which repair
+	// packets came: where it begins and ends, and when the last one came.
+	repairing  Range
+	repairedAt time.Time
+	holeOff    int64 // the hole that stands since holeAt
 }
 
 // TSI and TOI are the identifiers on the wire.
@@ -150,7 +159,9 @@ func (o *Object) LateStart() bool { return o.late }
 // Seen tells whether any octet or repair symbol of the object has arrived. It
 // is false for an object that is only suspected, because the TOIs around its
 // own came.
-func (o *Object) Seen() bool { return o.packets > 0 || o.repair != nil || o.held.Total() > 0 }
+func (o *Object) Seen() bool {
+	return o.packets > 0 || o.repair != nil || o.grown || o.held.Total() > 0
+}
 
 // Recovered and Supplied are the octets that came by FEC and by Supply.
 func (o *Object) Recovered() int64 { return o.recovered }
@@ -205,6 +216,11 @@ func (o *Object) AppendMissing(dst []Range) []Range {
 	return dst
 }
 
+// GrowingRepair tells whether the sender announces repair packets for the object
+// while it grows: then NeedRepair reports a hole in it only when these cannot
+// help any more.
+func (o *Object) GrowingRepair() bool { return o.ch != nil && o.ch.growingDelay > 0 }
+
 // protected tells whether the object's channel has a repair flow that may
 // still help.
 func (o *Object) protected() bool {
@@ -247,15 +263,8 @@ func (o *Object) store(now time.Time, off int64, p []byte, by path) (added int64
 			return 0, err
 		}
 	} else {
-		for x := off; ; {
-			r, ok := o.held.Next(x, end)
-			if !ok {
-				break
-			}
-			if !o.equal(r.Start, p[r.Start-off:r.End-off]) {
-				return 0, errConflict
-			}
-			x = r.End
+		if !o.agrees(off, p) {
+			return 0, errConflict
 		}
 		o.r.missing = o.held.AppendMissing(o.r.missing[:0], off, end)
 		for _, m := range o.r.missing {

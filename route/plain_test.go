@@ -37,7 +37,7 @@ type plainReceiver struct {
 	manifests   []string
 	partTypes   []string // of the last package
 
-	repair, closing, repeats int
+	repair, growing, closing, repeats int
 }
 
 type plainObject struct {
@@ -98,6 +98,13 @@ func (r *plainReceiver) push(b []byte) {
 	tol, fti := r.extensions(b[16:size])
 	id, payload := binary.BigEndian.Uint32(b[size:]), b[size+4:]
 
+	if psi == 0 && r.channels[tsi] == nil {
+		// RFC 5775, section 4.4: packets of a TSI that is not joined are
+		// dropped. GPAC drops them for their PSI.
+		require.NotZero(t, tsi)
+		r.growing++
+		return
+	}
 	if psi == 0 {
 		// Section 9.4: SPI alone tells repair from source packets of one
 		// TSI. GPAC drops them for it without a further look.
@@ -419,6 +426,7 @@ func TestWireForPlainReceivers(t *testing.T) {
 	}, r.partTypes)
 	require.Equal(t, 14, r.closing, "objects whose octets had left before their length was known")
 	require.NotZero(t, r.repair)
+	require.NotZero(t, r.growing)
 	require.NotZero(t, r.repeats)
 
 	// Versions of the package wrap, and none is passed over.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/treedn/treedn/fec/raptorq"
 	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/route/internal/ranges"
 	"github.com/treedn/treedn/route/internal/slab"
@@ -29,9 +30,21 @@ type Receiver struct {
 	unnamed     int       // those objects
 	records     records
 	parts       map[string]sls.Part
+	reads       readings
+	warned      time.Time // of bad signalling
 	events      events
 	losses      losses
 	works       []*Work
+
+	// Of growing objects.
+	growing     map[uint32]*channel // by the TSI of the repair flow
+	codec       raptorq.Codec
+	blocks      []*openBlock // all, the oldest first
+	freeBlocks  []*openBlock
+	freeDecodes []*blockDecode
+	decoding    int   // octets of the blocks that are being decoded
+	postponed   bool  // some wait for these
+	unknown     []int // scratch
 
 	next       time.Time // of HandleTimeout
 	lastRepair time.Time
@@ -51,6 +64,7 @@ func NewReceiver(cfg ReceiverConfig) *Receiver {
 		objects:  make(map[objectKey]*Object),
 		records:  records{m: make(map[objectKey]*record), max: cfg.Remember},
 		parts:    make(map[string]sls.Part),
+		growing:  make(map[uint32]*channel),
 	}
 }
 
@@ -104,6 +118,9 @@ func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	// Source and repair packets may share a TSI: SPI decides (RFC 9223,
 	// section 9.4).
 	if h.PSI&psiSource == 0 && key.tsi != 0 {
+		if ch := r.growing[key.tsi]; ch != nil {
+			return r.pushGrowing(now, ch, key.toi, pkt[n:])
+		}
 		return r.pushRepair(now, key, id, payload)
 	}
 	return r.pushSource(now, key, int64(id), payload)
@@ -137,6 +154,7 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 			}
 			o.late = off > 0 && !o.ch.seen
 			o.ch.seen = true
+			o.first = off
 			if o.late && o.loss == nil {
 				o.loss = &account{sizes: &o.ch.sizes, from: off}
 			}
@@ -177,6 +195,9 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 	r.came(now, o.loss, off, end)
 	if added > 0 && o.closeAt.IsZero() {
 		o.endedAt = time.Time{} // a later object, or a repair packet, was early
+	}
+	if added > 0 && len(o.blocks) > 0 {
+		r.settleBlocks(o, off, end)
 	}
 	r.advanced(now, o, added)
 	return lengthErr
@@ -242,8 +263,8 @@ func (r *Receiver) advanced(now time.Time, o *Object, added int64) {
 	}
 	if o.held.Prefix() == o.held.End() {
 		o.holeAt = time.Time{}
-	} else if o.holeAt.IsZero() && r.hole(o) {
-		o.holeAt = now
+	} else if h, ok := o.hole(); ok && (o.holeAt.IsZero() || h != o.holeOff && o.ch.growingDelay > 0) {
+		o.holeAt, o.holeOff = now, h
 	}
 	if o.repair != nil {
 		r.decode(now, o)
@@ -262,6 +283,7 @@ func (r *Receiver) finish(now time.Time, o *Object) {
 	o.complete = true
 	o.wake = time.Time{}
 	r.dropRepair(o)
+	r.dropBlocks(o, 0)
 	switch o.kind {
 	case kindPackage, kindEFDT:
 		body := make([]byte, o.length)

@@ -26,6 +26,9 @@ type ReceiverConfig struct {
 	MaxObjects int
 	// MaxRanges bounds the pieces of one object. Default 4096.
 	MaxRanges int
+	// MaxBlocks bounds the parts of growing objects that wait for repair
+	// symbols. Default 256; one object has at most 16 of them.
+	MaxBlocks int
 	// MaxUndescribed bounds the octets of objects that no signalling
 	// describes yet, default 4 MiB; UndescribedAge how long they are kept,
 	// default 2 s.
@@ -44,7 +47,9 @@ type ReceiverConfig struct {
 	// Default 50 ms.
 	GapDelay time.Duration
 	// HoleDelay is how long a hole in a growing object may stand behind newer
-	// octets before NeedRepair reports it. Default 25 ms.
+	// octets before NeedRepair reports it. Default 25 ms. Where there are repair
+	// packets for growing objects it begins when no more of them can help: it is
+	// on top of the delay that the sender announces, unless they tell earlier.
 	HoleDelay time.Duration
 	// RepairGap is how long after the end of an object with a repair flow, or
 	// after the last repair packet of it, further ones may still come. Every
@@ -70,7 +75,9 @@ type ReceiverConfig struct {
 	MaxSkip int
 
 	// HoldSignalling makes the receiver act on an S-TSID or EFDT only when it
-	// comes back by Accept: for sealed services.
+	// comes back by Accept: for sealed services. FEC, too, is only for objects
+	// that Prefer marks, since a forged packet is made in a hundredth of the time
+	// that it takes to decode one.
 	HoldSignalling bool
 
 	// Logger gets warnings. Nil is silent.
@@ -82,6 +89,7 @@ func (c ReceiverConfig) withDefaults() ReceiverConfig {
 	c.MaxMemory = cmp.Or(c.MaxMemory, 64<<20)
 	c.MaxObjects = cmp.Or(c.MaxObjects, 64)
 	c.MaxRanges = cmp.Or(c.MaxRanges, 4096)
+	c.MaxBlocks = cmp.Or(c.MaxBlocks, 256)
 	c.MaxUndescribed = cmp.Or(c.MaxUndescribed, 4<<20)
 	c.UndescribedAge = cmp.Or(c.UndescribedAge, 2*time.Second)
 	c.MaxSignalling = cmp.Or(c.MaxSignalling, 1<<20)

@@ -30,9 +30,16 @@ func symbolSize(f int64, packets []span, unit int, loss float64) (y, perPacket i
 		// as the object.
 		return int(f+lengthField+symbolAlignment-1) &^ (symbolAlignment - 1), 1
 	}
+	n := splitUnit(f, packets, unit, loss, maxObjectSymbols)
+	return unit / n, n
+}
+
+// splitUnit chooses into how many symbols the unit is split, so that f octets
+// are no more than limit symbols.
+func splitUnit(f int64, packets []span, unit int, loss float64, limit int64) (split int) {
 	best := math.Inf(1)
 	for n := 1; n <= 16; n++ {
-		if unit%(n*symbolAlignment) != 0 || n > 1 && f/int64(unit/n) > maxObjectSymbols {
+		if unit%(n*symbolAlignment) != 0 || n > 1 && f/int64(unit/n) > limit {
 			continue
 		}
 		var mean, variance float64
@@ -45,10 +52,10 @@ func symbolSize(f int64, packets []span, unit int, loss float64) (y, perPacket i
 		// comes from the exact law. Three percent must be gained for the
 		// sake of smaller symbols, which cost time.
 		if cost := (mean + 5*math.Sqrt(variance) + 1) * (1 + 0.03*math.Log2(float64(n))); cost < best {
-			best, y, perPacket = cost, unit/n, n
+			best, split = cost, n
 		}
 	}
-	return y, perPacket
+	return split
 }
 
 func symbolsTouched(p span, y int) int {
@@ -82,15 +89,18 @@ type encodeJob struct {
 	tx       *Transmission
 	object   []byte
 	packets  []span
+	grown    []sentBlock // repaired while the object grew
 	unit     int
 	block    int
 	loss     fec.Loss
+	codec    *raptorq.Codec
 	oti      fec.OTI
 	fti      [12]byte
 	group    int // symbols per packet
 	turn     int
 	blocks   []repairBlock
 	err      error
+	back     bool
 	firstESI uint32 // beyond every ESI that was sent, in any block
 }
 
@@ -103,11 +113,7 @@ type repairBlock struct {
 }
 
 func (j *encodeJob) run() {
-	p := j.loss.Random
-	if p == 0 {
-		p = 0.1
-	}
-	y, group := symbolSize(int64(len(j.object)), j.packets, j.unit, p)
+	y, group := symbolSize(int64(len(j.object)), j.packets, j.unit, random(j.loss))
 	j.group = group
 	block := max(j.block, j.block*group/4)
 	block = max(block, int(superSymbols(int64(len(j.object)), y)+254)/255) // Z has 8 bits
@@ -116,20 +122,25 @@ func (j *encodeJob) run() {
 	}
 	fec.AppendOTI(j.fti[:0], j.oti)
 	super := closeSuperObject(j.object, 0, y)
+	spare := spareForWhole(j.loss, j.packets, j.grown)
 	var costs []int
 	for sbn := range int(j.oti.SourceBlocks) {
 		k, off, n := j.oti.Block(uint8(sbn))
-		costs = blockCosts(costs[:0], j.packets, y, int64(off)/int64(y), int64(k))
-		enc, err := raptorq.NewEncoder(super[off:off+n], y)
+		first := int64(off) / int64(y)
+		enc, err := j.codec.NewEncoder(super[off:off+n], y)
 		if err != nil {
 			j.err = err
 			return
 		}
-		count := j.loss.RepairWeighted(costs, group) * group
-		b := repairBlock{k: uint32(k), symbols: make([]byte, 0, count*y)}
-		for i := range count {
-			b.symbols = enc.AppendSymbol(b.symbols, uint32(k+i))
+		costs = blockCosts(costs[:0], j.packets, y, first, int64(k))
+		count := j.loss.RepairWeighted(costs, group)
+		if len(j.grown) > 0 {
+			rest := planRest(j.loss, j.packets, j.grown, y, group, first, int64(k))
+			here := float64(n) / float64(j.oti.TransferLength)
+			count = min(count, max(rest, int(float64(spare)*here)/(group*y+repairOverhead)))
 		}
+		count *= group
+		b := repairBlock{k: uint32(k), symbols: enc.AppendRepair(make([]byte, 0, count*y), uint32(k), count)}
 		j.firstESI = max(j.firstESI, uint32(k+count))
 		j.blocks = append(j.blocks, b)
 	}

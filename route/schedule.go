@@ -21,15 +21,17 @@ func (s *Sender) rate() int64 {
 func (s *Sender) spare() int { return s.cfg.Burst / 8 }
 
 // Poll appends the next packet to dst, if one may leave now. Signalling and
-// source packets go first, then repair packets, those of the oldest object
-// first, then carousel repetitions.
+// source packets go first, then repair packets of growing objects, then those of
+// whole ones, those of the oldest first, then carousel repetitions. Only repair
+// packets of growing objects that are late go before source packets.
 func (s *Sender) Poll(now time.Time, dst []byte) (pkt []byte, ok bool) {
 	rate := s.rate()
 	if s.bucket.wait(now, rate, s.cfg.Burst) > 0 {
 		return dst, false
 	}
 	n := len(dst)
-	dst, ok = s.appendNext(now, dst, s.bucket.wait(now, rate, s.spare()) == 0)
+	s.closeBlocks(now)
+	dst, ok = s.appendNext(now, dst, rate)
 	if ok {
 		s.bucket.take(now, len(dst)-n+udpOverhead, rate)
 		s.stats.Packets++
@@ -38,14 +40,18 @@ func (s *Sender) Poll(now time.Time, dst []byte) (pkt []byte, ok bool) {
 	return dst, ok
 }
 
-func (s *Sender) appendNext(now time.Time, dst []byte, spare bool) ([]byte, bool) {
+func (s *Sender) appendNext(now time.Time, dst []byte, rate int64) ([]byte, bool) {
 	s.expire(now)
 	if dst, ok := s.appendSignalling(now, dst); ok {
 		s.stats.SignallingPackets++
 		return dst, true
 	}
+	n := len(dst)
+	if dst, ok := s.appendGrowing(now, dst, true); ok {
+		s.countGrowing(len(dst) - n)
+		return dst, true
+	}
 	if t := s.nextSource(); t != nil {
-		n := len(dst)
 		dst = t.appendSource(dst, t.next)
 		t.next++
 		s.stats.SourcePackets++
@@ -55,12 +61,19 @@ func (s *Sender) appendNext(now time.Time, dst []byte, spare bool) ([]byte, bool
 			t.flow.idle, t.sentAt = now, now
 			s.release(t)
 		}
+		s.closeBlock(now, t)
 		return dst, true
 	}
-	if !spare {
+	if s.bucket.wait(now, rate, s.cfg.Burst/2) > 0 {
 		return dst, false
 	}
-	n := len(dst)
+	if dst, ok := s.appendGrowing(now, dst, false); ok {
+		s.countGrowing(len(dst) - n)
+		return dst, true
+	}
+	if s.bucket.wait(now, rate, s.spare()) > 0 {
+		return dst, false
+	}
 	if dst, ok := s.appendRepair(now, dst); ok {
 		s.stats.RepairPackets++
 		s.stats.RepairOctets += uint64(len(dst) - n)
@@ -71,6 +84,13 @@ func (s *Sender) appendNext(now time.Time, dst []byte, spare bool) ([]byte, bool
 		return dst, true
 	}
 	return dst, false
+}
+
+func (s *Sender) countGrowing(octets int) {
+	s.stats.RepairPackets++
+	s.stats.RepairOctets += uint64(octets)
+	s.stats.GrowingPackets++
+	s.stats.GrowingOctets += uint64(octets)
 }
 
 // nextSource takes the channels in turn, so that a large segment of one does
@@ -162,13 +182,19 @@ func (s *Sender) dueFile(now time.Time) *file {
 	return nil
 }
 
-// NextTimeout is when Poll is worth calling again if it had nothing, or was
-// not allowed, to send; zero if only new input can change that.
+// NextTimeout is when PollWork and Poll are worth calling again if there was
+// nothing, or nothing was allowed, to send; zero if only new input can change
+// that.
 func (s *Sender) NextTimeout(now time.Time) time.Time {
 	next := sooner(s.nextRetire(), s.signal.nextTimeout())
 	ready := s.signal.urgent || s.signal.sending
 	for _, f := range s.flows {
 		ready = ready || f.pendingIn() != nil
+	}
+	next = sooner(next, s.nextClose())
+	ready = ready || len(s.blockWorks) > 0
+	if len(s.blocks) > 0 {
+		next = sooner(next, now.Add(s.bucket.wait(now, s.rate(), s.cfg.Burst*7/16)))
 	}
 	// What can wait leaves some packets at a time.
 	spare := now.Add(s.bucket.wait(now, s.rate(), s.spare()/2))

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/treedn/treedn/fec/raptorq"
 	"github.com/treedn/treedn/route/sls"
 )
 
@@ -28,8 +29,16 @@ type Sender struct {
 	parts    []sls.Part
 	carousel *file // being repeated now
 
-	works    []*Work
-	repairs  []*encodeJob // oldest object first
+	works   []*Work
+	repairs []*encodeJob // oldest object first
+
+	// Of growing objects.
+	codec      raptorq.Codec
+	open       []*Transmission // with an open block
+	blockWorks []*Work
+	blocks     []*blockJob // with repair packets to send, oldest first
+	blockJobs  []*blockJob // for reuse
+
 	index    map[objectKey]*Lookup
 	expiry   []retained
 	bufs     [][]byte
@@ -51,12 +60,12 @@ func NewSender(cfg SenderConfig) *Sender {
 	cfg = cfg.withDefaults()
 	// The unit is the same for source and repair packets and has many
 	// divisors that are multiples of 8: see symbolSize.
-	unit := cfg.MaxPayload - max(sourceOverhead, repairOverhead)
+	unit := cfg.MaxPayload - max(sourceOverhead, repairOverhead, growingOverhead)
 	return &Sender{
 		cfg:     cfg,
 		unit:    unit - unit%48,
 		nextTSI: cfg.FirstTSI,
-		signal:  signal{version: versionBefore(cfg.FirstTSI)},
+		signal:  signal{version: versionBefore(cfg.FirstTSI), since: cfg.After},
 		index:   make(map[objectKey]*Lookup),
 	}
 }
@@ -168,16 +177,17 @@ func (s *Sender) ended(now time.Time, t *Transmission) {
 	if s.cfg.NoRepair || t.length == 0 {
 		return
 	}
-	t.coding = true
+	t.coding++
 	j := &encodeJob{
-		tx: t, object: t.buf, packets: t.packets,
-		unit: s.unit, block: s.cfg.BlockSymbols, loss: s.cfg.Loss,
+		tx: t, object: t.buf, packets: t.packets, grown: t.growth.blocks,
+		unit: s.unit, block: s.cfg.BlockSymbols, loss: s.cfg.Loss, codec: &s.codec,
 	}
 	s.works = append(s.works, &Work{run: j.run, encode: j})
 }
 
 func (s *Sender) abort(t *Transmission) {
 	s.stats.Aborted++
+	s.ungrow(t)
 	t.flow.open--
 	delete(s.index, objectKey{t.flow.tsi, t.toi})
 	if i := slices.Index(t.flow.queue, t); i >= 0 {
@@ -194,21 +204,30 @@ func (s *Sender) abort(t *Transmission) {
 // PollWork returns the next FEC computation to run, and false if there is
 // none.
 func (s *Sender) PollWork() (*Work, bool) {
-	if len(s.works) == 0 {
+	works := &s.works
+	if len(s.blockWorks) > 0 {
+		works = &s.blockWorks // takes less time, and has less
+	}
+	if len(*works) == 0 {
 		return nil, false
 	}
-	w := s.works[0]
-	s.works = slices.Delete(s.works, 0, 1)
+	w := (*works)[0]
+	*works = slices.Delete(*works, 0, 1)
 	return w, true
 }
 
 // Finish takes a computation back that has been run.
 func (s *Sender) Finish(now time.Time, w *Work) {
-	j := w.encode
-	if j == nil || j.tx.s != s || !j.tx.coding {
+	if w.block != nil {
+		s.finishBlock(w)
 		return
 	}
-	j.tx.coding = false
+	j := w.encode
+	if j == nil || j.tx.s != s || j.back {
+		return
+	}
+	j.back = true
+	j.tx.coding--
 	s.release(j.tx)
 	if j.err != nil {
 		s.cfg.Logger.Warn("no repair packets for object", "name", j.tx.out.Name, "error", j.err)
@@ -226,6 +245,7 @@ func (s *Sender) Finish(now time.Time, w *Work) {
 // RunWork runs all waiting computations at once, for callers that can afford
 // the delay: some milliseconds for each megabyte.
 func (s *Sender) RunWork(now time.Time) {
+	s.closeBlocks(now)
 	for {
 		w, ok := s.PollWork()
 		if !ok {
@@ -247,7 +267,7 @@ func (s *Sender) takeBuffer() []byte {
 }
 
 func (s *Sender) release(t *Transmission) {
-	if t.buf == nil || t.coding || t.next < len(t.packets) || !t.ended && !t.aborted {
+	if t.buf == nil || t.coding > 0 || t.next < len(t.packets) || !t.ended && !t.aborted {
 		return
 	}
 	if !t.settled {

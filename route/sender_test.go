@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/treedn/treedn/fec"
+	"github.com/treedn/treedn/fec/raptorq"
 	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/route/sls"
 )
@@ -45,6 +46,9 @@ func drain(t testing.TB, s *Sender, now *time.Time, d time.Duration) (out []pars
 			}
 			require.LessOrEqual(t, len(pkt), s.cfg.MaxPayload)
 			out = append(out, parse(t, *now, pkt))
+		}
+		if len(s.blockWorks) > 0 {
+			continue // a block was closed
 		}
 		next := s.NextTimeout(*now)
 		if next.IsZero() || next.After(end) {
@@ -600,8 +604,9 @@ func BenchmarkEncode(b *testing.B) {
 			}
 			object := append(make([]byte, 0, size+2000), randomBytes(1, size)...)
 			b.SetBytes(int64(size))
+			var codec raptorq.Codec
 			for b.Loop() {
-				j := encodeJob{object: object, packets: packets, unit: 1344, block: 1024}
+				j := encodeJob{object: object, packets: packets, unit: 1344, block: 1024, codec: &codec}
 				j.run()
 				if j.err != nil {
 					b.Fatal(j.err)

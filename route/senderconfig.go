@@ -28,11 +28,26 @@ type SenderConfig struct {
 	// BlockSymbols bounds the source symbols of one RaptorQ block, default
 	// 1024. Blocks of smaller symbols may have up to four times as many.
 	BlockSymbols int
+	// GrowingDelay is for how long the repair packets for a growing object wait
+	// for more source packets to protect; up to four times as long if these are
+	// few, since the repair of few packets costs a higher share. Default 30 ms;
+	// -1 turns this repair flow off, which only receivers of this package
+	// understand. Objects that do not grow are not concerned.
+	GrowingDelay time.Duration
+	// GrowingTarget is the probability accepted that what is protected together
+	// cannot be recovered from these packets, but only from those for the whole
+	// object. Default 10 times that of Loss, at most 0.01. Of few source packets
+	// it is up to 50 times as much.
+	GrowingTarget float64
 	// Rate limits what is sent, in bit/s. Default: four times the peak of
 	// the octets appended within a second, but never less than 20 Mbit/s.
 	Rate int64
 	// Burst is how much may leave at once, in octets. Default 64 KiB.
 	Burst int
+	// After is a generation of the S-TSID that was announced before, in Unix
+	// microseconds: those to come are above it, also when the clock has stepped
+	// back. Default 0.
+	After uint64
 	// SLSInterval is the repetition of the signalling, default 500 ms.
 	SLSInterval time.Duration
 	// CarouselInterval is the repetition of carousel objects, default 1 s.
@@ -60,6 +75,7 @@ func (c SenderConfig) withDefaults() SenderConfig {
 	c.MaxPayload = max(256, cmp.Or(c.MaxPayload, 1400))
 	c.FirstTSI = max(1, c.FirstTSI)
 	c.BlockSymbols = cmp.Or(c.BlockSymbols, 1024)
+	c.GrowingDelay = cmp.Or(c.GrowingDelay, 30*time.Millisecond)
 	c.Burst = cmp.Or(c.Burst, 64<<10)
 	c.SLSInterval = cmp.Or(c.SLSInterval, 500*time.Millisecond)
 	c.CarouselInterval = cmp.Or(c.CarouselInterval, time.Second)
@@ -73,23 +89,33 @@ func (c SenderConfig) withDefaults() SenderConfig {
 	return c
 }
 
+func (c *SenderConfig) growingTarget() float64 {
+	return cmp.Or(c.GrowingTarget, min(0.01, 10*target(c.Loss)))
+}
+
 const (
 	minRate = 20_000_000 // bit/s
 	// Largest headers before the payload: LCT 16, Payload ID 4, and EXT_TOL 8
 	// on source or EXT_FTI 16 on repair packets.
-	sourceOverhead = 16 + 4 + 8
+	sourceHeader   = 16 + 4
+	sourceOverhead = sourceHeader + 8
 	repairOverhead = 16 + 4 + 16
+	// Repair packets for growing objects have no extension.
+	growingOverhead = 16 + growingIDLen
 )
 
 // SenderStats counts what a Sender did.
 type SenderStats struct {
 	Packets, Octets             uint64 // all of them, UDP payload
 	SourcePackets, SourceOctets uint64
-	RepairPackets, RepairOctets uint64
+	RepairPackets, RepairOctets uint64 // those for growing objects included
+	GrowingPackets              uint64 // repair packets for growing objects
+	GrowingOctets               uint64
 	SignallingPackets           uint64
 	CarouselPackets             uint64
 	Objects, Aborted            uint64
 	RepairDropped               uint64 // objects whose repair came too late
+	BlocksDropped               uint64 // parts of growing objects likewise
 	Buffered                    int64  // octets that wait
 	Rate                        int64  // bit/s, as it stands
 }

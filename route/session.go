@@ -98,6 +98,8 @@ type Work struct {
 	run    func()
 	encode *encodeJob
 	decode *decodeJob
+	block  *blockJob
+	grown  *blockDecode
 }
 
 // Run does the computation. It touches no state of the Sender or Receiver.

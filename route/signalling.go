@@ -15,6 +15,11 @@ const maxFiles = 65536
 
 // handlePackage takes the parts of an SLS package in.
 func (r *Receiver) handlePackage(now time.Time, o *Object, body []byte) {
+	if !r.reads.allow(now) {
+		r.stats.Rejected[RejectSignalling]++
+		r.records.remove(o.key) // hear it again
+		return
+	}
 	pkg, err := sls.ParsePackage(body)
 	if err != nil {
 		r.badSignalling(o, err)
@@ -31,20 +36,49 @@ func (r *Receiver) handlePackage(now time.Time, o *Object, body []byte) {
 		part.Body = bytes.Clone(part.Body)
 		r.parts[part.Location] = part
 		if part.Kind() == sls.KindSTSID {
-			doc, err := sls.ParseSTSID(part.Body)
+			s, err := r.STSID(part.Body, part.Generation)
 			if err != nil {
 				r.badSignalling(o, err)
 				continue
 			}
-			r.signalled(now, &Signal{
-				TSI: o.key.tsi, TOI: o.key.toi, ContentType: part.ContentType, Location: part.Location,
-				Generation: part.Generation, Body: part.Body,
-				apply: func(now time.Time) { r.applySTSID(now, doc) },
-			})
+			s.TOI, s.ContentType, s.Location = o.key.toi, part.ContentType, part.Location
+			r.signalled(now, s)
 			continue
 		}
 		r.events.push(Event{Kind: Manifest, Part: part})
 	}
+}
+
+// STSID reads an S-TSID that came by another way than packets. Accept acts on
+// it. body must not be changed any more.
+func (r *Receiver) STSID(body []byte, generation uint64) (*Signal, error) {
+	doc, err := sls.ParseSTSID(body)
+	if err != nil {
+		return nil, err
+	}
+	return &Signal{
+		ContentType: sls.MediaTypeSTSID, Generation: generation, Body: body,
+		apply: func(now time.Time) { r.applySTSID(now, doc) },
+	}, nil
+}
+
+// readings bounds the packages and EFDTs that are read in a second: reading one
+// costs far more than receiving it, and anybody may send them.
+type readings struct {
+	second time.Time
+	n      int
+}
+
+// maxReadings is more than a sender needs that sends each change of some
+// manifests, several in a second.
+const maxReadings = 200
+
+func (b *readings) allow(now time.Time) bool {
+	if d := now.Sub(b.second); d >= time.Second || d < 0 {
+		b.second, b.n = now, 0
+	}
+	b.n++
+	return b.n <= maxReadings
 }
 
 // maxParts bounds the names of parts that are remembered.
@@ -53,6 +87,11 @@ const maxParts = 1024
 // handleEFDT takes in an Extended FDT Instance that came as TOI 0 of a channel.
 // It has no EXT_FDT, its version is efdtVersion.
 func (r *Receiver) handleEFDT(now time.Time, o *Object, body []byte) {
+	if !r.reads.allow(now) {
+		r.stats.Rejected[RejectSignalling]++
+		r.records.remove(o.key)
+		return
+	}
 	in, err := fdt.Parse(body)
 	if err != nil {
 		r.badSignalling(o, err)
@@ -86,7 +125,10 @@ func (r *Receiver) handleEFDT(now time.Time, o *Object, body []byte) {
 
 func (r *Receiver) badSignalling(o *Object, err error) {
 	r.stats.Rejected[RejectSignalling]++
-	r.cfg.Logger.Warn("signalling dropped", "tsi", o.key.tsi, "toi", o.key.toi, "error", err)
+	if r.warned.IsZero() || o.lastPkt.Sub(r.warned) > time.Second {
+		r.warned = o.lastPkt
+		r.cfg.Logger.Warn("signalling dropped", "tsi", o.key.tsi, "toi", o.key.toi, "error", err)
+	}
 }
 
 // signalled reports signalling and, unless it has to be accepted first, acts on
@@ -94,13 +136,15 @@ func (r *Receiver) badSignalling(o *Object, err error) {
 func (r *Receiver) signalled(now time.Time, s *Signal) {
 	if !r.cfg.HoldSignalling {
 		s.apply(now)
+		s.apply = nil
 	}
 	r.events.push(Event{Kind: Signalling, Signal: s})
 }
 
-// Accept acts on signalling that was held back, see HoldSignalling.
+// Accept acts on signalling that was held back, see HoldSignalling, or that
+// STSID has read.
 func (r *Receiver) Accept(now time.Time, s *Signal) {
-	if r.cfg.HoldSignalling && s.apply != nil {
+	if s.apply != nil {
 		s.apply(now)
 		s.apply = nil
 	}
@@ -109,8 +153,10 @@ func (r *Receiver) Accept(now time.Time, s *Signal) {
 // applySTSID makes the channels what an S-TSID says. Channels that it does not
 // name any more describe no new objects.
 func (r *Receiver) applySTSID(now time.Time, doc *sls.STSID) {
+	clear(r.growing)
 	for _, ch := range r.channels {
 		if ch.tsi != 0 {
+			ch.growingDelay = 0
 			ch.described, ch.embedded, ch.hasTemplate, ch.protected = false, false, false, false
 			clear(ch.payloads)
 			ch.sources = nil
@@ -119,6 +165,11 @@ func (r *Receiver) applySTSID(now time.Time, doc *sls.STSID) {
 	for _, rs := range r.ownSessions(doc) {
 		for i := range rs.LS {
 			r.applyLS(now, &rs.LS[i])
+		}
+	}
+	for tsi := range r.growing {
+		if ch := r.channels[tsi]; ch != nil && ch.described {
+			delete(r.growing, tsi) // a TSI with a meaning of its own
 		}
 	}
 	for _, ch := range r.channels {
@@ -205,8 +256,16 @@ func (r *Receiver) applyLS(now time.Time, ls *sls.LS) {
 			}
 			ch.sources = append(ch.sources, m)
 		}
+		if rep.GrowingTSI != 0 {
+			r.growing[rep.GrowingTSI] = ch
+			ch.growingDelay = min(time.Duration(rep.GrowingDelay)*time.Millisecond, maxGrowingDelay)
+		}
 	}
 }
+
+// maxGrowingDelay bounds what a sender may announce as the delay of repair
+// packets for growing objects.
+const maxGrowingDelay = time.Second
 
 // applyEFDT describes the objects of a channel.
 func (r *Receiver) applyEFDT(now time.Time, ch *channel, in *fdt.Instance) {

@@ -26,10 +26,12 @@ func (r *Receiver) Supply(now time.Time, o *Object, off int64, p []byte, total i
 		if o.repair != nil && !fitsSuperObject(total, o.repair.oti) {
 			r.dropRepair(o)
 		}
+		r.dropBlocks(o, total)
 	}
 	added, err := o.store(now, off, p, byUnicast)
 	o.supplied += added
 	r.stats.Supplied += uint64(added)
+	r.settleBlocks(o, off, off+int64(len(p)))
 	r.advanced(now, o, added)
 	return err
 }
@@ -46,6 +48,28 @@ func (r *Receiver) Release(now time.Time, o *Object) {
 	}
 }
 
+// Prefer marks an object as one that is likely to be a true one: others have to
+// go before it when there are too many of its TSI, and with HoldSignalling FEC
+// is for such objects alone.
+func (r *Receiver) Prefer(now time.Time, o *Object) {
+	if o.preferred || o.released || o.r != r {
+		return
+	}
+	o.preferred = true
+	if o.repair != nil && !o.complete {
+		r.decode(now, o)
+	}
+}
+
+// Forget is Release for an object that may be a forged one: the next packet
+// begins it anew.
+func (r *Receiver) Forget(now time.Time, o *Object) {
+	if !o.released && o.r == r {
+		r.retire(now, o, dropped, nil)
+		r.records.remove(o.key)
+	}
+}
+
 // Reject takes back the octets from off on: they were found to be forged. All
 // repair symbols go with them, and so does a length that is not below off. The
 // object is incomplete again, and its missing octets are reported.
@@ -57,6 +81,7 @@ func (r *Receiver) Reject(now time.Time, o *Object, off int64) {
 	// If symbols were forged, more may be to come.
 	o.noFEC = o.noFEC || o.recovered > 0
 	r.dropRepair(o)
+	r.dropBlocks(o, off)
 	r.truncate(o, off)
 	if a := o.loss; a != nil {
 		a.closed = a.settled // its losses are counted at the second end

@@ -35,10 +35,34 @@ func (r *Receiver) HandleTimeout(now time.Time) {
 	}
 }
 
-// hole tells whether there is a hole above what was reported.
-func (r *Receiver) hole(o *Object) bool {
-	from := max(o.asked, 0)
-	return from < o.held.End() && !o.held.Contains(from, o.held.End())
+// hole returns where the first hole above what was reported begins, if there is
+// one.
+func (o *Object) hole() (off int64, ok bool) {
+	off = o.held.Missing(o.asked)
+	return off, off < o.held.End()
+}
+
+// holeTime is when the holes of a growing object are reported, and up to which
+// offset: those for which no repair packets are to be expected any more.
+func (r *Receiver) holeTime(o *Object) (at time.Time, end int64) {
+	at, end = o.holeAt.Add(r.cfg.HoleDelay), o.held.End()
+	if o.ch.growingDelay == 0 || o.noFEC {
+		return at, end
+	}
+	late := at.Add(o.ch.growingDelay)
+	switch {
+	case o.holeOff < o.repairing.Start: // those of a later block came
+		return at, o.repairing.Start
+	case o.holeOff >= o.repairing.End:
+		return late, end
+	}
+	if quiet := o.repairedAt.Add(r.cfg.HoleDelay); quiet.After(at) {
+		at = quiet
+	}
+	if late.Before(at) {
+		return late, end
+	}
+	return at, o.repairing.End
 }
 
 // gapTime is when missing octets of an ended object are reported.
@@ -85,7 +109,8 @@ func (r *Receiver) wakeTime(now time.Time, o *Object) time.Time {
 	if o.endedAt.IsZero() {
 		at = sooner(at, o.lastPkt.Add(r.cfg.Inactivity))
 		if !o.holeAt.IsZero() {
-			at = sooner(at, o.holeAt.Add(r.cfg.HoleDelay))
+			hole, _ := r.holeTime(o)
+			at = sooner(at, hole)
 		}
 		if !o.askAgain.IsZero() && o.held.Prefix() < o.asked {
 			at = sooner(at, o.askAgain)
@@ -130,13 +155,17 @@ func (r *Receiver) tick(now time.Time, o *Object) {
 			break
 		}
 		again := !o.askAgain.IsZero() && !now.Before(o.askAgain) && o.held.Prefix() < o.asked
-		fresh := !o.holeAt.IsZero() && !now.Before(o.holeAt.Add(r.cfg.HoleDelay))
+		at, end := r.holeTime(o)
+		fresh := !o.holeAt.IsZero() && !now.Before(at)
 		if again || fresh {
 			from := o.asked
 			if again {
 				from = 0
 			}
-			r.ask(now, o, from, again)
+			if !fresh && o.ch.growingDelay > 0 {
+				end = o.asked // repair packets are still to come for the rest
+			}
+			r.ask(now, o, from, max(o.asked, min(end, o.held.End())), again)
 		}
 	default:
 		if !now.Before(r.askTime(o)) {
@@ -146,11 +175,13 @@ func (r *Receiver) tick(now time.Time, o *Object) {
 	r.arm(o, r.wakeTime(now, o))
 }
 
-// ask reports the holes of a growing object from an offset on.
-func (r *Receiver) ask(now time.Time, o *Object, from int64, again bool) {
-	end := o.held.End()
+// ask reports the holes of a growing object in [from, end).
+func (r *Receiver) ask(now time.Time, o *Object, from, end int64, again bool) {
 	r.missing = o.held.AppendMissing(r.missing[:0], from, end)
 	o.asked, o.holeAt = end, time.Time{}
+	if h, ok := o.hole(); ok {
+		o.holeAt, o.holeOff = now, h
+	}
 	if again || o.askAgain.IsZero() {
 		r.backOff(now, o)
 	}

@@ -73,10 +73,11 @@ type Transmission struct {
 	ended   bool
 	aborted bool
 	closed  bool // a packet with B was sent
-	coding  bool // a Work reads buf
+	coding  int  // Works that read buf
 	settled bool // no longer counted as waiting
 	endedAt time.Time
 	sentAt  time.Time // when the last source packet left
+	growth  growth
 }
 
 // TSI and TOI identify the object on the wire.
@@ -102,6 +103,7 @@ func (t *Transmission) Append(now time.Time, b []byte) error {
 	}
 	t.s.buffered += int64(len(b))
 	t.s.peak.add(now, len(b))
+	t.grew(now)
 	t.buf = append(t.buf, b...)
 	for unit := t.s.unit; ; {
 		// Packets end at multiples of the unit, counted from the start of
@@ -124,9 +126,13 @@ func (t *Transmission) addPacket(end int) {
 // Cut sends what Append held back: a CMAF chunk is complete, and nothing
 // shall wait for the next one.
 func (t *Transmission) Cut() {
-	if !t.ended && t.cut < len(t.buf) {
+	if t.ended || t.aborted {
+		return
+	}
+	if t.cut < len(t.buf) {
 		t.addPacket(len(t.buf))
 	}
+	t.cutOff()
 }
 
 // End completes the object. Its repair packets are computed by the Work that
@@ -144,6 +150,7 @@ func (t *Transmission) End(now time.Time) error {
 	t.Cut()
 	t.length = int64(len(t.buf))
 	t.ended, t.endedAt = true, now
+	t.s.ungrow(t)
 	if t.next == len(t.packets) && !t.closed {
 		// All octets have left without a word about the length: one more
 		// packet without payload carries EXT_TOL and B.

@@ -79,7 +79,7 @@ func (f *flight) takeOctets(resp *http.Response, ranges []Range) error {
 		var data []byte
 		if data, err = readBody(resp.Body, resp.ContentLength, f.client.config.MaxOctets); err == nil {
 			length = int64(len(data))
-			parts = []Part{{0, data}}
+			parts = []Part{{Data: data}}
 		}
 	} else {
 		mediaType, params, typeErr := mime.ParseMediaType(resp.Header.Get("Content-Type"))
@@ -120,8 +120,9 @@ func (f *flight) keep(resp *http.Response, parts []Part, length int64) error {
 		}
 	}
 	sum := octets(f.answer.covered())
-	for _, p := range parts {
-		sum += int64(len(p.Data))
+	for i := range parts {
+		parts[i].Parent = f.from
+		sum += int64(len(parts[i].Data))
 	}
 	if sum > f.client.config.MaxOctets {
 		return fmt.Errorf("%w: more than %d octets", ErrLimit, f.client.config.MaxOctets)
@@ -194,7 +195,7 @@ func readPart(parts []Part, body io.Reader, contentRange string, ranges []Range,
 	if n, _ := io.ReadFull(body, more[:]); n > 0 {
 		return parts, length, fmt.Errorf("%w: more octets than Content-Range says", ErrAnswer)
 	}
-	return append(parts, Part{r.Start, data}), length, nil
+	return append(parts, Part{Offset: r.Start, Data: data}), length, nil
 }
 
 // partOverhead bounds the frame of one part: boundary and header.

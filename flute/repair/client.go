@@ -92,6 +92,7 @@ type Request struct {
 type Part struct {
 	Offset int64
 	Data   []byte
+	Parent string // URL of the one that gave it, as in Config
 }
 
 // Answer holds what the parents gave. It is shared with other calls for the

@@ -54,6 +54,12 @@ type Config struct {
 	// MaxOctets bounds the memory of one call. Default: 64 MiB.
 	MaxOctets int64
 
+	// Usable tells whether a parent, by its URL, may be asked now. Those that may not are asked only when no other one
+	// could help. Default: all may.
+	Usable func(url string) bool
+	// Failed is told of a parent, by its URL, that could not be reached or did not answer.
+	Failed func(url string, err error)
+
 	// Transport makes the HTTP requests. Default: one of the client's own,
 	// without proxies, closed with the client.
 	Transport http.RoundTripper
@@ -98,6 +104,7 @@ func (c Config) populate() (Config, []parent, error) {
 
 // parent is a checked Parent; its bases end with a slash.
 type parent struct {
+	url        string // as configured
 	name       string // for errors
 	ids, names string
 }
@@ -113,7 +120,7 @@ func newParent(p Parent) (parent, error) {
 			return parent{}, err
 		}
 	}
-	return parent{name: name, ids: ids, names: names}, nil
+	return parent{url: p.URL, name: name, ids: ids, names: names}, nil
 }
 
 func baseURL(s string) (base, name string, err error) {

@@ -112,19 +112,22 @@ func (f *flight) exchange(p *parent, ranges []Range, take func(*http.Response, [
 		req.Header.Set("Via", via)
 	}
 	c.requests.Add(1)
-	if err := f.roundTrip(req, ranges, take); err != nil {
+	if err := f.roundTrip(req, p, ranges, take); err != nil {
 		c.failures.Add(1)
 		return err
 	}
 	return nil
 }
 
-func (f *flight) roundTrip(req *http.Request, ranges []Range, take func(*http.Response, []Range) error) error {
+func (f *flight) roundTrip(req *http.Request, p *parent, ranges []Range, take func(*http.Response, []Range) error) error {
 	resp, err := f.client.http.Do(req)
 	if err != nil {
 		var ue *url.Error
 		if errors.As(err, &ue) {
 			err = ue.Err // the URL may hold a password; ParentError names the parent
+		}
+		if failed := f.client.config.Failed; failed != nil && f.ctx.Err() == nil {
+			failed(p.url, err)
 		}
 		return err
 	}
@@ -143,6 +146,7 @@ func (f *flight) roundTrip(req *http.Request, ranges []Range, take func(*http.Re
 	if want := f.wantedETag(); want != "" && resp.Header.Get("ETag") != want {
 		return fmt.Errorf("%w: %.80q instead of %s", ErrChanged, resp.Header.Get("ETag"), want)
 	}
+	f.from = p.url
 	return take(resp, ranges)
 }
 

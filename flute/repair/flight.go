@@ -49,6 +49,8 @@ type flight struct {
 	waiters int
 	urgent  bool
 
+	from string // URL of the parent that answers now
+
 	// Valid once done is closed.
 	done    chan struct{}
 	answer  *Answer
@@ -160,8 +162,8 @@ func (f *flight) fetch() error {
 		var last error
 		var again bool
 		var retryAfter time.Duration
-		for i := range c.parents {
-			err := f.ask(&c.parents[i])
+		for _, p := range c.order() {
+			err := f.ask(p)
 			if err == nil {
 				return nil
 			}
@@ -185,6 +187,20 @@ func (f *flight) fetch() error {
 		}
 		wait *= 2
 	}
+}
+
+// order returns the parents in the order in which they are asked now.
+func (c *Client) order() []*parent {
+	list := make([]*parent, 0, len(c.parents))
+	var rest []*parent
+	for i := range c.parents {
+		if p := &c.parents[i]; c.config.Usable == nil || c.config.Usable(p.url) {
+			list = append(list, p)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	return append(list, rest...)
 }
 
 // backOff waits for a random time, or until somebody is in a hurry.

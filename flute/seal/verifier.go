@@ -146,6 +146,16 @@ func (v *Verifier) Cover(objectName string, generation uint64) *Seal {
 	return n.cur.seal
 }
 
+// Known returns the newest generation of a name of which there is a record, and
+// false if there is none.
+func (v *Verifier) Known(objectName string) (generation uint64, ok bool) {
+	n := v.names[v.keyOf(objectName)]
+	if n == nil || n.cur == nil || !n.cur.has {
+		return 0, false
+	}
+	return n.cur.generation, true
+}
+
 func (v *Verifier) keyOf(objectName string) nameKey {
 	return nameKey{KindOf(objectName), ObjectIDOf(v.cfg.Service, objectName)}
 }

@@ -81,13 +81,13 @@ type VerifierStats struct {
 	Checks            uint64          // of signatures
 	Rejected          [reasons]uint64 // datagrams, by Reason
 	RejectedOctets    uint64          // of those, but for repeats, which are genuine
-	Records           uint64 // accepted
-	Stale             uint64 // records of an older generation, or too old
-	Conflicts         uint64 // records that contradict others: see the event
-	Verified          uint64 // octets of objects
-	Mismatches        uint64 // verdicts that octets were forged
-	MismatchOctets    uint64 // taken back
-	Evicted           uint64 // records and open objects given up for want of room
+	Records           uint64          // accepted
+	Stale             uint64          // records of an older generation, or too old
+	Conflicts         uint64          // records that contradict others: see the event
+	Verified          uint64          // octets of objects
+	Mismatches        uint64          // verdicts that octets were forged
+	MismatchOctets    uint64          // taken back
+	Evicted           uint64          // records and open objects given up for want of room
 
 	Names, Open, Pending int
 	Unverified           int64     // octets

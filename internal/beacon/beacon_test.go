@@ -227,11 +227,13 @@ func TestGrowingObject(t *testing.T) {
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 
-// above is a parent that knows two objects.
+// above is a parent that knows two objects. It counts the requests for one of them, and for one that comes by multicast.
 func above(t *testing.T) (url string, asked *atomic.Int64) {
 	asked = new(atomic.Int64)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked.Add(1)
+		if r.URL.Path == "/live/3.m4s" || r.URL.Path == "/live/5.m4s" {
+			asked.Add(1)
+		}
 		if r.URL.Path != "/live/2.m4s" && r.URL.Path != "/live/5.m4s" {
 			http.NotFound(w, r)
 			return

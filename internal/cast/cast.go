@@ -115,6 +115,7 @@ func (n *Node) open(o Options) (err error) {
 	objects := http.NewServeMux()
 	objects.Handle(repair.PathPrefix, n.repairs)
 	objects.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.store, Newest: n.seals})
+	objects.Handle(sealing.SignallingPrefix, &sealing.SignallingHandler{Lookup: n.signalling})
 	objects.Handle("/", edge.New(edge.Config{Store: n.store, Services: n.Service, Node: cfg.Node.Name, Via: n.via}))
 	if n.ingestServer, err = node.OpenIngest(cfg.Ingest.Listen, cfg.Ingest.TLS, counted{n.ingestCount.Wrap(n.ingest), n.ingest}, n.log); err != nil {
 		return err
@@ -241,6 +242,14 @@ func (n *Node) seals(name string) (datagrams [][]byte, ok bool) {
 		}
 	}
 	return datagrams, true
+}
+
+// signalling returns what a channel announces, for children who do not get it by multicast.
+func (n *Node) signalling(channel, name string) (s sealing.Signalling, ok bool) {
+	if x := n.channel(channel); x != nil {
+		return x.out.Signalling(name)
+	}
+	return s, false
 }
 
 // keep tells the store how long a channel's objects stay.

@@ -3,6 +3,7 @@ package edge
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"path"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/treedn/treedn/cache"
 	"github.com/treedn/treedn/flute/repair"
+	"github.com/treedn/treedn/internal/manifest"
 	"github.com/treedn/treedn/internal/parent"
 	"github.com/treedn/treedn/internal/service"
 )
@@ -27,7 +29,8 @@ type Config struct {
 	Via string
 }
 
-// New returns a handler for GET and HEAD below /<service>/<object name>. There is no listing.
+// New returns a handler for GET and HEAD below /<service>/<object name>. There is no listing but that of the manifests,
+// for children.
 func New(c Config) http.Handler {
 	objects := &cache.Handler{
 		Store: c.Store,
@@ -52,6 +55,9 @@ func New(c Config) http.Handler {
 			ctx := service.WithVia(r.Context(), via)
 			if ms, err := strconv.ParseUint(r.Header.Get(parent.WaitHeader), 10, 24); err == nil {
 				ctx = service.WithPatience(ctx, time.Duration(ms)*time.Millisecond)
+				p := newPatient(w)
+				defer p.end()
+				w = p
 			}
 			r = r.WithContext(ctx)
 		}
@@ -59,13 +65,31 @@ func New(c Config) http.Handler {
 			cache.ServeError(w, r, noRepair{})
 			return
 		}
+		if name, ok := strings.CutPrefix(r.URL.Path, parent.NamesPath); ok {
+			list(w, r, c.Services(name))
+			return
+		}
 		if key, ok := keyOf(r.URL.Path); ok {
 			if s := c.Services(key.Service); s != nil {
 				s.Refresh(r.Context(), key.Name)
+				if manifest.IsManifest(key.Name) {
+					awaitNewer(r, s, key.Name)
+				}
 			}
 		}
 		objects.ServeHTTP(w, r)
 	})
+}
+
+// list answers with the names of a service's manifests.
+func list(w http.ResponseWriter, r *http.Request, s *service.Service) {
+	if s == nil || r.Method != http.MethodGet {
+		cache.ServeError(w, r, cache.ErrNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = io.WriteString(w, strings.Join(append(s.Manifests(), ""), "\n"))
 }
 
 // loop is the error of a request that came back to this node.

@@ -81,14 +81,29 @@ func TestChildThatHasWaited(t *testing.T) {
 			r := httptest.NewRequestWithContext(t.Context(), "GET", "/live/seg-00002.m4s", nil)
 			r.Header.Set("Via", via)
 			r.Header.Set(parent.WaitHeader, wait)
-			w := httptest.NewRecorder()
+			w := &final{ResponseRecorder: httptest.NewRecorder()}
 			begun := time.Now()
 			h.ServeHTTP(w, r)
 			require.Equal(t, http.StatusNotFound, w.Code)
+			require.Equal(t, wait == "9999", w.interim > 0, "interim responses tell that the node lives")
 			return time.Since(begun)
 		}
 		require.Zero(t, ask("1.1 leaf", "0"))
 		require.Equal(t, time.Second, ask("1.1 leaf", "-1"))
 		require.Equal(t, time.Second, ask("1.1 leaf", "9999"))
 	})
+}
+
+// final is a recorder of the answer that counts.
+type final struct {
+	*httptest.ResponseRecorder
+	interim int
+}
+
+func (w *final) WriteHeader(code int) {
+	if code < 200 {
+		w.interim++
+		return
+	}
+	w.ResponseRecorder.WriteHeader(code)
 }

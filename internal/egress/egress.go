@@ -98,6 +98,11 @@ func New(cfg Config) (*Egress, error) {
 	}
 	cfg.Sender.Session = cfg.Session
 	cfg.Sender.Logger = cfg.Logger
+	if hop != nil {
+		// A clock that has stepped back must not make anything come a second time.
+		cfg.Sender.After = hop.Time()
+		cfg.Sender.FirstTSI = max(cfg.Sender.FirstTSI, firstTSI(time.UnixMicro(int64(hop.Time()))))
+	}
 	return &Egress{
 		cfg: cfg, sock: sock, hop: hop, path: path{cfg.Interface, cfg.TTL},
 		dst:    netip.AddrPortFrom(cfg.Session.Group, cfg.Session.Port),
@@ -226,6 +231,17 @@ func (e *Egress) NewestSeal() []byte {
 	defer e.mu.Unlock()
 	if e.hop == nil {
 		return nil
+	}
+	s, _ := e.hop.Newest()
+	return s.Seal
+}
+
+// Signalling returns what is announced by a name, see sealing.STSIDName; false if that is not here, or not sealed.
+func (e *Egress) Signalling(name string) (s sealing.Signalling, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.hop == nil || e.hop.Name() != name {
+		return s, false
 	}
 	return e.hop.Newest()
 }

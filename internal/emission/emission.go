@@ -14,6 +14,7 @@ import (
 	"github.com/treedn/treedn/internal/config"
 	"github.com/treedn/treedn/internal/depot"
 	"github.com/treedn/treedn/internal/egress"
+	"github.com/treedn/treedn/internal/sealing"
 	"github.com/treedn/treedn/internal/service"
 	"github.com/treedn/treedn/internal/telemetry"
 )
@@ -188,6 +189,19 @@ func (e *Emission) NewestSeal() []byte {
 		return nil
 	}
 	return e.current.out.NewestSeal()
+}
+
+// Signalling returns what a session announces by a name, see sealing.STSIDName; false if that is not here.
+func (e *Emission) Signalling(name string) (s sealing.Signalling, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.current != nil {
+		s, ok = e.current.out.Signalling(name)
+	}
+	for i := 0; i < len(e.ending) && !ok; i++ {
+		s, ok = e.ending[i].out.Signalling(name)
+	}
+	return s, ok
 }
 
 // counters are sums over sessions.

@@ -92,6 +92,10 @@ func (c *channel) opened(t *transfer, now time.Time) {
 	if now.Sub(c.ended) > settle {
 		c.ended = time.Time{}
 	}
-	c.index.Observe(t.name)
+	run := uint64(0)
+	if t.track != nil {
+		run = t.track.run
+	}
+	c.index.Observe(t.name, run)
 	c.signal()
 }

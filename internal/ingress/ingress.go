@@ -58,6 +58,8 @@ type Config struct {
 	Gate *sealing.Gate
 	// Fetch fetches what multicast cannot bring, in a service with a gate; nil if the node has no parents.
 	Fetch *sealing.Fetcher
+	// Plain is the same for a service without a gate.
+	Plain service.Fetcher
 	// Loss drops packets on purpose.
 	Loss lossy.Config
 	// Delay is told of each object how long loss kept octets of it from their readers; nil: nobody is.
@@ -78,6 +80,8 @@ type Stats struct {
 	ObjectsFEC, ObjectsRepair, ObjectsUnicast uint64
 	// Forged are objects that were fetched again, because octets of theirs were forged or stood.
 	Forged uint64
+	// Announced counts the S-TSIDs that came from a parent.
+	Announced uint64
 }
 
 // Ingress feeds one service from one session. Its methods are safe for concurrent use.
@@ -90,12 +94,15 @@ type Ingress struct {
 	mu         sync.Mutex // guards below
 	rx         *route.Receiver
 	objects    map[*route.Object]*incoming
+	doubts     doubts
 	bodies     map[bodyKey]*heldBody
+	announced  announced
 	reviewAt   time.Time
 	lastPacket time.Time
 	counts     Stats // what the receiver does not count
 	repairs    int
 	fetches    int
+	queue      []*refetch
 	begins     bool // new objects are taken
 	ctx        context.Context
 

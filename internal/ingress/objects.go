@@ -22,16 +22,19 @@ type incoming struct {
 	delay     time.Duration // the longest that any did
 
 	// In a service with a gate:
-	gate   *sealing.Object
-	known  bool      // a seal tells of it
-	sealed int64     // of so many octets
-	since  time.Time // when octets became readable last
+	gate    *sealing.Object
+	known   bool      // a seal tells of it
+	sealed  int64     // of so many octets
+	since   time.Time // when octets became readable last
+	class   class     // while no seal tells of it
+	doubted bool      // it counts in its class
 }
 
 var (
 	errLost      = errors.New("object is incomplete and too late")
 	errBroken    = errors.New("object broke off at its source")
 	errDisplaced = errors.New("a newer generation has begun")
+	errFetched   = errors.New("it is fetched from a parent")
 )
 
 func (in *Ingress) events(now time.Time) {
@@ -42,10 +45,7 @@ func (in *Ingress) events(now time.Time) {
 		}
 		switch ev.Kind {
 		case route.Started:
-			in.objects[ev.Object] = &incoming{since: now}
-			if ev.Object.Seen() {
-				in.advance(now, ev.Object)
-			}
+			in.start(now, ev.Object)
 		case route.Progress:
 			in.advance(now, ev.Object)
 		case route.Complete:
@@ -61,6 +61,19 @@ func (in *Ingress) events(now time.Time) {
 		case route.Signalling:
 			in.signalling(now, ev.Signal)
 		}
+	}
+}
+
+func (in *Ingress) start(now time.Time, o *route.Object) {
+	x := &incoming{since: now}
+	in.objects[o] = x
+	if in.cfg.Gate != nil {
+		if x.class = classify(in.cfg.Service, o.Name()); x.class == expected {
+			in.rx.Prefer(now, o)
+		}
+	}
+	if o.Seen() {
+		in.advance(now, o)
 	}
 }
 
@@ -172,6 +185,7 @@ func (in *Ingress) refuse(now time.Time, o *route.Object, x *incoming) {
 // forget ends the interest in an object that the receiver has released or is about to.
 func (in *Ingress) forget(o *route.Object, x *incoming) {
 	delete(in.objects, o)
+	in.trust(x)
 	if x.gate != nil {
 		x.gate.Release()
 	}
@@ -181,6 +195,13 @@ func (in *Ingress) forget(o *route.Object, x *incoming) {
 // its sender chose.
 func (in *Ingress) meta(o *route.Object, readable int64) (service.Meta, bool) {
 	m := service.Meta{Name: o.Name(), ContentType: o.ContentType(), Generation: o.Generation(), Length: o.Length()}
+	if in.cfg.Gate != nil {
+		// Anybody may have sent a length.
+		m.Length = -1
+		if x := in.objects[o]; x != nil && x.gate != nil {
+			m.Length = x.gate.End()
+		}
+	}
 	if o.Templated() {
 		m.Kind = service.Media
 		m.Track = o.Track()
@@ -238,9 +259,9 @@ func (x *incoming) watch(now time.Time, o *route.Object) {
 
 // count counts an object that is complete.
 func (in *Ingress) count(now time.Time, o *route.Object, x *incoming) {
-	in.counts.Octets += uint64(max(0, o.Length()))
+	in.counts.Octets += uint64(x.read)
 	switch supplied := o.Supplied(); {
-	case supplied > 0 && supplied == o.Length():
+	case supplied > 0 && supplied >= x.read:
 		in.counts.ObjectsUnicast++
 	case supplied > 0:
 		in.counts.ObjectsRepair++
@@ -263,16 +284,21 @@ func (in *Ingress) drop(o *route.Object, cause error) {
 	if x.out != nil {
 		x.out.Abort(cause)
 	}
+	if in.cfg.Gate != nil && !x.known {
+		in.rx.Forget(in.cfg.Now(), o) // the true one may be yet to come
+		return
+	}
 	in.rx.Release(in.cfg.Now(), o)
 }
 
 const maxRepairs = 32
 
-// repair asks the parents for what is missing. While an object still grows its FEC is yet to come, and is cheaper.
+// repair asks the parents for what is missing. While an object still grows its FEC is yet to come, and is cheaper, unless
+// the receiver waits for the FEC of growing objects before it reports a hole.
 func (in *Ingress) repair(ev route.Event) {
 	o := ev.Object
 	x := in.objects[o]
-	if x == nil || in.cfg.Repair == nil || ev.Growing || x.repairing || !in.wanted(o, x) || in.repairs >= maxRepairs || in.ctx == nil {
+	if x == nil || in.cfg.Repair == nil || ev.Growing && !o.GrowingRepair() || x.repairing || !in.wanted(o, x) || in.repairs >= maxRepairs || in.ctx == nil {
 		return
 	}
 	want := Wanted{

@@ -22,13 +22,26 @@ const (
 	sealTime = 8 * time.Second
 )
 
+// patience is how long an object may wait for seals.
+func (x *incoming) patience() time.Duration {
+	if x.known {
+		return sealTime
+	}
+	return x.class.patience()
+}
+
 // verify gives the service what the gate finds genuine.
 func (in *Ingress) verify(now time.Time, o *route.Object, x *incoming) {
 	if x.gate == nil && !in.enter(now, o, x) {
 		return
 	}
 	v := x.gate.Advance(o)
-	x.sealed, x.known = v.Sealed, v.State != seal.Unsealed
+	x.sealed = v.Sealed
+	if v.State != seal.Unsealed && !x.known {
+		x.known = true
+		in.trust(x)
+		in.rx.Prefer(now, o)
+	}
 	if v.State == seal.Superseded {
 		in.drop(o, errDisplaced)
 		return
@@ -60,14 +73,17 @@ func (in *Ingress) verify(now time.Time, o *route.Object, x *incoming) {
 
 // enter opens an object at the gate. It returns false if that does not work, yet.
 func (in *Ingress) enter(now time.Time, o *route.Object, x *incoming) bool {
-	if !o.Announced() {
-		in.refuse(now, o, x) // a seal is of a generation
+	if !o.Announced() || in.cfg.Service.Holds(o.Name(), o.Generation()) {
+		in.refuse(now, o, x) // a seal is of a generation; and what is here is not needed again
 		return false
 	}
 	gate, err := in.cfg.Gate.Open(o.Name(), o.Generation(), func(n sealing.Notice) { in.notice(o, x, n) })
 	switch {
 	case err == nil:
 		x.gate = gate
+		if g, ok := in.cfg.Gate.Known(o.Name()); !ok || g != o.Generation() {
+			in.doubt(o, x)
+		}
 		return true
 	case errors.Is(err, seal.ErrOpen), errors.Is(err, seal.ErrLimit):
 		return false // it comes by another way; or another one has to go first
@@ -84,22 +100,26 @@ func (in *Ingress) notice(o *route.Object, x *incoming, n sealing.Notice) {
 		return
 	}
 	now := in.cfg.Now()
-	if n == sealing.Refused {
+	switch {
+	case n == sealing.Refused:
 		in.drop(o, errDisplaced)
-	} else {
+	case n == sealing.Sealed:
 		in.advance(now, o)
+	case x.out == nil:
+		in.drop(o, errFetched)
 	}
 	in.settle(now)
 }
 
-// review looks at objects that wait, and returns when to do so again.
+// review looks at what waits, and returns when to do so again.
 func (in *Ingress) review(now time.Time) time.Time {
-	if in.cfg.Gate == nil || len(in.objects) == 0 {
+	if in.cfg.Gate == nil {
 		return time.Time{}
 	}
 	if now.Before(in.reviewAt) {
 		return in.reviewAt
 	}
+	in.discover(now)
 	for o, x := range in.objects {
 		age := now.Sub(x.since)
 		switch {
@@ -109,7 +129,7 @@ func (in *Ingress) review(now time.Time) time.Time {
 			in.refetchOrDrop(now, o, x)
 			continue
 		}
-		if age > sealTime && o.Complete() && in.objects[o] == x {
+		if age > x.patience() && (o.Complete() || !x.known) && in.objects[o] == x {
 			in.drop(o, errLost)
 		}
 	}
@@ -117,8 +137,11 @@ func (in *Ingress) review(now time.Time) time.Time {
 	return in.reviewAt
 }
 
-// maxFetches bounds the objects that are fetched at a time.
-const maxFetches = 16
+const (
+	// maxFetches bounds the objects that are fetched at a time, and maxQueued those that wait for that.
+	maxFetches = 16
+	maxQueued  = 256
+)
 
 // wanted tells whether an object is worth a request to a parent. Whoever sends forged packets must not make this node send
 // requests.
@@ -136,51 +159,140 @@ func (in *Ingress) refetchOrDrop(now time.Time, o *route.Object, x *incoming) {
 // that came by multicast and stand behind it are not used: nothing tells the true ones among them. It returns false if
 // that cannot be done.
 func (in *Ingress) refetch(now time.Time, o *route.Object, x *incoming) bool {
-	if in.cfg.Fetch == nil || in.ctx == nil || !x.known || in.fetches >= maxFetches {
+	if in.cfg.Fetch == nil || !x.known {
 		return false
 	}
-	m, out := service.Meta{Name: o.Name(), ContentType: o.ContentType(), Generation: o.Generation(), Length: -1}, x.out
+	f := in.detach(now, o, x)
+	if f == nil {
+		return false
+	}
+	in.counts.Forged++
+	return true
+}
+
+// detach takes an object out of the receiver, to be fetched from the last octet on that was passed on. It returns nil if
+// there is no room for that.
+func (in *Ingress) detach(now time.Time, o *route.Object, x *incoming) *refetch {
+	if in.ctx == nil || len(in.queue) >= maxQueued {
+		return nil
+	}
+	f := &refetch{
+		done: make(chan error, 1),
+		meta: service.Meta{Name: o.Name(), ContentType: o.ContentType(), Generation: o.Generation(), Length: -1},
+		out:  x.out, gate: x.gate, read: x.read,
+	}
 	if o.Templated() {
-		m, _ = in.meta(o, 0)
+		f.meta, _ = in.meta(o, 0)
 	}
 	x.refused = true
 	delete(in.objects, o)
 	in.rx.Release(now, o)
-	in.fetches++
-	in.counts.Forged++
-	ctx, gate, read := in.ctx, x.gate, x.read
-	in.group.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, fetchTime)
-		defer cancel()
-		w := in.cfg.Fetch.Take(ctx, gate, read, func(head []byte) (io.Writer, error) {
-			if out == nil {
-				if m.Kind != service.Media && isInit(head) {
-					m.Kind = service.Init
-				}
-				in.mu.Lock()
-				defer in.mu.Unlock()
-				var err error
-				if out, err = in.open(m); err != nil {
-					return nil, err
-				}
-			}
-			return refetched{out}, nil
-		})
-		err := in.cfg.Fetch.Resume(ctx, m.Name, m.Generation, w)
-		w.Close()
-		switch {
-		case out == nil:
-		case err != nil:
-			in.log.Warn("object is lost", "service", in.cfg.Service.Name(), "name", m.Name, "error", err)
-			out.Abort(err)
-		default:
-			_ = out.Commit() // Write has told
+	in.queue = append(in.queue, f)
+	if in.fetches < maxFetches {
+		in.fetches++
+		ctx := in.ctx
+		in.group.Go(func() { in.fetch(ctx) })
+	}
+	return f
+}
+
+// ErrNotFed is returned by Feed for an object that multicast has not begun, or that is in other hands already.
+var ErrNotFed = errors.New("ingress: multicast does not bring the object")
+
+// Feed is for an object that multicast has begun and that stands: it has the rest fetched from the parents, as it grows
+// there. Packets of it that still come are not used. It returns once the object has ended, or ctx has, which does not end
+// the fetch.
+func (in *Ingress) Feed(ctx context.Context, name string) error {
+	f := in.detachNamed(name)
+	if f == nil {
+		return ErrNotFed
+	}
+	select {
+	case err := <-f.done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (in *Ingress) detachNamed(name string) *refetch {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for o, x := range in.objects {
+		if o.Name() != name || x.out == nil || x.refused || !o.Announced() {
+			continue
 		}
+		if in.cfg.Gate != nil && (in.cfg.Fetch == nil || !x.known) || in.cfg.Gate == nil && in.cfg.Plain == nil {
+			continue
+		}
+		return in.detach(in.cfg.Now(), o, x)
+	}
+	return nil
+}
+
+// refetch is an object that is fetched from its last genuine octet on.
+type refetch struct {
+	meta service.Meta
+	out  *service.Object // nil if it has not begun
+	gate *sealing.Object // nil if the service is unsigned
+	read int64
+	done chan error
+}
+
+// fetch fetches what waits for that.
+func (in *Ingress) fetch(ctx context.Context) {
+	for {
 		in.mu.Lock()
-		defer in.mu.Unlock()
-		in.fetches--
+		if len(in.queue) == 0 {
+			in.fetches--
+			in.mu.Unlock()
+			return
+		}
+		f := in.queue[0]
+		in.queue = in.queue[1:]
+		in.mu.Unlock()
+		f.run(ctx, in)
+	}
+}
+
+func (f *refetch) run(ctx context.Context, in *Ingress) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	err := f.fetch(ctx, in)
+	switch {
+	case f.out == nil:
+	case err != nil:
+		in.log.Warn("object is lost", "service", in.cfg.Service.Name(), "name", f.meta.Name, "error", err)
+		f.out.Abort(err)
+	default:
+		_ = f.out.Commit() // Write has told
+	}
+	f.done <- err
+}
+
+func (f *refetch) fetch(ctx context.Context, in *Ingress) error {
+	if f.gate == nil {
+		r := service.Request{
+			Service: in.cfg.Service.Name(), Name: f.meta.Name, Offset: f.read, Generation: f.meta.Generation, Persist: true,
+		}
+		return in.cfg.Plain.Fetch(ctx, r, func(service.Meta) (io.Writer, error) { return refetched{f.out}, nil })
+	}
+	w := in.cfg.Fetch.Take(ctx, f.gate, f.read, func(head []byte) (io.Writer, error) {
+		if f.out == nil {
+			if f.meta.Kind != service.Media && isInit(head) {
+				f.meta.Kind = service.Init
+			}
+			in.mu.Lock()
+			defer in.mu.Unlock()
+			var err error
+			if f.out, err = in.open(f.meta); err != nil {
+				return nil, err
+			}
+		}
+		return refetched{f.out}, nil
 	})
-	return true
+	defer w.Close()
+	return in.cfg.Fetch.Resume(ctx, f.meta.Name, f.meta.Generation, w)
 }
 
 // fetchTime bounds a refetch. An object that grows is followed to its end.
@@ -286,7 +398,7 @@ func (in *Ingress) noticeBody(key bodyKey, n sealing.Notice) {
 	if b == nil {
 		return
 	}
-	if n == sealing.Refused {
+	if n != sealing.Sealed {
 		in.releaseBody(key)
 		return
 	}
@@ -308,14 +420,4 @@ func (in *Ingress) releaseOldestBody() {
 		}
 	}
 	in.releaseBody(oldest)
-}
-
-// signalling acts on an S-TSID once it is known to be genuine. Without a gate the receiver has done so.
-func (in *Ingress) signalling(now time.Time, s *route.Signal) {
-	if in.cfg.Gate == nil || s.TSI != 0 {
-		return // an EFDT of its own is sealed by nobody: it stays without effect
-	}
-	session := in.cfg.Receiver.Session
-	key := bodyKey{sealing.STSIDName(session.Source, session.Group, session.Port), s.Generation}
-	in.hold(now, key, s.Body, func(now time.Time, _ []byte) { in.rx.Accept(now, s) })
 }

@@ -9,7 +9,7 @@
 //
 //	var x manifest.Index
 //	err := x.Update("manifest.mpd", body)
-//	x.Observe("chunk-stream0-00007.m4s")
+//	x.Observe("chunk-stream0-00007.m4s", 0)
 //	x.Expects("chunk-stream0-00008.m4s") // true: the template yields it next
 //	t, _ := x.TrackOf("chunk-stream0-00008.m4s")
 //	t.Template.String()                  // "chunk-stream0-$TOI%05d$.m4s"

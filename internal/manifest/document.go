@@ -13,6 +13,7 @@ type document struct {
 	names   map[string]*entry // what it names outright
 	tracks  []*track
 	updated uint64
+	mpd     *MPD // nil for a playlist
 }
 
 // entry is a name that a manifest contains.
@@ -24,12 +25,14 @@ type entry struct {
 // track is a Track and how to tell its names.
 type track struct {
 	Track
-	pattern  Pattern // DASH: resolved to names
-	timeline []Run   // DASH with a SegmentTimeline
-	first    uint64  // the first number that exists
-	last     uint64  // the last number that is known to exist or that ever will
-	open     bool    // more will come beyond last
-	window   uint64  // segments behind the newest that are still there
+	pattern  Pattern         // DASH: resolved to names
+	timeline []Run           // DASH with a SegmentTimeline
+	first    uint64          // the first number that exists
+	last     uint64          // the last number that is known to exist or that ever will
+	open     bool            // more will come beyond last
+	depth    uint64          // segments behind the newest that are still there; 0 if nobody says
+	listed   []string        // in their order: by a playlist or a SegmentList
+	rep      *Representation // of a template of DASH
 }
 
 func parse(name string, body []byte, limits Limits) (*document, error) {
@@ -48,6 +51,22 @@ func parse(name string, body []byte, limits Limits) (*document, error) {
 		return newMPDDocument(name, m), nil
 	}
 	return nil, ErrFormat
+}
+
+// replaces tells whether the document is of another presentation than the one of its name before: it begins at another
+// time, its sequence has fallen, or it takes back segments.
+func (d *document) replaces(old *document) bool {
+	if !d.summary.Start.Equal(old.summary.Start) || d.summary.Sequence < old.summary.Sequence {
+		return true
+	}
+	for _, t := range d.tracks {
+		for _, o := range old.tracks {
+			if t.family() == o.family() && !t.Template.IsZero() && t.open && o.open && t.last < o.last {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // announce enters a reference under its name.
@@ -96,6 +115,7 @@ func newPlaylistDocument(name string, p *Playlist) *document {
 			d.tracks = append(d.tracks, current)
 		}
 		d.announce(name, s.URI, &entry{track: current})
+		current.listed = append(current.listed, segment)
 		for _, part := range s.Parts {
 			d.announce(name, part, &entry{})
 		}
@@ -130,6 +150,7 @@ func (t *track) joins(name string, family Template, n uint64, classified bool) b
 
 func newMPDDocument(name string, m *MPD) *document {
 	d := &document{
+		mpd:     m,
 		name:    name,
 		names:   make(map[string]*entry),
 		target:  m.MaxSegment,
@@ -153,7 +174,9 @@ func newMPDDocument(name string, m *MPD) *document {
 			t.Init, _ = d.announce(base, r.Initialization, &entry{})
 		}
 		for _, ref := range r.List {
-			d.announce(base, ref, &entry{track: t})
+			if segment, ok := d.announce(base, ref, &entry{track: t}); ok {
+				t.listed = append(t.listed, segment)
+			}
 		}
 		if r.Media.IsZero() && len(r.List) == 0 && base != name && ValidName(base) {
 			d.names[base] = &entry{track: t} // the BaseURL is the media itself
@@ -163,6 +186,7 @@ func newMPDDocument(name string, m *MPD) *document {
 				continue
 			}
 			t.Template, _ = t.pattern.template()
+			t.rep = r
 			t.setRange(m, r)
 		}
 		d.tracks = append(d.tracks, t)
@@ -177,7 +201,7 @@ func newMPDDocument(name string, m *MPD) *document {
 func (t *track) setRange(m *MPD, r *Representation) {
 	t.first, t.last, t.open = r.StartNumber, math.MaxUint64, !m.Static
 	if segments := r.segments(m.TimeShiftBuffer); segments > 0 {
-		t.window = segments
+		t.depth = segments
 	}
 	switch {
 	case r.EndNumber > 0:
@@ -271,7 +295,7 @@ func (t *track) match(name string) (variables, bool) {
 }
 
 // expects is [Index.Expects] for a name that the manifest yields by a rule.
-func (t *track) expects(name string, newest map[family]uint64) bool {
+func (t *track) expects(name string, newest map[family]observed) bool {
 	v, ok := t.match(name)
 	if !ok || v.negative {
 		return false
@@ -290,22 +314,23 @@ func (t *track) expects(name string, newest map[family]uint64) bool {
 	if t.pattern.IsZero() || len(t.timeline) > 0 {
 		// A playlist and a timeline say what exists; they may lag behind what came.
 		last := t.last
-		if n, ok := newest[t.family()]; ok && n > last && n-last < restartDistance {
-			last = n
+		if seen, ok := newest[t.family()]; ok && seen.n > last && seen.n-last < restartDistance {
+			last = seen.n
 		}
 		return v.number <= last || t.open && v.number <= addSaturating(last, ahead)
 	}
 	if !t.open {
 		return v.number <= t.last
 	}
-	n, ok := newest[t.family()]
+	seen, ok := newest[t.family()]
 	if !ok {
 		return true // the template is all there is to go by
 	}
+	n := seen.n
 	if v.number > addSaturating(n, ahead) {
 		return false
 	}
-	return t.window == 0 || n < t.window+ahead || v.number >= n-t.window-ahead
+	return t.depth == 0 || n < t.depth+ahead || v.number >= n-t.depth-ahead
 }
 
 func (t *track) family() family {

@@ -14,7 +14,7 @@ type Index struct {
 	mu        sync.RWMutex // guards all below
 	clock     uint64       // counts updates
 	documents map[string]*document
-	newest    map[family]uint64 // the newest number or time observed of a family
+	newest    map[family]observed // the newest number or time observed of a family
 }
 
 // maxDocuments bounds the manifests of a channel; the one that was longest
@@ -23,6 +23,9 @@ const maxDocuments = 128
 
 // ahead is how many segments beyond the newest one a template yields "next".
 const ahead = 2
+
+// observed is a number or a time, and the run of the encoder that it belongs to, 0 if nobody said.
+type observed struct{ n, run uint64 }
 
 // family is a template without its width: names that differ in one number.
 type family struct{ prefix, suffix string }
@@ -76,6 +79,11 @@ func (x *Index) Update(name string, body []byte) error {
 	}
 	x.clock++
 	d.updated = x.clock
+	if old := x.documents[name]; old != nil && d.replaces(old) {
+		for _, t := range d.tracks {
+			delete(x.newest, t.family()) // an encoder has begun again
+		}
+	}
 	x.documents[name] = d
 	if len(x.documents) > maxDocuments {
 		oldest := name
@@ -98,8 +106,9 @@ func (x *Index) Remove(name string) {
 
 // Observe tells the Index that an object has begun to exist, which moves the
 // live edge of $Number$ templates: an MPD with such a template names no newest
-// segment, and clocks of hosts differ.
-func (x *Index) Observe(name string) {
+// segment, and clocks of hosts differ. run is the generation of the encoder's run
+// that the object belongs to, 0 if unknown: a higher one begins its numbers anew.
+func (x *Index) Observe(name string, run uint64) {
 	t, n, ok := classify(name)
 	if !ok {
 		return
@@ -108,17 +117,19 @@ func (x *Index) Observe(name string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.newest == nil {
-		x.newest = make(map[family]uint64)
+		x.newest = make(map[family]observed)
 	}
 	newest, known := x.newest[key]
 	switch {
 	case !known && len(x.newest) >= maxFamilies:
 		// Not worth an order: a channel with so many has no live edge to speak of.
 		clear(x.newest)
-	case known && n < newest && newest-n < restartDistance:
+	case known && run < newest.run && run != 0:
+		return // of the run before
+	case known && run <= newest.run && n < newest.n && newest.n-n < restartDistance:
 		return // an older segment came late
 	}
-	x.newest[key] = n
+	x.newest[key] = observed{n, max(run, newest.run)}
 }
 
 // maxFamilies bounds the families whose live edge is kept.
@@ -156,7 +167,7 @@ func (x *Index) Past(name string) bool {
 	defer x.mu.RUnlock()
 	if numbered {
 		newest, known := x.newest[family{t.Prefix, t.Suffix}]
-		if known && n < newest && newest-n < restartDistance {
+		if known && n < newest.n && newest.n-n < restartDistance {
 			return true
 		}
 	}

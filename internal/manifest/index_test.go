@@ -22,7 +22,7 @@ func TestIndexLowLatencyDASH(t *testing.T) {
 	require.False(t, x.Expects("chunk-stream2-00001.m4s"))
 	require.False(t, x.Expects("chunk-stream0-00000.m4s"))
 
-	x.Observe("chunk-stream0-00100.m4s")
+	x.Observe("chunk-stream0-00100.m4s", 0)
 	for n, want := range map[int]bool{94: false, 95: true, 100: true, 102: true, 103: false} {
 		require.Equal(t, want, x.Expects(fmt.Sprintf("chunk-stream0-%05d.m4s", n)), n)
 	}
@@ -30,9 +30,9 @@ func TestIndexLowLatencyDASH(t *testing.T) {
 	require.True(t, x.IsInit("init-stream1.m4s"))
 	require.False(t, x.IsInit("chunk-stream0-00100.m4s"))
 
-	x.Observe("chunk-stream0-00098.m4s") // a late one moves nothing
+	x.Observe("chunk-stream0-00098.m4s", 0) // a late one moves nothing
 	require.True(t, x.Expects("chunk-stream0-00102.m4s"))
-	x.Observe("chunk-stream0-00001.m4s") // the encoder began again
+	x.Observe("chunk-stream0-00001.m4s", 0) // the encoder began again
 	require.True(t, x.Expects("chunk-stream0-00003.m4s"))
 	require.False(t, x.Expects("chunk-stream0-00101.m4s"))
 
@@ -68,7 +68,7 @@ func TestIndexPast(t *testing.T) {
 	require.NoError(t, x.Update("manifest.mpd", read(t, "ffmpeg-ldash.mpd")))
 	require.True(t, x.Past("init-stream0.m4s"))
 	require.False(t, x.Past("chunk-stream0-00099.m4s"))
-	x.Observe("chunk-stream0-00100.m4s")
+	x.Observe("chunk-stream0-00100.m4s", 0)
 	for n, want := range map[int]bool{1: false, 99: true, 100: false, 101: false} {
 		require.Equal(t, want, x.Past(fmt.Sprintf("chunk-stream0-%05d.m4s", n)), n)
 	}
@@ -113,7 +113,7 @@ func TestIndexHLS(t *testing.T) {
 	} {
 		require.Equal(t, want, x.Expects(name), name)
 	}
-	x.Observe("chunk-stream0-00004.m4s")
+	x.Observe("chunk-stream0-00004.m4s", 0)
 	require.True(t, x.Expects("chunk-stream0-00006.m4s"))
 
 	ended := strings.Replace(string(read(t, "ffmpeg-media_0.m3u8")), "#EXT-X-VERSION:6", "#EXT-X-ENDLIST", 1)
@@ -159,7 +159,7 @@ func TestIndexErrors(t *testing.T) {
 	}
 	require.LessOrEqual(t, len(x.documents), maxDocuments)
 	for i := range 3 * maxFamilies {
-		x.Observe(fmt.Sprintf("%da1.ts", i))
+		x.Observe(fmt.Sprintf("%da1.ts", i), 0)
 	}
 	require.LessOrEqual(t, len(x.newest), maxFamilies)
 }
@@ -204,7 +204,7 @@ func FuzzIndex(f *testing.F) {
 			require.True(t, ok, "%q", n)
 			require.NotEmpty(t, got.Manifest)
 		}
-		x.Observe(name)
+		x.Observe(name, 0)
 		x.Expects(name)
 		x.TrackOf(name)
 		require.LessOrEqual(t, x.TargetDuration(), time.Minute)
@@ -235,7 +235,7 @@ func BenchmarkIndexUpdate(b *testing.B) {
 func BenchmarkIndexExpects(b *testing.B) {
 	var x Index
 	_ = x.Update("manifest.mpd", read(b, "ffmpeg-ldash.mpd"))
-	x.Observe("chunk-stream0-00041.m4s")
+	x.Observe("chunk-stream0-00041.m4s", 0)
 	b.ReportAllocs()
 	for b.Loop() {
 		x.Expects("chunk-stream0-00042.m4s")

@@ -59,7 +59,9 @@ func (w *originWriter) correct() {
 }
 
 func (w *originWriter) WriteHeader(code int) {
-	w.correct()
+	if code >= http.StatusOK || code == http.StatusSwitchingProtocols {
+		w.correct() // an interim response has another header
+	}
 	w.ResponseWriter.WriteHeader(code)
 }
 

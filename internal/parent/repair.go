@@ -3,13 +3,14 @@ package parent
 import (
 	"context"
 	"errors"
-	"fmt"
+	"net/http"
 	"net/url"
 	"sync"
 	"time"
 
 	"github.com/treedn/treedn/flute/repair"
 	"github.com/treedn/treedn/internal/ingress"
+	"github.com/treedn/treedn/internal/service"
 )
 
 // backOff spreads the requests of the many nodes that lose the same packets. A parent has the octets itself only once
@@ -26,10 +27,11 @@ const mergeGap = 512
 type mender struct {
 	mu     sync.Mutex // guards below
 	client *repair.Client
+	idle   func()       // closes the connections that the client does not use
 	past   repair.Stats // of clients that are closed
 }
 
-func (m *mender) set(node string, parents []*url.URL) error {
+func (m *mender) set(c *Client, parents []*url.URL) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old := m.client
@@ -38,12 +40,30 @@ func (m *mender) set(node string, parents []*url.URL) error {
 		st := old.Stats()
 		m.past.Octets += st.Octets
 		m.past.Requests += st.Requests
-		go old.Close() // waits for what is under way
+		idle := m.idle
+		c.group.Go(func() {
+			old.Close() // waits for what is under way
+			idle()
+		})
 	}
 	if len(parents) > 0 {
+		transport := &http.Transport{
+			DialContext: c.dial, ResponseHeaderTimeout: time.Second, TLSHandshakeTimeout: 3 * time.Second,
+			MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second, MaxResponseHeaderBytes: 64 << 10,
+		}
 		cfg := repair.Config{
-			NodeID: node, BackOff: backOff, BackOffWindow: backOffWindow, MergeGap: mergeGap,
+			NodeID: c.node, BackOff: backOff, BackOffWindow: backOffWindow, MergeGap: mergeGap,
 			Timeout: 5 * time.Second,
+			Usable: func(url string) bool {
+				u := c.find(url)
+				return u != nil && u.health.usable(time.Now())
+			},
+			Failed: func(url string, err error) {
+				if u := c.find(url); u != nil {
+					c.fault(u, dead, err)
+				}
+			},
+			Transport: transport,
 		}
 		for _, p := range parents {
 			cfg.Parents = append(cfg.Parents, repair.Parent{URL: p.String()})
@@ -52,7 +72,7 @@ func (m *mender) set(node string, parents []*url.URL) error {
 		if err != nil {
 			return err
 		}
-		m.client = client
+		m.client, m.idle = client, transport.CloseIdleConnections
 	}
 	return nil
 }
@@ -96,11 +116,22 @@ func (c *Client) Repair(ctx context.Context, want ingress.Wanted, supply func(of
 	}
 	for _, p := range a.Parts {
 		if err := supply(p.Offset, p.Data, a.Length); err != nil {
+			var wrong *service.MismatchError
+			if u := c.find(p.Parent); u != nil && errors.As(err, &wrong) {
+				c.fault(u, lying, wrong)
+			}
 			return err
 		}
 	}
 	return err
 }
 
-// ETag returns the entity tag of a generation.
-func ETag(generation uint64) string { return fmt.Sprintf(`"%016x"`, generation) }
+// find returns the parent with a URL, nil if it is none any more.
+func (c *Client) find(url string) *upstream {
+	for _, u := range c.list() {
+		if u.base.String() == url {
+			return u
+		}
+	}
+	return nil
+}

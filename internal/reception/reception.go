@@ -33,6 +33,7 @@ type Service struct {
 	keys    keyring
 	delay   telemetry.Latency
 	group   sync.WaitGroup
+	follow  *follower
 
 	mu         sync.Mutex // guards below
 	cfg        config.Service
@@ -50,15 +51,16 @@ type reception struct {
 }
 
 func newService(s *Set, c config.Service) (*Service, error) {
-	x := &Service{set: s, cfg: c, parents: parent.New(s.cfg.Via)}
+	x := &Service{set: s, cfg: c, parents: parent.New(parent.Config{Node: s.cfg.Via})}
 	x.ctx, x.cancel = context.WithCancel(context.Background())
 	sc := service.Config{Name: c.Name, Store: s.cfg.Store, Parents: x.parents, Now: s.cfg.Now, Logger: s.cfg.Logger}
 	if c.Upstream.Unsigned {
 		s.cfg.Logger.Warn("service is unsigned: whatever comes is believed", "service", c.Name)
 		x.Service = service.New(sc)
+		x.follow = newFollower(x, x.parents, x.packets)
 		return x, nil
 	}
-	client := &sealing.Client{HTTP: x.parents.HTTP(), Parents: x.parents.Parents}
+	client := &sealing.Client{HTTP: x.parents.HTTP(), Parents: x.parents.Reachable}
 	x.fetcher = &sealing.Fetcher{Inner: x.parents, Client: client}
 	sc.Parents = x.fetcher
 	x.Service = service.New(sc)
@@ -76,6 +78,7 @@ func newService(s *Set, c config.Service) (*Service, error) {
 		return nil, fmt.Errorf("service %s: %w", c.Name, err)
 	}
 	x.fetcher.Gate = x.gate
+	x.follow = newFollower(x, x.fetcher, x.packets)
 	x.group.Go(func() { x.gate.Run(x.ctx) })
 	return x, nil
 }
@@ -99,6 +102,18 @@ func (x *Service) Sealed() bool { return x.gate != nil }
 
 // NewestSeal returns the newest datagram that seals content; nil if none is known to be of the present.
 func (x *Service) NewestSeal() []byte { return x.gate.Newest(seal.Content) }
+
+// packets counts the packets of the service's objects, those of objects that come by another way included, but not the
+// repeats of signalling and of initialization segments: a node that has lost its own parents goes on to send these.
+func (x *Service) packets() (n uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, r := range x.receptions {
+		st := r.in.Stats().Receiver
+		n += st.SourcePackets + st.RepairPackets + st.Ignored
+	}
+	return n
+}
 
 // adopt makes the configured parents those that are asked.
 func (x *Service) adopt(c config.Service) error {
@@ -143,7 +158,7 @@ func (x *Service) receive(c config.Service) error {
 			AnySource: up.AnySource,
 			MaxMemory: maxMemory,
 		},
-		Repair: x.parents, Gate: x.gate, Fetch: x.fetcher,
+		Repair: x.parents, Gate: x.gate, Fetch: x.fetcher, Plain: x.parents,
 		Loss: x.set.cfg.Loss, Delay: &x.delay, Now: x.set.cfg.Now, Logger: x.set.cfg.Logger,
 	})}
 	x.receptions = append(x.receptions, r)
@@ -251,6 +266,19 @@ func (x *Service) drop(r *reception) {
 	defer x.mu.Unlock()
 	x.past.add(r.in.Stats())
 	x.receptions = slices.DeleteFunc(x.receptions, func(o *reception) bool { return o == r })
+}
+
+// feed has the rest of an object fetched that a reception has begun.
+func (x *Service) feed(ctx context.Context, name string) error {
+	x.mu.Lock()
+	receptions := slices.Clone(x.receptions)
+	x.mu.Unlock()
+	for _, r := range slices.Backward(receptions) {
+		if err := r.in.Feed(ctx, name); !errors.Is(err, ingress.ErrNotFed) {
+			return err
+		}
+	}
+	return ingress.ErrNotFed
 }
 
 func (x *Service) close() {

@@ -35,13 +35,19 @@ type sender struct {
 	svc *service.Service
 	out *emission.Emission
 	n   uint64
+
+	depot *depot.Depot
 }
 
 func newSender(t *testing.T) *sender {
 	store, err := cache.Open(cache.Config{})
 	require.NoError(t, err)
-	s := &sender{t: t, svc: service.New(service.Config{Name: "live", Store: store})}
-	s.out = emission.New(emission.Config{Service: s.svc, Depot: depot.New(store), Now: time.Now, Logger: silent})
+	return newSenderOf(t, store)
+}
+
+func newSenderOf(t *testing.T, store *cache.Store) *sender {
+	s := &sender{t: t, svc: service.New(service.Config{Name: "live", Store: store}), depot: depot.New(store)}
+	s.out = emission.New(emission.Config{Service: s.svc, Depot: s.depot, Now: time.Now, Logger: silent})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()

@@ -94,7 +94,11 @@ func (s *Set) begin(x *Service, c config.Service) error {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.receive(c)
+	if err := x.receive(c); err != nil {
+		return err
+	}
+	x.group.Go(x.follow.run)
+	return nil
 }
 
 // Change applies a new configuration of a service without a gap.

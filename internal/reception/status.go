@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/amt/ssm"
+	"github.com/treedn/treedn/internal/follow"
 	"github.com/treedn/treedn/internal/ingress"
 	"github.com/treedn/treedn/internal/telemetry"
 	"github.com/treedn/treedn/route"
@@ -80,22 +81,47 @@ func (x *Service) Status() (st telemetry.Service, injected uint64) {
 	}
 	st.RateIn = rate
 	st.Latency = x.delay.Quantiles()
-	st.Source = telemetry.Source{Kind: telemetry.SourceMulticast, Address: x.cfg.Upstream.Session.String()}
-	switch {
-	case last.IsZero():
-		st.State = telemetry.StateWaiting
-		st.Source.Why = "no packet has come yet"
-	case now.Sub(last) > silence:
-		st.State = telemetry.StateSilent
-		st.Source.Since = last
-		st.Source.Why = fmt.Sprintf("no packet for %d s", int(now.Sub(last).Seconds()))
-	default:
-		st.State = telemetry.StateRunning
-		if len(x.receptions) > 1 {
-			st.Source.Why = "the session before this one is received, too, until this one has taken over"
+	st.State, st.Source = x.source(now, last)
+	return st, sum.injected
+}
+
+// source tells where the service comes from now. It is called with mu held.
+func (x *Service) source(now, last time.Time) (telemetry.State, telemetry.Source) {
+	src := telemetry.Source{Kind: telemetry.SourceMulticast, Address: x.cfg.Upstream.Session.String()}
+	state, parent, why := x.follow.state()
+	src.Since = state.Since
+	if state.Source == follow.Parent && parent != nil {
+		src.Kind, src.Address = telemetry.SourceParent, parent.String()
+		switch {
+		case !state.Heard:
+			src.Why = "no packet has come yet"
+		case state.Back:
+			src.Why = "packets come again, no object has come by them alone yet"
+		default:
+			src.Why = fmt.Sprintf("no packet for %.1f s", now.Sub(last).Seconds())
+		}
+		if why != "" {
+			src.Why += "; " + why
+		}
+		if x.follow.fed(now) {
+			return telemetry.StateRunning, src
 		}
 	}
-	return st, sum.injected
+	switch {
+	case last.IsZero():
+		src.Why = "no packet has come yet"
+		return telemetry.StateWaiting, src
+	case now.Sub(last) > silence:
+		src.Since = last
+		src.Why = fmt.Sprintf("no packet for %d s", int(now.Sub(last).Seconds()))
+		if why != "" && parent == nil {
+			src.Why += "; " + why
+		}
+		return telemetry.StateSilent, src
+	case len(x.receptions) > 1:
+		src.Why = "the session before this one is received, too, until this one has taken over"
+	}
+	return telemetry.StateRunning, src
 }
 
 // Sockets describes the memberships.

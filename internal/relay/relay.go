@@ -86,6 +86,7 @@ func (n *Node) open(o Options) (err error) {
 	children := http.NewServeMux()
 	children.Handle(repair.PathPrefix, n.repairs)
 	children.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.base.Store, Newest: n.seals})
+	children.Handle(sealing.SignallingPrefix, &sealing.SignallingHandler{Lookup: n.signalling})
 	children.Handle("/", objects)
 	if n.http, err = node.Open(cfg.HTTP.Listen, cfg.HTTP.TLS, n.count.Wrap(n.origins.Wrap(objects)), n.log); err != nil {
 		return err
@@ -153,6 +154,14 @@ func (n *Node) seals(name string) (datagrams [][]byte, ok bool) {
 		}
 	}
 	return datagrams, true
+}
+
+// signalling returns what a service announces, for children who do not get it by multicast.
+func (n *Node) signalling(service, name string) (s sealing.Signalling, ok bool) {
+	if e := n.emission(service); e != nil {
+		return e.Signalling(name)
+	}
+	return s, false
 }
 
 func (n *Node) change(old, c config.RelayService) error {

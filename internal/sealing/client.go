@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/treedn/treedn/flute/seal"
 )
@@ -35,17 +36,35 @@ type Client struct {
 	Parents func() []*url.URL
 }
 
-// Seals hands to push the seals that the first parent has which has any: of a generation of an object, until it has
-// ended, or the newest ones of the service if name is empty.
-func (c *Client) Seals(ctx context.Context, service, name string, generation uint64, push func(datagram []byte)) error {
+// Push takes in a datagram and returns what Gate.Push does: nil if it told something new.
+type Push func(datagram []byte) error
+
+const (
+	// newsTime is how long a parent may take to tell something new, and moreTime how long to tell more. Then it is left for
+	// the next one, for it may be one that hangs, or that gives what is genuine and old.
+	newsTime = time.Second
+	moreTime = 3 * time.Second
+	// maxStale bounds the datagrams in a row that tell nothing new.
+	maxStale = 256
+)
+
+var (
+	errLie   = errors.New("sealing: parent gave what is no seal")
+	errStale = errors.New("sealing: parent tells nothing new")
+)
+
+// Seals hands to push the seals of a generation of an object, until it has ended, or the newest ones of the service if name
+// is empty. The parents are asked in turn until one tells something new. From the first one that lies nothing more is
+// taken.
+func (c *Client) Seals(ctx context.Context, service, name string, generation uint64, push Push) error {
 	last := ErrNoSeal
 	for _, base := range c.Parents() {
-		n, err := c.from(ctx, base, service, name, generation, push)
+		news, err := c.from(ctx, base, service, name, generation, push)
 		switch {
-		case n > 0 && err == nil:
-			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case news > 0 && err == nil:
+			return nil
 		case err != nil && !errors.Is(err, ErrNoSeal):
 			last = err
 		}
@@ -53,38 +72,79 @@ func (c *Client) Seals(ctx context.Context, service, name string, generation uin
 	return last
 }
 
-func (c *Client) from(ctx context.Context, base *url.URL, service, name string, generation uint64, push func([]byte)) (n int, err error) {
-	u := base.JoinPath(PathPrefix, service, name)
+// from asks one parent, and returns how many of its datagrams told something new.
+func (c *Client) from(ctx context.Context, base *url.URL, service, name string, generation uint64, push Push) (news int, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	patience := time.AfterFunc(newsTime, func() { cancel(errStale) })
+	defer patience.Stop()
+	u := base.JoinPath(PathPrefix, escape(service), escape(name))
 	if name != "" {
 		u.RawQuery = "generation=" + strconv.FormatUint(generation, 10)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return 0, err
-	}
-	resp, err := c.HTTP.Do(req)
+	resp, err := c.get(ctx, u)
 	if err != nil {
 		return 0, err
 	}
 	defer resp.Body.Close()
-	switch {
-	case resp.StatusCode == http.StatusNotFound:
-		return 0, ErrNoSeal
-	case resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != MediaType:
-		return 0, fmt.Errorf("sealing: %s answered %s", base.Host, resp.Status)
+	if kind := resp.Header.Get("Content-Type"); kind != MediaType {
+		return 0, fmt.Errorf("sealing: %s gave %q for seals", base.Host, kind)
 	}
 	r := bufio.NewReaderSize(resp.Body, 2+seal.MaxDatagram)
+	stale := 0
 	for {
 		b, err := readFrame(r)
 		switch {
 		case err == io.EOF:
-			return n, nil
+			return news, nil
 		case err != nil:
-			return n, err
+			return news, err
 		}
-		push(b)
-		n++
+		switch err := push(b); {
+		case err == nil:
+			news++
+			stale = 0
+			patience.Reset(moreTime)
+		case lie(err):
+			return news, fmt.Errorf("%w: %s: %w", errLie, base.Host, err)
+		default:
+			if stale++; stale > maxStale {
+				return news, errStale
+			}
+		}
 	}
+}
+
+// get asks for one resource. The caller closes the body.
+func (c *Client) get(ctx context.Context, u *url.URL) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.HTTP.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	resp.Body.Close()
+	if resp.StatusCode == http.StatusNotFound {
+		return nil, ErrNoSeal
+	}
+	return nil, fmt.Errorf("sealing: %s answered %s", u.Host, resp.Status)
+}
+
+// lie tells whether no honest parent gives a datagram that is rejected for this. All others may come from one that is
+// merely behind or ahead.
+func lie(err error) bool {
+	var e *seal.RejectError
+	return errors.As(err, &e) && (e.Reason == seal.RejectFormat || e.Reason == seal.RejectService || e.Reason == seal.RejectSignature)
+}
+
+// escape makes a name fit for URL.JoinPath, which takes its arguments for escaped.
+func escape(name string) string {
+	return (&url.URL{Path: name}).EscapedPath()
 }
 
 // readFrame reads the next datagram, which is valid until the next call. At the end it returns io.EOF.

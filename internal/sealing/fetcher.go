@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/treedn/treedn/cache"
@@ -19,7 +22,17 @@ type Fetcher struct {
 	Gate  *Gate
 	// Client asks for the seals of what is fetched. Required.
 	Client *Client
+
+	held atomic.Int64 // octets that wait for seals, in all
+	hits atomic.Uint64
 }
+
+// MaxHeld bounds the octets of all fetches of a service that wait for seals. Of an object that has ended there may be no
+// more than the last seal, so that an object may take all of it.
+const MaxHeld = 64 << 20
+
+// Held returns how many octets wait for seals, and how often there was no room for more.
+func (f *Fetcher) Held() (octets int64, hits uint64) { return f.held.Load(), f.hits.Load() }
 
 var (
 	// ErrForged is what a parent's octets fail with that differ from what was sealed.
@@ -30,11 +43,14 @@ var (
 	ErrBroken = errors.New("sealing: the object broke off at its source")
 )
 
-// maxUnsealed bounds the octets of one fetch that wait for a seal.
-const maxUnsealed = 8 << 20
-
-// sealWait is how long the octets of a fetch may wait for the seal that covers the last of them.
+// sealWait is how long the octets of a fetch may wait for the seal that covers the last of them, or for room.
 const sealWait = 2 * time.Second
+
+// keepCap is the memory that an Inflow keeps while nothing waits.
+const keepCap = 64 << 10
+
+// roomTime is how often what waits for room looks whether there is any.
+const roomTime = 5 * time.Millisecond
 
 // SealWriter is a writer of octets beside which a seal is kept.
 type SealWriter interface {
@@ -44,39 +60,29 @@ type SealWriter interface {
 }
 
 // Fetch implements service.Fetcher. begin is called when the first octet is known to be genuine.
-func (f *Fetcher) Fetch(ctx context.Context, svc, name string, begin func(service.Meta) (io.Writer, error)) error {
+func (f *Fetcher) Fetch(ctx context.Context, r service.Request, begin func(service.Meta) (io.Writer, error)) error {
 	var w *Inflow
 	defer func() {
 		if w != nil {
 			w.Close()
 		}
 	}()
-	err := f.Inner.Fetch(ctx, svc, name, func(m service.Meta) (io.Writer, error) {
+	return f.Inner.Fetch(ctx, r, func(m service.Meta) (io.Writer, error) {
 		// What a parent says of the type is not sealed: the name tells it.
-		m.ContentType = cache.ContentType(name)
+		m.ContentType = cache.ContentType(r.Name)
 		var err error
-		w, err = f.Open(ctx, name, m.Generation, func([]byte) (io.Writer, error) { return begin(m) })
+		w, err = f.Open(ctx, r.Name, m.Generation, func([]byte) (io.Writer, error) { return begin(m) })
 		return w, err
 	})
-	if err == nil && w != nil {
-		err = w.End(ctx)
-	}
-	return err
 }
 
 // Resume fetches the rest of an object of which w has the beginning. The caller closes w.
 func (f *Fetcher) Resume(ctx context.Context, name string, generation uint64, w *Inflow) error {
-	err := f.Inner.Fetch(ctx, f.Gate.cfg.Service.Name(), name, func(m service.Meta) (io.Writer, error) {
-		if m.Generation != generation {
-			return nil, seal.ErrStale
-		}
-		w.Restart(0)
+	r := service.Request{Service: f.Gate.cfg.Service.Name(), Name: name, Offset: w.Offset(), Generation: generation, Persist: true}
+	return f.Inner.Fetch(ctx, r, func(service.Meta) (io.Writer, error) {
+		w.Restart(r.Offset)
 		return w, nil
 	})
-	if err == nil {
-		err = w.End(ctx)
-	}
-	return err
 }
 
 // Begin begins an object with its first octets, which are genuine, and returns where it is to be written.
@@ -84,8 +90,8 @@ type Begin func(head []byte) (io.Writer, error)
 
 // Open begins an Inflow of one generation of an object, and asks for its seals. Close it.
 func (f *Fetcher) Open(ctx context.Context, name string, generation uint64, begin Begin) (*Inflow, error) {
-	w := &Inflow{begin: begin, signal: make(chan struct{}, 1)}
-	o, err := f.Gate.Open(name, generation, w.notify)
+	w := &Inflow{f: f, begin: begin, signal: make(chan struct{}, 1)}
+	o, err := f.Gate.Claim(name, generation, w.notify)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +102,7 @@ func (f *Fetcher) Open(ctx context.Context, name string, generation uint64, begi
 // Take is Open for an object that its owner has opened at the Gate, and of which the octets below written were
 // verified and written. The Inflow releases it.
 func (f *Fetcher) Take(ctx context.Context, o *Object, written int64, begin Begin) *Inflow {
-	w := &Inflow{begin: begin, signal: make(chan struct{}, 1), object: o, off: written, skip: written}
+	w := &Inflow{f: f, begin: begin, signal: make(chan struct{}, 1), object: o, off: written, skip: written}
 	f.Gate.mu.Lock()
 	o.notify = w.notify
 	name, generation := o.o.Name(), o.o.Generation()
@@ -105,11 +111,11 @@ func (f *Fetcher) Take(ctx context.Context, o *Object, written int64, begin Begi
 }
 
 func (f *Fetcher) start(ctx context.Context, w *Inflow, name string, generation uint64) *Inflow {
-	ctx, w.cancel = context.WithCancel(ctx)
+	w.ctx, w.cancel = context.WithCancel(ctx)
 	w.work.Go(func() {
 		for {
 			select {
-			case <-ctx.Done():
+			case <-w.ctx.Done():
 				return
 			case <-w.signal:
 				w.mu.Lock()
@@ -118,18 +124,39 @@ func (f *Fetcher) start(ctx context.Context, w *Inflow, name string, generation 
 			}
 		}
 	})
-	w.work.Go(func() {
-		_ = f.Client.Seals(ctx, f.Gate.cfg.Service.Name(), name, generation, f.Gate.pushParent)
-	})
+	w.work.Go(func() { f.seals(w, name, generation) })
 	return w
+}
+
+// Times between two requests for the seals of an object.
+const (
+	askAgain     = 50 * time.Millisecond
+	askAgainMost = 500 * time.Millisecond
+)
+
+// seals asks for the seals of an object until the last one is there.
+func (f *Fetcher) seals(w *Inflow, name string, generation uint64) {
+	for pause := askAgain; ; pause = min(2*pause, askAgainMost) {
+		_ = f.Client.Seals(w.ctx, f.Gate.cfg.Service.Name(), name, generation, f.Gate.PushParent)
+		if w.object.End() >= 0 {
+			return
+		}
+		select {
+		case <-w.ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
 }
 
 // Inflow takes the octets of one object, in order, and lets through those that are genuine. Write, Offset and End are for
 // one goroutine.
 type Inflow struct {
+	f      *Fetcher
 	object *Object
 	begin  Begin
 	signal chan struct{}
+	ctx    context.Context
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 
@@ -139,7 +166,7 @@ type Inflow struct {
 	skip int64  // octets of the present transfer that are here already
 	held []byte // octets behind off that wait for a seal
 	seal []byte // the one beside out
-	last seal.State
+	last Verdict
 	err  error // why it is over
 }
 
@@ -162,31 +189,76 @@ func (w *Inflow) Offset() int64 {
 func (w *Inflow) Restart(off int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.held = w.held[:0]
+	w.drop(len(w.held))
 	w.skip = max(0, w.off-off)
 	if errors.Is(w.err, ErrForged) {
 		w.err = nil
 	}
 }
 
-// Write implements io.Writer. An error that matches ErrForged is the fault of the parent that sent p.
+// drop forgets the first n octets of those that are held.
+func (w *Inflow) drop(n int) {
+	w.held = w.held[:copy(w.held, w.held[n:])]
+	if len(w.held) == 0 && cap(w.held) > keepCap {
+		w.held = nil
+	}
+	w.f.held.Add(-int64(n))
+}
+
+// Write implements io.Writer. It waits while too many octets wait for seals. A *service.MismatchError is the fault of the
+// parent that sent the octets from its offset on; what is written next has to begin there.
 func (w *Inflow) Write(p []byte) (int, error) {
+	n := 0
+	for since := time.Now(); ; {
+		took, err := w.take(p[n:])
+		n += took
+		switch {
+		case err != nil || n == len(p):
+			return n, err
+		case took > 0:
+			since = time.Now()
+		case time.Since(since) > sealWait:
+			w.f.hits.Add(1)
+			return n, fmt.Errorf("%w: no room for them", ErrUnsealed)
+		}
+		select {
+		case <-w.ctx.Done():
+			return n, context.Cause(w.ctx)
+		case <-time.After(roomTime):
+		}
+	}
+}
+
+// take takes as many octets as there is room for.
+func (w *Inflow) take(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
-		return 0, w.err
+		return 0, w.refuse(w.err)
 	}
+	skip := int(min(w.skip, int64(len(p))))
+	w.skip -= int64(skip)
+	p = p[skip:]
 	n := len(p)
-	if k := min(w.skip, int64(len(p))); k > 0 {
-		w.skip -= k
-		p = p[k:]
+	if all := w.f.held.Add(int64(n)); all > MaxHeld {
+		n = max(0, n-int(all-MaxHeld))
+		w.f.held.Add(int64(n - len(p)))
 	}
-	if len(w.held)+len(p) > maxUnsealed {
-		w.err = ErrUnsealed
-		return 0, w.err
+	if need := w.last.Sealed - w.off; need > int64(cap(w.held)) && need <= MaxHeld {
+		w.held = slices.Grow(w.held, int(need)-len(w.held)) // so much is sure to come
 	}
-	w.held = append(w.held, p...)
-	return n, w.release()
+	w.held = append(w.held, p[:n]...)
+	return skip + n, w.refuse(w.release())
+}
+
+// refuse makes forged octets the fault of who sent them. It is called with mu held.
+func (w *Inflow) refuse(err error) error {
+	if !errors.Is(err, ErrForged) {
+		return err
+	}
+	w.drop(len(w.held))
+	w.skip, w.err = 0, nil
+	return &service.MismatchError{Offset: w.off}
 }
 
 // release writes what a seal covers. It is called with mu held.
@@ -195,7 +267,7 @@ func (w *Inflow) release() error {
 		return w.err
 	}
 	v := w.object.Check(w.off, w.held)
-	w.last = v.State
+	w.last = v
 	n := v.Readable - w.off
 	if n > int64(len(w.held)) {
 		n = 0 // of an object that was readable before
@@ -206,7 +278,7 @@ func (w *Inflow) release() error {
 			return err
 		}
 		w.off += n
-		w.held = w.held[:copy(w.held, w.held[n:])]
+		w.drop(int(n))
 	}
 	switch {
 	case v.Forged > 0, v.State == seal.Whole && len(w.held) > 0:
@@ -243,27 +315,31 @@ func same(a, b []byte) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// End waits until all octets that came were verified, and tells whether they are the whole object.
-func (w *Inflow) End(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, sealWait)
+// End implements service.Ender: it waits until all octets that came were verified, and tells whether they are the whole
+// object.
+func (w *Inflow) End(int64) error {
+	ctx, cancel := context.WithTimeout(w.ctx, sealWait)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		w.mu.Lock()
-		err := w.release()
-		whole, left := w.last == seal.Whole, len(w.held)
+		err := w.refuse(w.release())
+		v, left, came := w.last, len(w.held), w.off+int64(len(w.held))
 		w.mu.Unlock()
 		switch {
 		case err != nil:
 			return err
-		case whole:
+		case v.State == seal.Whole:
 			return nil
+		case v.Sealed > came:
+			return &service.MismatchError{Offset: w.Offset()} // there is more: its end was a lie
 		}
 		select {
 		case <-ctx.Done():
 			if left == 0 {
-				return io.ErrUnexpectedEOF // what came is genuine, and not all
+				// What came is genuine, and not all: the end was a lie, or the parent's own object has broken off.
+				return &service.MismatchError{Offset: w.Offset()}
 			}
 			return fmt.Errorf("%w: %d octets", ErrUnsealed, left)
 		case <-tick.C:
@@ -275,5 +351,11 @@ func (w *Inflow) End(ctx context.Context) error {
 func (w *Inflow) Close() {
 	w.cancel()
 	w.work.Wait()
+	w.mu.Lock()
+	w.drop(len(w.held))
+	if w.err == nil {
+		w.err = net.ErrClosed
+	}
+	w.mu.Unlock()
 	w.object.Release()
 }

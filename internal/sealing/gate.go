@@ -48,8 +48,8 @@ type Gate struct {
 	contactAt time.Time       // when the parents are asked about that
 }
 
-// maxAsks bounds the requests for seals that a service makes at a time.
-const maxAsks = 8
+// maxAsks bounds the requests for seals that a service makes at a time. One goes on for as long as its object grows.
+const maxAsks = 16
 
 // NewGate returns a Gate through which nothing has passed. Run does what has to be done in time.
 func NewGate(cfg GateConfig) (*Gate, error) {
@@ -100,6 +100,13 @@ func (g *Gate) Newest(kind seal.Kind) []byte {
 	return nil
 }
 
+// Known returns the newest generation of a name that a seal tells of, and false if none does.
+func (g *Gate) Known(name string) (generation uint64, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.verifier.Known(name)
+}
+
 // Push handles one datagram, which is not kept. The error tells why it was dropped; there is no need to act on it.
 func (g *Gate) Push(datagram []byte, via seal.Path) error {
 	g.mu.Lock()
@@ -126,6 +133,9 @@ const (
 	Sealed Notice = iota
 	// Refused: its octets have to go; a newer generation has begun, or too many octets stand unverified.
 	Refused
+	// Wanted: a reader waits for the object, and it shall be fetched from the parents. Who has begun to give it to readers
+	// goes on; everybody else releases it at once.
+	Wanted
 )
 
 // Object is an object whose octets come, by one way. Its methods are safe for concurrent use.
@@ -137,8 +147,8 @@ type Object struct {
 	content bool // not signalling
 }
 
-// Open begins with an object. notify is called, by a goroutine of the Gate that holds no lock, when there is something to
-// look at; it may still be called once after Release. The errors are those of seal.Verifier.
+// Open begins with an object. notify is called, by a goroutine that holds no lock, when there is something to look at; it
+// may still be called once after Release. The errors are those of seal.Verifier.
 func (g *Gate) Open(name string, generation uint64, notify func(Notice)) (*Object, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -150,6 +160,29 @@ func (g *Gate) Open(name string, generation uint64, notify func(Notice)) (*Objec
 	g.objects[o] = x
 	return x, nil
 }
+
+// Claim is Open for somebody who fetches an object because nobody gives it to readers: who holds it otherwise is asked to
+// release it. It may be one of whom no true octet ever came.
+func (g *Gate) Claim(name string, generation uint64, notify func(Notice)) (x *Object, err error) {
+	for range claims {
+		if x, err = g.Open(name, generation, notify); !errors.Is(err, seal.ErrOpen) {
+			break
+		}
+		g.mu.Lock()
+		yield := func(Notice) {}
+		for o, holder := range g.objects {
+			if o.Generation() == generation && o.Name() == name {
+				yield = holder.notify
+			}
+		}
+		g.mu.Unlock()
+		yield(Wanted)
+	}
+	return x, err
+}
+
+// claims is how often an object is claimed: packets that come in between open it again.
+const claims = 3
 
 // Verdict is what the Gate finds out about octets.
 type Verdict struct {
@@ -238,6 +271,7 @@ func (g *Gate) step(ctx context.Context, group *sync.WaitGroup) (next time.Time)
 		notify := func(Notice) {}
 		if x := g.objects[ev.Object]; x != nil {
 			notify = x.notify
+			ev.Name, ev.Generation = ev.Object.Name(), ev.Object.Generation()
 		}
 		g.mu.Unlock()
 		if !ok {
@@ -274,10 +308,10 @@ func (g *Gate) handle(ctx context.Context, group *sync.WaitGroup, ev seal.Event,
 		notify(Refused)
 	case seal.NeedSeal:
 		// Forged packets have names, too: what nobody announces is not asked for.
-		if name := ev.Object.Name(); !manifest.IsManifest(name) && !g.cfg.Service.Index().Expects(name) {
+		if !manifest.IsManifest(ev.Name) && !g.cfg.Service.Index().Expects(ev.Name) {
 			return
 		}
-		g.ask(ctx, group, ev.Object.Name(), ev.Object.Generation())
+		g.ask(ctx, group, ev.Name, ev.Generation)
 	case seal.NeedContact:
 		g.mu.Lock()
 		g.contact[ev.Keys-1], g.contactAt = true, g.cfg.Now()
@@ -348,7 +382,7 @@ func (g *Gate) ask(ctx context.Context, group *sync.WaitGroup, name string, gene
 	group.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, askTime)
 		defer cancel()
-		err := g.cfg.Client.Seals(ctx, g.cfg.Service.Name(), name, generation, g.pushParent)
+		err := g.cfg.Client.Seals(ctx, g.cfg.Service.Name(), name, generation, g.PushParent)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNoSeal) {
 			g.cfg.Logger.Debug("seals", "service", g.cfg.Service.Name(), "name", name, "error", err)
 		}
@@ -361,7 +395,8 @@ func (g *Gate) ask(ctx context.Context, group *sync.WaitGroup, name string, gene
 
 const askTime = 3 * time.Second
 
-func (g *Gate) pushParent(datagram []byte) { _ = g.Push(datagram, seal.Parent) }
+// PushParent handles one datagram that a parent has given.
+func (g *Gate) PushParent(datagram []byte) error { return g.Push(datagram, seal.Parent) }
 
 // End is the length of the object, as soon as a seal tells that it is whole or broken; else it is -1.
 func (x *Object) End() int64 {

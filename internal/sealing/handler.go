@@ -23,9 +23,7 @@ type Handler struct {
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+	if !readOnly(w, r) {
 		return
 	}
 	svc, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, PathPrefix), "/")
@@ -55,27 +53,39 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	follow(w, r, o)
 }
 
+// readOnly refuses requests that would change something.
+func readOnly(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return true
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+	return false
+}
+
 func begin(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", MediaType)
 	w.Header().Set("Cache-Control", "no-store")
 }
 
-// pollTime is how often the seals of a growing object are looked at where it may be readable before it is sealed, which
-// is at the root. Elsewhere the seal is there before the octets are.
+// pollTime is how often the seals of an object are looked at that is readable beyond them, which it is at the root for
+// some milliseconds. Elsewhere the seal is there before the octets are.
 const pollTime = 5 * time.Millisecond
 
 // maxFollow bounds an answer: an object that grows for longer is asked for again.
 const maxFollow = time.Minute
 
 // lastSeal is how long after the end of an object its last seal may come.
-const lastSeal = time.Second
+const lastSeal = newsTime / 2
 
 // follow sends the seals of an object until it has ended.
 func follow(w http.ResponseWriter, r *http.Request, o *cache.Object) {
 	ctx, cancel := context.WithTimeout(r.Context(), maxFollow)
 	defer cancel()
+	id, generation := seal.ObjectIDOf(o.Key().Service, o.Key().Name), o.Meta().Generation
 	var last string
 	var frame []byte
+	var sealed seal.Record
 	var ended time.Time
 	for {
 		n, final, err := o.Size()
@@ -88,17 +98,18 @@ func follow(w http.ResponseWriter, r *http.Request, o *cache.Object) {
 			if _, err := w.Write(frame); err != nil || http.NewResponseController(w).Flush() != nil {
 				return
 			}
-			if final && ends(s, o.Key(), o.Meta().Generation) {
-				return
-			}
+			sealed = recordOf(s, o.Key().Service, id, generation)
 		}
 		if final && ended.IsZero() {
 			ended = time.Now()
 		}
-		if err != nil || ctx.Err() != nil || final && (ends(last, o.Key(), o.Meta().Generation) || time.Since(ended) > lastSeal) {
+		if err != nil || ctx.Err() != nil || final && (sealed.Flags&(seal.Final|seal.Aborted) != 0 || time.Since(ended) > lastSeal) {
 			break
 		}
-		wait, done := context.WithTimeout(ctx, pollTime)
+		wait, done := ctx, context.CancelFunc(func() {})
+		if final || int64(sealed.End) < n {
+			wait, done = context.WithTimeout(ctx, pollTime)
+		}
 		if final {
 			<-wait.Done()
 		} else {
@@ -111,21 +122,20 @@ func follow(w http.ResponseWriter, r *http.Request, o *cache.Object) {
 	}
 }
 
-// ends tells whether a seal says that an object ends.
-func ends(datagram string, key cache.Key, generation uint64) bool {
+// recordOf returns what a datagram says of an object; the zero Record if nothing.
+func recordOf(datagram, svc string, id seal.ObjectID, generation uint64) seal.Record {
 	var d seal.Datagram
 	if d.Unmarshal([]byte(datagram)) != nil {
-		return false
+		return seal.Record{}
 	}
-	id := seal.ObjectIDOf(key.Service, key.Name)
 	for i := range d.Records {
 		rec := &d.Records[i]
 		if rec.Flags&seal.Named != 0 {
-			rec.ID = seal.ObjectIDOf(key.Service, string(rec.Name))
+			rec.ID = seal.ObjectIDOf(svc, string(rec.Name))
 		}
-		if rec.ID == id && rec.Generation == generation && rec.Flags&(seal.Final|seal.Aborted) != 0 {
-			return true
+		if rec.ID == id && rec.Generation == generation {
+			return *rec
 		}
 	}
-	return false
+	return seal.Record{}
 }

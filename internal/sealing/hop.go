@@ -23,9 +23,9 @@ type HopConfig struct {
 type Hop struct {
 	signer *seal.Signer
 	name   string
-	last   uint64 // generation that was sealed
+	now    Signalling // what is announced
+	sealed Signalling // what the newest datagram seals
 	clock  clock
-	newest []byte
 }
 
 // stsid is the part of SignallingName for an S-TSID.
@@ -47,12 +47,19 @@ func NewHop(cfg HopConfig) (*Hop, error) {
 	return h, err
 }
 
-// Announce seals an S-TSID, unless this generation was sealed already.
+// Time is that of the newest seal of this session, before restarts too, in Unix microseconds. Generations of what is to be
+// sealed have to be above those that were sealed before, which none is that was made from an earlier time.
+func (h *Hop) Time() uint64 { return h.signer.Time() }
+
+// Name is that under which the signalling is sealed.
+func (h *Hop) Name() string { return h.name }
+
+// Announce seals an S-TSID, unless this generation was sealed already. body must not be changed any more.
 func (h *Hop) Announce(now time.Time, body []byte, generation uint64) error {
-	if len(body) == 0 || generation <= h.last {
+	if len(body) == 0 || generation <= h.now.Generation {
 		return nil
 	}
-	h.last = generation
+	h.now = Signalling{Body: body, Generation: generation}
 	x, err := h.signer.Begin(now, seal.Outgoing{Name: h.name, Generation: generation, Current: true})
 	if err != nil {
 		return err
@@ -73,12 +80,13 @@ func (h *Hop) Poll(now time.Time) ([]byte, bool) {
 		return nil, false
 	}
 	_ = h.clock.keep(s.Time())
-	h.newest = s.Bytes()
-	return h.newest, true
+	h.sealed = h.now
+	h.sealed.Seal = s.Bytes()
+	return h.sealed.Seal, true
 }
 
-// Newest returns the newest datagram, for children at their first contact; nil if there is none yet.
-func (h *Hop) Newest() []byte { return h.newest }
+// Newest returns what the newest datagram seals, with it, for children at their first contact; false if there is none.
+func (h *Hop) Newest() (s Signalling, ok bool) { return h.sealed, h.sealed.Seal != nil }
 
 // NextTimeout is when Poll has something to do. The zero time stands for never.
 func (h *Hop) NextTimeout() time.Time { return h.signer.NextTimeout() }

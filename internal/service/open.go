@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"time"
 
 	"github.com/treedn/treedn/cache"
 	"github.com/treedn/treedn/internal/manifest"
+	"github.com/treedn/treedn/route"
 )
 
 // defaultWait bounds how long a request for an announced object waits when no manifest tells the target duration.
@@ -62,18 +64,43 @@ func (s *Service) learn(ctx context.Context, name string, o *cache.Object) {
 		return
 	}
 	defer r.Close()
-	body, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
-	if err == nil && len(body) <= maxManifest {
-		s.takeManifest(Meta{Name: name, ContentType: o.Meta().ContentType, Generation: o.Meta().Generation}, body)
+	var body manifestBody
+	if _, err := io.Copy(&body, r); err != nil {
+		return
 	}
+	m := o.Meta()
+	if datagram := m.Header[SealHeader]; datagram != "" {
+		body.SetSeal([]byte(datagram))
+	}
+	s.takeManifest(Meta{Name: name, ContentType: m.ContentType, Generation: m.Generation}, &body)
 }
 
-func (s *Service) takeManifest(m Meta, body []byte) {
+func (s *Service) takeManifest(m Meta, body *manifestBody) {
 	m.Kind = Manifest
-	if err := s.PutManifest(m, body); err != nil && !errors.Is(err, ErrOlder) {
+	if err := s.PutSealed(m, body.Bytes(), body.seal); err != nil && !errors.Is(err, ErrOlder) {
 		s.log.Warn("manifest is not kept", "service", s.cfg.Name, "name", m.Name, "error", err)
 	}
 }
+
+// manifestBody is a manifest on its way, with its seal. It refuses octets beyond its bound.
+type manifestBody struct {
+	bytes.Buffer
+	seal []byte
+}
+
+func (b *manifestBody) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > maxManifest {
+		return 0, errors.New("service: manifest is too large")
+	}
+	return b.Buffer.Write(p)
+}
+
+// ReadFrom hides that of the buffer, which has no bound.
+func (b *manifestBody) ReadFrom(r io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{b}, r)
+}
+
+func (b *manifestBody) SetSeal(datagram []byte) { b.seal = datagram }
 
 // Refresh asks the parents for a manifest that has been the same for longer than a live one is: multicast may be silent.
 // It returns when the answer is there, or soon; whatever happens the manifest that is here stays readable.
@@ -83,18 +110,43 @@ func (s *Service) Refresh(ctx context.Context, name string) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, refreshTime)
 	defer cancel()
+	if err := s.Renew(ctx, name, 0); err != nil && !errors.Is(err, ErrUnchanged) {
+		s.log.Debug("manifest is overdue", "service", s.cfg.Name, "name", name, "error", err)
+	}
+}
+
+// Renew asks the parents for a newer manifest than the one that is here, if one is, and takes it. expect is how long
+// that may take as a rule; how long the parents may wait for one the context says, by WithPatience.
+func (s *Service) Renew(ctx context.Context, name string, expect time.Duration) error {
+	if s.cfg.Parents == nil {
+		return ErrNotFound
+	}
+	s.mu.Lock()
+	after := s.manifests[name].meta.Generation
+	s.mu.Unlock()
 	var m Meta
-	var body bytes.Buffer
-	err := s.cfg.Parents.Fetch(ctx, s.cfg.Name, name, func(got Meta) (io.Writer, error) {
+	var body manifestBody
+	r := Request{Service: s.cfg.Name, Name: name, After: after, Expect: expect}
+	err := s.cfg.Parents.Fetch(ctx, r, func(got Meta) (io.Writer, error) {
 		m = got
-		return &limited{&body, maxManifest}, nil
+		return &body, nil
 	})
 	if err != nil {
-		s.log.Debug("manifest is overdue", "service", s.cfg.Name, "name", name, "error", err)
-		return
+		return err
 	}
-	s.takeManifest(m, body.Bytes())
+	s.takeManifest(m, &body)
+	return nil
 }
+
+// AwaitNewer waits until an object of a generation above the given one is here, at most d.
+func (s *Service) AwaitNewer(ctx context.Context, name string, generation uint64, d time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, min(d, maxPatience))
+	defer cancel()
+	_, _ = s.cfg.Store.Await(ctx, s.key(name), generation)
+}
+
+// maxPatience bounds how long a child may hold a request.
+const maxPatience = time.Minute
 
 // refreshTime is how long a reader waits for a newer manifest than the one that is here.
 const refreshTime = time.Second
@@ -114,22 +166,53 @@ func (s *Service) overdue(name string) bool {
 	return true
 }
 
-// limited refuses octets beyond its bound.
-type limited struct {
-	w    io.Writer
-	left int
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	if len(p) > l.left {
-		return 0, errors.New("service: manifest is too large")
-	}
-	l.left -= len(p)
-	return l.w.Write(p)
-}
-
 // maxManifest bounds a manifest that is read for what it announces, in octets.
 const maxManifest = 1 << 20
+
+// Has tells whether an object is here, whole or in growth.
+func (s *Service) Has(name string) bool { return s.lookup(name) != nil }
+
+// Complete returns an object that is here as a whole; nil if it is not.
+func (s *Service) Complete(name string) *cache.Object {
+	o := s.lookup(name)
+	if o == nil {
+		return nil
+	}
+	if _, final, err := o.Size(); err != nil || !final {
+		return nil
+	}
+	return o
+}
+
+// Fill fetches an object that is not here from the parents, for readers alone. It returns once the object is complete.
+func (s *Service) Fill(ctx context.Context, name string) error {
+	o, err := s.fetch(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := o.WaitPrefix(ctx, math.MaxInt64); err != io.EOF {
+		return err
+	}
+	return nil
+}
+
+// Describe completes what a parent says of an object by what the manifests know: its kind, and its place in its track.
+func (s *Service) Describe(m Meta) Meta {
+	t, ok := s.index.TrackOf(m.Name)
+	switch {
+	case manifest.IsManifest(m.Name):
+		m.Kind = Manifest
+	case s.index.IsInit(m.Name):
+		m.Kind = Init
+	case ok:
+		m.Kind = Media
+		m.Track = route.Track{Run: m.Generation, Kind: RouteKind(t.Kind)}
+		if !t.Template.IsZero() {
+			m.Track.Stem, m.Track.Number = t.Template.String(), t.Number
+		}
+	}
+	return m
+}
 
 func (s *Service) lookup(name string) *cache.Object {
 	o, ok := s.cfg.Store.Lookup(s.key(name))
@@ -171,7 +254,7 @@ func (s *Service) fetch(ctx context.Context, name string) (*cache.Object, error)
 		if left, ok := Patience(asking); ok {
 			ctx = WithPatience(ctx, left)
 		}
-		return s.cfg.Parents.Fetch(ctx, s.cfg.Name, name, func(m Meta) (io.Writer, error) {
+		return s.cfg.Parents.Fetch(ctx, Request{Service: s.cfg.Name, Name: name}, func(m Meta) (io.Writer, error) {
 			w, err := begin(s.cacheMeta(m))
 			if err != nil {
 				return nil, err

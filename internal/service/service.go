@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +42,7 @@ type Meta struct {
 	Kind        Kind
 	Track       route.Track
 	Length      int64 // -1 while unknown
+	Fallback    bool  // a parent gives it, not multicast
 }
 
 // A Sink receives every object that begins after it was added, and what is current (manifests, init segments) when it
@@ -72,14 +75,47 @@ var (
 	ErrOlder = errors.New("service: older generation")
 	// ErrNotFound is returned by Open when neither this node nor a parent has the object.
 	ErrNotFound = cache.ErrNotFound
+	// ErrUnchanged is returned by a Fetcher when no parent has a newer generation than the one that is here.
+	ErrUnchanged = errors.New("service: no newer generation")
+	// ErrChanged is returned by a Fetcher when the parents have another generation than the one that was begun.
+	ErrChanged = errors.New("service: another generation")
 )
 
 // A Fetcher asks the parents of the node for an object that did not come by itself.
 type Fetcher interface {
 	// Fetch calls begin, once, when it knows what it gets, and writes the octets as they come. The caller ends the
-	// object: nil means that all octets came.
-	Fetch(ctx context.Context, service, name string, begin func(Meta) (io.Writer, error)) error
+	// object: nil means that all octets came. The writer may refuse octets by a *MismatchError; if it is an Ender, it
+	// has the last word on whether the object is complete.
+	Fetch(ctx context.Context, r Request, begin func(Meta) (io.Writer, error)) error
 }
+
+// Request names what the parents are asked for.
+type Request struct {
+	Service, Name string
+	// Offset is the first octet that is wanted, of the object of that Generation. Zero: the whole object, of the
+	// generation that the parent has.
+	Offset     int64
+	Generation uint64
+	// After asks for a generation newer than this one.
+	After uint64
+	// Persist goes on to ask until the context ends while all that is wrong is that no parent can be reached, or that
+	// those that can have nothing more for now.
+	Persist bool
+	// Expect is how long it may take until there is something to give: no second parent is asked before.
+	Expect time.Duration
+}
+
+// MismatchError is returned by a writer that is given octets that are not those of the source: whoever gave them is
+// asked no more, and another parent is asked for all from Offset on.
+type MismatchError struct{ Offset int64 }
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("service: octets from %d on are not the source's", e.Offset)
+}
+
+// An Ender is a writer that is told that all octets came, and how many these are. It returns nil when it has them all
+// and found them good, or a *MismatchError.
+type Ender interface{ End(length int64) error }
 
 // Config configures a Service.
 type Config struct {
@@ -154,6 +190,13 @@ func (s *Service) Name() string { return s.cfg.Name }
 func (s *Service) Index() *manifest.Index { return &s.index }
 
 func (s *Service) key(name string) cache.Key { return cache.Key{Service: s.cfg.Name, Name: name} }
+
+// Manifests returns the names of the current manifests.
+func (s *Service) Manifests() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.manifests))
+}
 
 // AddSink hands s everything current and everything to come. The caller ends it with RemoveSink.
 func (s *Service) AddSink(sink Sink) {
@@ -269,7 +312,7 @@ func (s *Service) Begin(m Meta) (*Object, error) {
 	now := s.cfg.Now()
 	s.newest[m.Name] = begun{generation: m.Generation, at: now}
 	s.lastBegin = now
-	s.index.Observe(m.Name)
+	s.index.Observe(m.Name, m.Track.Run)
 	for sink := range s.sinks {
 		if os := sink.Begin(m); os != nil {
 			o.sinks = append(o.sinks, os)
@@ -279,6 +322,14 @@ func (s *Service) Begin(m Meta) (*Object, error) {
 		o.keep = make([]byte, 0, 2048)
 	}
 	return o, nil
+}
+
+// Holds tells whether Begin would refuse an object, because it or a newer one is here or on its way.
+func (s *Service) Holds(name string, generation uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, ok := s.newest[name]
+	return ok && (b.generation > generation || b.generation == generation && !b.aborted)
 }
 
 // forgetOldest makes room for a new name; the replay of a name that has been forgotten for so long is for the seals to

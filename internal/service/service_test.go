@@ -172,14 +172,17 @@ type oneParent struct {
 	generation uint64
 }
 
-func (p *oneParent) Fetch(ctx context.Context, _, name string, create func(Meta) (io.Writer, error)) error {
-	p.asked = append(p.asked, name)
+func (p *oneParent) Fetch(ctx context.Context, q Request, create func(Meta) (io.Writer, error)) error {
+	p.asked = append(p.asked, q.Name)
 	p.via = Via(ctx)
-	body, ok := p.bodies[name]
-	if !ok {
+	body, ok := p.bodies[q.Name]
+	switch {
+	case !ok:
 		return ErrNotFound
+	case q.After >= max(7, p.generation):
+		return ErrUnchanged
 	}
-	w, err := create(Meta{Name: name, Generation: max(7, p.generation), Length: int64(len(body))})
+	w, err := create(Meta{Name: q.Name, Generation: max(7, p.generation), Length: int64(len(body))})
 	if err != nil {
 		return err
 	}
@@ -239,12 +242,12 @@ func TestOpenAsksSoonForWhatWasMissed(t *testing.T) {
 // above asks another node's service, as a parent client and the parent's server do.
 type above struct{ *Service }
 
-func (a above) Fetch(ctx context.Context, _, name string, _ func(Meta) (io.Writer, error)) error {
+func (a above) Fetch(ctx context.Context, q Request, _ func(Meta) (io.Writer, error)) error {
 	up := context.Background()
 	if left, ok := Patience(ctx); ok {
 		up = WithPatience(up, left)
 	}
-	_, err := a.Open(up, name)
+	_, err := a.Open(up, q.Name)
 	return err
 }
 

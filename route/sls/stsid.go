@@ -101,6 +101,11 @@ type RepairFlow struct {
 	OTI       [12]byte
 	HasOTI    bool
 	Protected []ProtectedObject
+	// GrowingTSI is the TSI of a flow of ours beside this one, which repairs
+	// the same objects while they grow; 0 if there is none. Its repair packets
+	// follow the source packets within GrowingDelay, in milliseconds.
+	GrowingTSI   uint32
+	GrowingDelay uint32
 }
 
 // ProtectedObject says which objects of a source flow a repair flow protects.

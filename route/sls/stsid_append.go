@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/treedn/treedn/flute/fdt"
 )
 
 // ErrIncomplete matches the errors of Append about a value that lacks what the
@@ -148,6 +150,11 @@ func (w *writer) repairFlow(r *RepairFlow) {
 	w.optional("minBuffSize", uint64(r.MinBufferSize))
 	if r.HasOTI {
 		w.attr("fecOTI", hex.EncodeToString(r.OTI[:]))
+	}
+	if r.GrowingTSI != 0 {
+		w.attr("xmlns:treedn", fdt.NamespaceTreeDN)
+		w.uint("treedn:growingTSI", uint64(r.GrowingTSI))
+		w.optional("treedn:growingDelay", uint64(r.GrowingDelay))
 	}
 	w.raw(">\n")
 	for i := range r.Protected {

@@ -32,7 +32,8 @@ func (e *ValueError) Error() string {
 // only with many lone files.
 const maxSTSID = 1 << 16
 
-// The structs below name no namespace, so that encoding/xml goes by names.
+// The structs below name no namespace but ours, so that encoding/xml goes by
+// names.
 type (
 	xmlSTSID struct {
 		XMLName xml.Name
@@ -89,6 +90,8 @@ type (
 			MinBuffSize   string         `xml:"minBuffSize,attr"`
 			MinBufferSize string         `xml:"minBufferSize,attr"`
 			OTI           string         `xml:"fecOTI,attr"`
+			GrowingTSI    string         `xml:"urn:treedn:route:1 growingTSI,attr"`
+			GrowingDelay  string         `xml:"urn:treedn:route:1 growingDelay,attr"`
 			Protected     []xmlProtected `xml:"ProtectedObject"`
 		} `xml:"FECParameters"`
 		Protected []xmlProtected `xml:"ProtectedObject"` // misplaced
@@ -193,7 +196,11 @@ func (c *converter) repairFlow(x *xmlRepairFlow) *RepairFlow {
 		MaximumDelay:  uint32(c.uint("FECParameters", "maximumDelay", x.FEC.MaximumDelay, 32)),
 		Overhead:      uint16(c.uint("FECParameters", "overhead", x.FEC.Overhead, 16)),
 		MinBufferSize: uint32(c.uint("FECParameters", "minBuffSize", x.FEC.MinBuffSize+x.FEC.MinBufferSize, 32)),
+		GrowingTSI:    uint32(c.uint("FECParameters", "growingTSI", x.FEC.GrowingTSI, 32)),
 		Protected:     append(each(x.FEC.Protected, c.protected), each(x.Protected, c.protected)...),
+	}
+	if r.GrowingTSI != 0 {
+		r.GrowingDelay = uint32(c.uint("FECParameters", "growingDelay", x.FEC.GrowingDelay, 32))
 	}
 	if oti := c.hex("FECParameters", "fecOTI", x.FEC.OTI); oti != nil {
 		r.HasOTI = true

@@ -95,6 +95,7 @@ func full() *sls.STSID {
 					},
 					RepairFlow: &sls.RepairFlow{
 						MaximumDelay: 100, Overhead: 1000, MinBufferSize: 9, HasOTI: true, OTI: [12]byte{11: 4},
+						GrowingTSI: 1<<31 | 1, GrowingDelay: 120,
 						Protected: []sls.ProtectedObject{
 							{TSI: 1},
 							{Session: "dPort=6000,tsi=2", TSI: 2, ObjectSize: 1 << 40, SourceTOIs: []sls.SourceTOI{{X: 2, Y: 1}, {X: 0, Y: 20}}},
@@ -144,7 +145,7 @@ func TestSTSIDNamespaces(t *testing.T) {
 			switch a.Name.Local {
 			case "efdtVersion", "fileTemplate", "maxTransportSize", "maxExpiresDelta":
 				require.Equal(t, fdt.NamespaceATSC, a.Name.Space)
-			case "generation":
+			case "generation", "growingTSI", "growingDelay":
 				require.Equal(t, fdt.NamespaceTreeDN, a.Name.Space)
 			}
 		}

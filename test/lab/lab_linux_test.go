@@ -24,6 +24,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/treedn/treedn/internal/config"
 )
 
 // enable is the environment variable that switches these tests on. They need
@@ -65,6 +67,7 @@ type lab struct {
 	t    *testing.T
 	name string // prefix of the namespaces
 	logs string // directory
+	conf string // directory with the configurations and the keys
 	env  []string
 }
 
@@ -80,6 +83,12 @@ func newLab(t *testing.T) *lab {
 	if dir := os.Getenv("CI_LOGS"); dir != "" {
 		l.logs = filepath.Join(dir, "lab-"+t.Name())
 		require.NoError(t, os.MkdirAll(l.logs, 0o777))
+	}
+	l.conf = filepath.Join(t.TempDir(), "config")
+	require.NoError(t, os.CopyFS(l.conf, os.DirFS("config")))
+	for _, node := range []string{"cast", "relay", "relay4"} {
+		_, err := config.CreateSealKey(filepath.Join(l.conf, node+".key"))
+		require.NoError(t, err)
 	}
 	l.env = append(os.Environ(), "LAB="+l.name, "LAB_WIRE="+filepath.Join(binaries, "wire"), "LIVE_KEY="+streamKey)
 
@@ -144,7 +153,7 @@ type process struct {
 func (l *lab) start(node, program string) *process {
 	l.t.Helper()
 	p := &process{l: l, name: node, node: node, args: []string{
-		filepath.Join(binaries, program), "-config", filepath.Join("config", node+".yaml"),
+		filepath.Join(binaries, program), "-config", filepath.Join(l.conf, node+".yaml"),
 	}}
 	p.run()
 	l.t.Cleanup(func() {

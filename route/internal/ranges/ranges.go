@@ -153,6 +153,14 @@ func (s *Set) Next(start, end int64) (Range, bool) {
 	return Range{max(start, s.r[i].Start), min(end, s.r[i].End)}, true
 }
 
+// Missing returns the first octet from start on that is not in the set.
+func (s *Set) Missing(start int64) int64 {
+	if i := s.find(start); i < len(s.r) && s.r[i].Start <= start {
+		return s.r[i].End
+	}
+	return start
+}
+
 // AppendMissing appends the parts of [start, end) that are not in the set.
 func (s *Set) AppendMissing(dst []Range, start, end int64) []Range {
 	for i := s.find(start); start < end && i < len(s.r) && s.r[i].Start < end; i++ {

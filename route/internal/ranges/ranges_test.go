@@ -44,6 +44,11 @@ func check(t *testing.T, s *Set, m *model, a, b int64) {
 	require.Equal(t, total, s.Total())
 	require.Equal(t, append([]Range{}, m.ranges(a, b, false)...), s.AppendMissing([]Range{}, a, b))
 	require.Equal(t, len(m.ranges(a, b, false)) == 0, s.Contains(a, b))
+	missing := a
+	for missing < 256 && m[missing] {
+		missing++
+	}
+	require.Equal(t, missing, s.Missing(a))
 	next, ok := s.Next(a, b)
 	in := m.ranges(a, b, true)
 	require.Equal(t, len(in) > 0, ok)

@@ -25,7 +25,7 @@ func answer(t *testing.T, generation uint64, cut int) http.HandlerFunc {
 		require.Equal(t, "/live/a/1.m4s", r.URL.Path)
 		w.Header().Set("Etag", ETag(generation))
 		b := body
-		if rg := r.Header.Get("Range"); rg != "" && r.Header.Get("If-Range") == ETag(generation) {
+		if rg := r.Header.Get("Range"); rg != "" && r.Header.Get("If-Match") == ETag(generation) {
 			var from int
 			_, err := fmt.Sscanf(rg, "bytes=%d-", &from)
 			require.NoError(t, err)
@@ -47,7 +47,7 @@ func answer(t *testing.T, generation uint64, cut int) http.HandlerFunc {
 // fetch asks the parents through a store, as a service does.
 func fetchFrom(t *testing.T, handlers ...http.HandlerFunc) (*cache.Object, *Client, error) {
 	t.Helper()
-	c := New("child")
+	c := New(Config{Node: "child"})
 	t.Cleanup(c.Close)
 	var urls []*url.URL
 	for _, h := range handlers {
@@ -63,7 +63,7 @@ func fetchFrom(t *testing.T, handlers ...http.HandlerFunc) (*cache.Object, *Clie
 	t.Cleanup(func() { store.Close() })
 	o, err := store.Fetch(t.Context(), cache.Key{Service: "live", Name: "a/1.m4s"},
 		func(ctx context.Context, begin func(cache.Meta) (*cache.Writer, error)) error {
-			return c.Fetch(ctx, "live", "a/1.m4s", func(m service.Meta) (io.Writer, error) {
+			return c.Fetch(ctx, service.Request{Service: "live", Name: "a/1.m4s"}, func(m service.Meta) (io.Writer, error) {
 				return begin(cache.Meta{Generation: m.Generation, ContentType: m.ContentType})
 			})
 		})
@@ -133,12 +133,12 @@ func TestFetchTellsHowLongItMayWait(t *testing.T) {
 			http.NotFound(w, r)
 		}))
 		defer srv.Close()
-		c := New("child")
+		c := New(Config{Node: "child"})
 		defer c.Close()
 		u, err := url.Parse(srv.URL)
 		require.NoError(t, err)
 		require.NoError(t, c.SetParents([]*url.URL{u}))
-		require.ErrorIs(t, c.Fetch(ctx, "live", "1.m4s", nil), service.ErrNotFound)
+		require.ErrorIs(t, c.Fetch(ctx, service.Request{Service: "live", Name: "1.m4s"}, nil), service.ErrNotFound)
 		return wait
 	}
 	require.Empty(t, ask(t.Context()))

@@ -1,0 +1,151 @@
+package parent
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// fault is what is wrong with a parent.
+type fault uint8
+
+const (
+	sound  fault = iota
+	dead         // refuses connections, or gives no sign of life
+	behind       // another parent had first what this one was asked for
+	lying        // gave octets that are not the source's
+)
+
+func (f fault) String() string {
+	return [...]string{"sound", "does not answer", "is behind", "gave wrong octets"}[f]
+}
+
+// pause is how long a parent is left out for a fault, at first and at most. It doubles with each fault until the parent
+// has given something good, a lie for longer than that.
+func (f fault) pause() (first, most time.Duration) {
+	switch f {
+	case dead:
+		return 0, 10 * time.Second // at first nothing but the probe says when
+	case behind:
+		return 2 * time.Second, 30 * time.Second
+	case lying:
+		return 10 * time.Second, 10 * time.Minute
+	}
+	return 0, 0
+}
+
+// deadPause is the second pause of a parent that takes connections and answers no request.
+const deadPause = 250 * time.Millisecond
+
+// health is what is known of one parent. All its methods take the time, and none blocks.
+type health struct {
+	mu     sync.Mutex // guards below
+	fault  fault
+	down   bool // a probe has to find it alive first
+	faults int  // in a row
+	lies   int  // ever
+	until  time.Time
+	err    error
+	life   time.Duration // how long a sign of life may take
+}
+
+const (
+	// firstLife is how long a parent may take for a sign of life before it counts as dead.
+	firstLife = 800 * time.Millisecond
+	// mostLife bounds what a parent that is far away gets after it was too slow for less.
+	mostLife = 3 * time.Second
+)
+
+// patience is how long to wait for a sign of life.
+func (h *health) patience() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return max(firstLife, h.life)
+}
+
+// usable tells whether the parent may be asked now.
+func (h *health) usable(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.down && !now.Before(h.until)
+}
+
+// next is when a parent that is not down may be asked again; the zero time if it may be now, or is down.
+func (h *health) next(now time.Time) time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.down || !now.Before(h.until) {
+		return time.Time{}
+	}
+	return h.until
+}
+
+// good notes that the parent gave something, so long after it was asked.
+func (h *health) good(took time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.until = time.Time{}
+	h.fault, h.down, h.faults, h.err = sound, false, 0, nil
+	h.life = min(mostLife, max(h.life-h.life/8, 4*took))
+}
+
+func (h *health) isDown() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.down
+}
+
+// up notes that the parent takes connections again.
+func (h *health) up() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.down = false
+}
+
+// bad notes a fault and tells whether it is a new one.
+func (h *health) bad(now time.Time, f fault, err error) (fresh bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fresh = h.fault != f
+	if !fresh || f == lying {
+		h.faults++
+	} else {
+		h.faults = 1
+	}
+	h.fault, h.err = f, err
+	n := h.faults - 1
+	pause, most := f.pause()
+	switch f {
+	case dead:
+		h.down = true
+		h.life = min(mostLife, max(firstLife, 2*h.life))
+		if n > 0 {
+			pause, n = deadPause, n-1
+		}
+	case lying:
+		n = h.lies
+		h.lies++
+	}
+	pause = min(most, pause<<min(n, 20))
+	if at := now.Add(pause); at.After(h.until) {
+		h.until = at
+	}
+	return fresh
+}
+
+// why says in words what is wrong, "" if nothing is.
+func (h *health) why(now time.Time) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.fault == sound || !h.down && !now.Before(h.until) {
+		return ""
+	}
+	if h.err != nil {
+		return fmt.Sprintf("%v: %v", h.fault, h.err)
+	}
+	return h.fault.String()
+}
+
+// errNoLife is the error of a parent that took a request and gave no sign of life.
+var errNoLife = errors.New("parent: no sign of life")

@@ -1,0 +1,301 @@
+package route
+
+import (
+	"math"
+
+	"github.com/treedn/treedn/fec"
+)
+
+// sentBlock is a block of a growing object together with what is sent for it:
+// count repair packets of group symbols each, for the source packets
+// [first, last).
+type sentBlock struct {
+	growingBlock
+	first, last  int
+	group, count int
+}
+
+// fewPackets is up to how many source packets of a block all symbol sizes are
+// tried. Blocks of more have less to gain.
+const fewPackets = 8
+
+// How repair octets are shared, as parts of the source octets. A block of 40
+// packets needs about growingShare for the full target. One of fewer packets
+// needs more; beyond that share it gets only so many that it fails cheapRisk
+// times as often. Up to wholeShare, all that blocks leave goes to the repair
+// packets for the whole object, more than the plan asks for: losses that come in
+// bursts are too much for many blocks, and what these got is lost then.
+const (
+	cheapRisk  = 50
+	wholeShare = 0.06 // beyond growingShare
+)
+
+func growingShare(random float64) float64 { return 0.15 + 2.7*random }
+
+// planGrowing chooses the symbols and the number of repair packets of a block
+// of consecutive source packets.
+func planGrowing(packets []span, unit int, loss fec.Loss) (b sentBlock) {
+	last := packets[len(packets)-1]
+	b.start = int64(packets[0].off)
+	b.length = int(int64(last.off) + int64(last.n) - b.start)
+	if len(packets) > fewPackets {
+		// Packets end at multiples of the unit, and so do symbols.
+		n := splitUnit(int64(b.length), packets, unit, random(loss), maxGrowingSymbols-2)
+		b.size, b.group = unit/n, n
+		b.lead = int(b.start) % b.size
+		b.count = b.repair(loss, b.costs(nil, packets))
+		return b
+	}
+	largest := 0
+	for _, p := range packets {
+		largest = max(largest, int(p.n))
+	}
+	best := math.MaxInt
+	try := func(size, lead int) {
+		x := b
+		x.size, x.lead = size, lead
+		if !x.valid() {
+			return
+		}
+		costs := x.costs(nil, packets)
+		for x.group = 1; x.group*size <= unit; x.group *= 2 {
+			x.count = x.repair(loss, costs)
+			if octets := x.count * (x.packet() + udpOverhead); octets < best {
+				best, b = octets, x
+			}
+		}
+	}
+	// Small packets: symbols that begin with the block.
+	for n := 1; n <= 4; n *= 2 {
+		try(roundSymbol((largest+n-1)/n), 0)
+	}
+	if b.length <= unit {
+		try(roundSymbol(b.length), 0)
+	}
+	for n := 1; n <= 8; n++ {
+		if unit%(n*symbolAlignment) == 0 {
+			try(unit/n, int(b.start)%(unit/n))
+		}
+	}
+	return b
+}
+
+// packet is the length of a repair packet.
+func (b *sentBlock) packet() int { return b.group*b.size + growingOverhead }
+
+// repair returns how many repair packets the block gets if its source packets
+// cost so many symbols.
+func (b *sentBlock) repair(loss fec.Loss, costs []int) int {
+	full := loss.RepairWeighted(costs, b.group)
+	share := int(growingShare(random(loss)) * float64(b.length+len(costs)*sourceHeader) / float64(b.packet()))
+	if full <= share {
+		return full
+	}
+	loss.Target = max(loss.Target, min(0.01, cheapRisk*loss.Target))
+	return max(share, loss.RepairWeighted(costs, b.group))
+}
+
+func roundSymbol(n int) int { return (n + symbolAlignment - 1) &^ (symbolAlignment - 1) }
+
+// costs appends what each of the block's source packets costs if it is lost, in
+// symbols.
+func (b growingBlock) costs(dst []int, packets []span) []int {
+	for _, p := range packets {
+		off := int64(p.off) - b.origin()
+		dst = append(dst, int((off+int64(p.n)-1)/int64(b.size)-off/int64(b.size))+1)
+	}
+	return dst
+}
+
+// random is the share of packets that are lost.
+func random(l fec.Loss) float64 {
+	if !(l.Random > 0) {
+		return defaultRandom
+	}
+	return min(l.Random, 0.95)
+}
+
+const (
+	defaultRandom = 0.1 // as fec.Loss has it
+	defaultTarget = 1e-6
+)
+
+func target(l fec.Loss) float64 {
+	if !(l.Target > 0) {
+		return defaultTarget
+	}
+	return l.Target
+}
+
+// planRest returns how many repair packets the symbols [first, first+k) of the
+// whole object need, of gain symbols of y octets each, if these blocks of it
+// were repaired while it grew. What a block lacks that cannot be decoded, and
+// what was lost of the packets that no block covers, is left to them.
+func planRest(loss fec.Loss, packets []span, blocks []sentBlock, y, gain int, first, k int64) int {
+	p := random(loss)
+	rest := distribution{1}
+	var costs []int
+	next := 0
+	for _, b := range blocks {
+		costs = blockCosts(costs[:0], packets[next:b.first], y, first, k)
+		rest = rest.packets(costs, p)
+		next = b.last
+		own := packets[b.first:b.last]
+		costs = blockCosts(costs[:0], own, y, first, k)
+		if len(costs) == 0 {
+			continue
+		}
+		whole := total(costs)
+		costs = b.costs(costs[:0], own)
+		rest = rest.plus(undecoded(costs, b.group, b.count, p).scale(whole, total(costs)))
+	}
+	costs = blockCosts(costs[:0], packets[next:], y, first, k)
+	rest = rest.packets(costs, p)
+
+	enough := func(r int) bool { return rest.unrecovered(r, gain, p) <= target(loss) }
+	high := 1
+	for !enough(high) && high < maxESI {
+		high *= 2
+	}
+	low := high/2 - 1
+	for high-low > 1 {
+		if mid := (low + high) / 2; enough(mid) {
+			high = mid
+		} else {
+			low = mid
+		}
+	}
+	return high
+}
+
+// spareForWhole returns how many octets of repair packets for the whole object
+// there may be beside those for blocks.
+func spareForWhole(loss fec.Loss, packets []span, blocks []sentBlock) int {
+	source, repair := 0, 0
+	for _, p := range packets {
+		source += int(p.n) + sourceHeader
+	}
+	for _, b := range blocks {
+		repair += b.count * b.packet()
+	}
+	return max(0, int((growingShare(random(loss))+wholeShare)*float64(source))-repair)
+}
+
+func total(costs []int) (sum int) {
+	for _, c := range costs {
+		sum += c
+	}
+	return sum
+}
+
+// A distribution gives the number of lost symbols their probabilities.
+type distribution []float64
+
+// negligible is the probability of more lost symbols that is counted as that of
+// the most that are kept. It is far below every target.
+const negligible = 1e-16
+
+// shortOfOne is the probability that RaptorQ cannot decode with exactly as many
+// symbols as source symbols; with more of them it is left out of account.
+const shortOfOne = 6.7e-3
+
+// packets adds packets that are lost with probability p.
+func (d distribution) packets(costs []int, p float64) distribution {
+	for _, c := range costs {
+		n := len(d)
+		for range c {
+			d = append(d, 0)
+		}
+		for i := n - 1; i >= 0; i-- {
+			d[i+c] += d[i] * p
+			d[i] *= 1 - p
+		}
+		d = d.trim()
+	}
+	return d
+}
+
+// plus adds losses that are independent of those in d.
+func (d distribution) plus(o distribution) distribution {
+	sum := make(distribution, len(d)+len(o)-1)
+	for j, y := range o {
+		if y == 0 {
+			continue
+		}
+		for i, x := range d {
+			sum[i+j] += x * y
+		}
+	}
+	return sum.trim()
+}
+
+func (d distribution) trim() distribution {
+	n := len(d)
+	for n > 1 && d[n-1]+d[n-2] < negligible {
+		d[n-2] += d[n-1]
+		n--
+	}
+	return d[:n]
+}
+
+// scale counts losses in other symbols, of which there are to for from.
+func (d distribution) scale(to, from int) distribution {
+	if to == from {
+		return d
+	}
+	out := make(distribution, ((len(d)-1)*to+from-1)/from+1)
+	for c, x := range d {
+		out[(c*to+from-1)/from] += x
+	}
+	return out
+}
+
+// undecoded returns how many symbols of a block stay unknown, counted in those
+// that its lost packets cost.
+func undecoded(costs []int, gain, count int, p float64) distribution {
+	lost := distribution{1}.packets(costs, p)
+	fails := failures(len(lost), count, gain, p)
+	for c := 1; c < len(lost); c++ {
+		known := lost[c] * (1 - fails[c])
+		lost[c] -= known
+		lost[0] += known
+	}
+	return lost.trim()
+}
+
+// unrecovered is the probability that count repair packets do not suffice.
+func (d distribution) unrecovered(count, gain int, p float64) (sum float64) {
+	fails := failures(len(d), count, gain, p)
+	for c := 1; c < len(d); c++ {
+		sum += d[c] * fails[c]
+	}
+	return sum
+}
+
+// failures returns for each number of lost symbols below n the probability that
+// count repair packets do not bring them back.
+func failures(n, count, gain int, p float64) []float64 {
+	fails := make([]float64, n)
+	lg := func(x int) float64 { v, _ := math.Lgamma(float64(x + 1)); return v }
+	below, r := 0.0, 0 // the probability that fewer than r packets arrive
+	for c := range fails {
+		var exact float64
+		for ; r <= count && r*gain <= c; r++ {
+			q := math.Exp(lg(count) - lg(r) - lg(count-r) + float64(r)*math.Log1p(-p) + float64(count-r)*math.Log(p))
+			if r*gain == c {
+				exact = q
+				break
+			}
+			below += q
+		}
+		if r > count {
+			below = 1
+		}
+		fails[c] = min(1, below+shortOfOne*exact)
+		if exact > 0 {
+			below += exact
+			r++
+		}
+	}
+	return fails
+}
