@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -97,20 +99,27 @@ func TestPush(t *testing.T) {
 	require.Greater(t, last.Sub(begin), 1900*time.Millisecond)
 }
 
-// The ingest is absent at first, comes, and is replaced by one that has lost
-// everything.
-func TestPushReconnects(t *testing.T) {
-	t.Parallel()
-	// The port is free for some time, but no other test listens on this address, and none connects from it.
+// vacant draws an address that nobody listens on, and that the system gives to no socket that asks for any.
+func vacant(t *testing.T) string {
+	t.Helper()
 	host := "127.0.0.1"
 	if runtime.GOOS == "linux" {
 		host = ssmtest.Source().String()
 	}
-	l, err := net.Listen("tcp", host+":0")
-	require.NoError(t, err)
-	addr := l.Addr().String()
-	require.NoError(t, l.Close())
+	for {
+		addr := net.JoinHostPort(host, strconv.Itoa(10_000+rand.IntN(20_000)))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			require.NoError(t, l.Close())
+			return addr
+		}
+	}
+}
 
+// The ingest is absent at first, comes, and is replaced by one that has lost
+// everything.
+func TestPushReconnects(t *testing.T) {
+	t.Parallel()
+	addr := vacant(t)
 	interrupted := make(logged, 16)
 	push(t, "http://"+addr+"/ch/", clip.PushConfig{
 		Source: clip.Config{Start: time.Now().Add(-1500 * time.Millisecond)},

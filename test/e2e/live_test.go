@@ -16,20 +16,19 @@ func TestFFmpegLiveToPlayers(t *testing.T) {
 	t.Parallel()
 	const (
 		length   = 20 * time.Second
-		dashTime = 11 // seconds
+		dashTime = 9 // seconds
 	)
 	x := newTree(t, treeOptions{})
 	dir := t.TempDir()
-	begun := time.Now()
 	encoder := encode(t, picture, length, dashTee(x.publish("manifest.mpd"), dir))
 	c := newClient(t)
 	for _, name := range []string{"master.m3u8", "media_0.m3u8", "media_1.m3u8", "manifest.mpd"} {
 		waitFor(t, c, x.beaconURL(0, name))
 	}
 	hls := play(t, x.beaconURL(0, "master.m3u8"), "-live_start_index", "0")
-	// Before a stream is older than its window, FFmpeg's DASH player skips segments: it takes the difference for a huge
-	// number.
-	time.Sleep(time.Until(begun.Add(window + 1500*time.Millisecond)))
+	// Before a stream is older than its window of three segments, FFmpeg's DASH player skips segments: it takes the
+	// difference for a huge number.
+	waitFor(t, c, x.beaconURL(0, videoName(4)))
 	dash := play(t, x.beaconURL(0, "manifest.mpd"), "-t", strconv.Itoa(dashTime))
 
 	encoder.finish(t, "encoder", length+patience)

@@ -23,10 +23,7 @@ const (
 // unchanged: by FEC, by repair from RELAY, or, where unicast is off, by FEC alone.
 func TestLoss(t *testing.T) {
 	t.Parallel()
-	const (
-		segments = 10 // of each track, and the beginning of one more
-		length   = segments*clipSegment + clipSegment/2
-	)
+	const segments = 10 // of each track
 	cases := []struct {
 		leaf
 		check func(*testing.T, *outcome)
@@ -45,7 +42,7 @@ func TestLoss(t *testing.T) {
 		leaves = append(leaves, c.leaf)
 	}
 	x := newTree(t, treeOptions{leaves: leaves})
-	ctx, cancel := context.WithTimeout(t.Context(), length+8*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), segments*clipSegment+patience)
 	defer cancel()
 
 	viewers := make([]*viewer, len(cases))
@@ -60,15 +57,17 @@ func TestLoss(t *testing.T) {
 	}
 	pushed := make(map[string]string)
 	var mu sync.Mutex // guards pushed
-	source, stop := context.WithTimeout(ctx, length)
-	defer stop()
+	source, stop := context.WithCancel(ctx)
+	go func() {
+		watching.Wait()
+		stop()
+	}()
 	err := clip.Push(source, x.publish("manifest.mpd"), clip.PushConfig{Witness: func(name string, body []byte) {
 		mu.Lock()
 		defer mu.Unlock()
 		pushed[name] = sum(body)
 	}})
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	watching.Wait()
+	require.ErrorIs(t, err, context.Canceled, "viewers have not seen all in time")
 	x.printCounters(t)
 
 	for i, c := range cases {
@@ -80,7 +79,8 @@ func TestLoss(t *testing.T) {
 				require.Equal(t, pushed[name], sum(body), name)
 			}
 			s := serviceOf(t, x.beacons[i].Status())
-			require.Zero(t, s.ObjectsLost)
+			// Of each track a segment has no end, and may be given up before the last viewer is done.
+			require.LessOrEqual(t, s.ObjectsLost, uint64(clipTracks))
 			c.check(t, &outcome{
 				drops:    float64(drops(x.beacons[i].Status())),
 				injected: float64(x.beacons[i].Injected()), packets: float64(s.Packets), lost: float64(s.PacketsLost),
