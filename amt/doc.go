@@ -1,3 +1,5 @@
-// Package amt holds multicast reception: package ssm has the sockets for native
-// source-specific multicast; AMT tunnels (RFC 7450) come beside it.
+// Package amt carries multicast over networks that have none: Automatic
+// Multicast Tunneling (RFC 7450). Package ssm below it has the sockets for
+// native source-specific multicast, package gmp the group management protocols
+// IGMP and MLD.
 package amt
