@@ -1,10 +1,14 @@
+//go:build unix
+
 package amt_test
 
 import (
 	"encoding/binary"
 	"net/netip"
 	"runtime"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -58,6 +62,14 @@ func (h *handshakes) run(i int) bool {
 	}
 }
 
+// processor returns the time that this process has had on a processor, which
+// other work on the machine does not change.
+func processor(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	require.NoError(b, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // Request, Query, Update of gateways that have tunnels: what each sends every
 // two minutes.
 func BenchmarkHandshake(b *testing.B) {
@@ -70,13 +82,14 @@ func BenchmarkHandshake(b *testing.B) {
 	}
 	b.ReportAllocs()
 	i := 0
+	start := processor(b)
 	for b.Loop() {
 		if !h.run(i % n) {
 			b.Fatal("no answer")
 		}
 		i++
 	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "handshakes/s")
+	b.ReportMetric(float64(b.N)/(processor(b)-start).Seconds(), "handshakes/core-s")
 }
 
 func wholesaleAddress(n int) amt.RelayConfig {
@@ -88,6 +101,7 @@ func wholesaleAddress(n int) amt.RelayConfig {
 // The same for gateways that are new, and the octets that each takes.
 func BenchmarkTunnels500k(b *testing.B) {
 	const n = 500_000
+	var used time.Duration
 	for b.Loop() {
 		b.StopTimer()
 		var before, after runtime.MemStats
@@ -97,9 +111,11 @@ func BenchmarkTunnels500k(b *testing.B) {
 		require.NoError(b, err)
 		h := newHandshakes(relay)
 		b.StartTimer()
+		start := processor(b)
 		for i := range n {
 			h.run(i)
 		}
+		used += processor(b) - start
 		b.StopTimer()
 		require.Equal(b, n, relay.Stats().Tunnels)
 		runtime.GC()
@@ -108,5 +124,5 @@ func BenchmarkTunnels500k(b *testing.B) {
 		runtime.KeepAlive(relay)
 		b.StartTimer()
 	}
-	b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "handshakes/s")
+	b.ReportMetric(float64(b.N)*n/used.Seconds(), "handshakes/core-s")
 }
