@@ -366,6 +366,12 @@ func (h *Host) Refresh(now time.Time) {
 	})
 }
 
+// Deleted queues a report that nothing of a group is wanted any more, whatever
+// was wanted before.
+func (h *Host) Deleted(group netip.Addr) {
+	h.pending = append(h.pending, Record{Type: ChangeToInclude, Group: group})
+}
+
 func due(t, now time.Time) bool { return !t.IsZero() && !t.After(now) }
 
 // reported: membership of all-systems is taken for granted (RFC 3376 section 5),
