@@ -203,7 +203,8 @@ func (s *session) send(to netip.AddrPort, m Message) {
 // handleAdvertisement takes the answer to a discovery (RFC 7450 section
 // 5.2.3.4.4).
 func (s *session) handleAdvertisement(now time.Time, d *Datagram, m *Message) {
-	if s.discovery == 0 || m.Nonce != s.discovery || d.Remote != s.discovered || !usable(m.Relay) {
+	if s.discovery == 0 || m.Nonce != s.discovery || d.Remote != s.discovered || !usable(m.Relay) ||
+		m.Relay.Is4() != s.discovered.Addr().Is4() { // RFC 7450 section 5.3.3.2
 		s.gateway.stats.Unexpected++
 		return
 	}
