@@ -44,6 +44,9 @@ type DialConfig struct {
 	// Interface is where to join natively, by name or index. Default: the one on
 	// the route to the source.
 	Interface string
+	// Local are addresses of this machine, of either family, to speak to relays
+	// from. Default: the system's choice.
+	Local []netip.Addr
 	// ReceiveBuffer is the size in octets to ask for each socket. Default: 4 MiB.
 	ReceiveBuffer int
 	// Queue is the number of messages, of up to 64 KiB, that wait for ReadBatch.
@@ -147,6 +150,7 @@ type Conn struct {
 	gateway    *Gateway
 	tunnel     bool // the gateway has been asked for the channel
 	paths      map[Path]*gatewayPath
+	sockets    map[netip.AddrPort]*relaySocket // by where the first message went to
 	merger     *merger
 	fragments  reassembler
 	out        *ssm.Message
@@ -155,11 +159,21 @@ type Conn struct {
 	armed      time.Time // when loop wakes
 }
 
-// gatewayPath is a socket of the gateway.
+// gatewayPath is what a path of the gateway stands for.
 type gatewayPath struct {
-	conn   *udpio.Conn
-	writer *udpio.Writer
+	socket *relaySocket
 	relay  netip.AddrPort
+}
+
+// relaySocket is the socket for a relay. Whoever speaks to a relay again does so
+// from the same port: Linux keeps tunnels by the address alone, and sends to the
+// port that it has seen first.
+type relaySocket struct {
+	conn   *udpio.Conn // nil while no path uses it
+	writer *udpio.Writer
+	path   Path // the latest
+	users  int
+	port   uint16
 }
 
 // Dial receives the UDP packets that source sends to group, natively, through a
@@ -188,7 +202,8 @@ func Dial(ctx context.Context, source netip.Addr, group netip.AddrPort, config D
 	c := &Conn{
 		config: config, channel: ch, log: config.Logger,
 		queue: make(chan *ssm.Message, config.Queue), free: make(chan *ssm.Message, config.Queue),
-		wake: make(chan struct{}, 1), paths: make(map[Path]*gatewayPath), merger: newMerger(),
+		wake: make(chan struct{}, 1), paths: make(map[Path]*gatewayPath),
+		sockets: make(map[netip.AddrPort]*relaySocket), merger: newMerger(),
 		gateway: NewGateway(config.Gateway), read: makeDeadline(),
 	}
 	if c.log == nil {
@@ -367,7 +382,7 @@ func (c *Conn) leaveTunnel(now time.Time) {
 }
 
 // readPath takes the datagrams of one socket of the gateway.
-func (c *Conn) readPath(path Path, conn *udpio.Conn) {
+func (c *Conn) readPath(socket *relaySocket, conn *udpio.Conn) {
 	ms := udpio.NewMessages(8)
 	for {
 		n, err := conn.ReadBatch(ms)
@@ -376,6 +391,7 @@ func (c *Conn) readPath(path Path, conn *udpio.Conn) {
 		}
 		now := time.Now()
 		c.mu.Lock()
+		path := socket.path
 		if n == 0 {
 			for {
 				e, ok := conn.ReadICMP()
@@ -471,10 +487,7 @@ func (c *Conn) after(now time.Time) {
 		case GatewayExhausted:
 			c.note(ConnEvent{Type: ConnNoRelay})
 		case GatewayClosed:
-			if p := c.paths[e.Path]; p != nil {
-				_ = p.conn.Close()
-				delete(c.paths, e.Path)
-			}
+			c.closePath(e.Path)
 		}
 	}
 	if at := c.gateway.NextTimeout(); !at.IsZero() && (c.armed.IsZero() || at.Before(c.armed)) {
@@ -490,25 +503,76 @@ func (c *Conn) transmit() {
 		}
 		p := c.paths[t.Path]
 		if p == nil {
-			local := netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
-			if t.To.Addr().Is6() {
-				local = netip.AddrPortFrom(netip.IPv6Unspecified(), 0)
-			}
-			conn, err := udpio.Listen(local, udpio.Config{ReceiveBuffer: c.config.ReceiveBuffer})
+			socket, err := c.socket(t.To)
 			if err != nil {
 				c.log.Error("opening a socket for a relay", "relay", t.To, "err", err)
 				continue
 			}
-			p = &gatewayPath{conn: conn, writer: conn.NewWriter(), relay: t.To}
+			socket.users++
+			socket.path = t.Path
+			p = &gatewayPath{socket: socket, relay: t.To}
 			c.paths[t.Path] = p
-			if !c.closed {
-				c.done.Go(func() { c.readPath(t.Path, conn) })
-			}
 		}
-		if n, err := p.writer.WriteBatch([]udpio.Datagram{{Payload: t.Payload, To: t.To}}); n == 0 && err == nil && !c.closed {
+		if n, err := p.socket.writer.WriteBatch([]udpio.Datagram{{Payload: t.Payload, To: t.To}}); n == 0 && err == nil && !c.closed {
 			// No route, or an ICMP error from before.
 			c.gateway.HandleUnreachable(time.Now(), t.Path)
 		}
+	}
+}
+
+// maxSockets bounds the relays whose ports are remembered.
+const maxSockets = 256
+
+// socket returns the socket for a relay.
+func (c *Conn) socket(to netip.AddrPort) (*relaySocket, error) {
+	s := c.sockets[to]
+	if s == nil {
+		if len(c.sockets) >= maxSockets {
+			for key, old := range c.sockets {
+				if old.users == 0 {
+					delete(c.sockets, key)
+				}
+			}
+		}
+		s = new(relaySocket)
+		c.sockets[to] = s
+	}
+	if s.conn != nil {
+		return s, nil
+	}
+	local := netip.IPv4Unspecified()
+	if to.Addr().Is6() {
+		local = netip.IPv6Unspecified()
+	}
+	for _, a := range c.config.Local {
+		if a.Is4() == to.Addr().Is4() {
+			local = a
+		}
+	}
+	config := udpio.Config{ReceiveBuffer: c.config.ReceiveBuffer}
+	conn, err := udpio.Listen(netip.AddrPortFrom(local, s.port), config)
+	if err != nil && s.port != 0 {
+		conn, err = udpio.Listen(netip.AddrPortFrom(local, 0), config) // somebody else has it
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.conn, s.writer, s.port = conn, conn.NewWriter(), conn.LocalAddr().Port()
+	if !c.closed {
+		c.done.Go(func() { c.readPath(s, conn) })
+	}
+	return s, nil
+}
+
+func (c *Conn) closePath(path Path) {
+	p := c.paths[path]
+	if p == nil {
+		return
+	}
+	delete(c.paths, path)
+	if p.socket.users--; p.socket.users == 0 {
+		_ = p.socket.conn.Close()
+		p.socket.conn = nil
 	}
 }
 
@@ -760,9 +824,8 @@ func (c *Conn) shutdown() {
 		c.closed = true
 		c.gateway.Close(time.Now())
 		c.transmit()
-		for path, p := range c.paths {
-			_ = p.conn.Close()
-			delete(c.paths, path)
+		for path := range c.paths {
+			c.closePath(path)
 		}
 		if c.host != nil {
 			_ = c.host.Close()

@@ -69,8 +69,7 @@ type simEvent struct {
 	at      time.Time
 	seq     uint64
 	kind    uint8
-	gateway int // eventToGateway, eventGatewayTimer, eventICMP
-	path    amt.Path
+	gateway int // of eventGatewayTimer
 	relay   *simRelay
 	from    netip.AddrPort
 	to      netip.AddrPort

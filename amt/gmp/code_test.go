@@ -1,6 +1,7 @@
 package gmp
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,14 +12,14 @@ func TestCodes(t *testing.T) {
 		require.Equal(t, v, decode8(c))
 		require.Equal(t, c, encode8(v))
 	}
-	for v, c := range map[int]byte{200: 0x89, 255: 0x8f, 3600: 0xcc, 31745: 0xff, 1 << 40: 0xff, -1: 0} {
+	for v, c := range map[int]byte{200: 0x89, 255: 0x8f, 3600: 0xcc, 31745: 0xff, math.MaxInt32: 0xff, -1: 0} {
 		require.Equal(t, c, encode8(v))
 	}
 	for c, v := range map[uint16]int{0: 0, 0x7fff: 32767, 0x8000: 32768, 0x8fff: 65528, 0xffff: 8387584} {
 		require.Equal(t, v, decode16(c))
 		require.Equal(t, c, encode16(v))
 	}
-	require.Equal(t, uint16(0xffff), encode16(1<<40))
+	require.Equal(t, uint16(0xffff), encode16(math.MaxInt32))
 	require.Equal(t, uint16(0), encode16(-1))
 }
 

@@ -36,25 +36,23 @@ func (e *PacketError) Is(target error) bool { return target == ErrMalformed && e
 
 // Made once, so that hostile packets cost no allocation.
 var (
-	errNoIP           = &PacketError{"IP", ErrProtocol}
-	errIPv4Short      = &PacketError{"IPv4", ErrShort}
-	errIPv4Checksum   = &PacketError{"IPv4", ErrChecksum}
-	errIPv4Protocol   = &PacketError{"IPv4", ErrProtocol}
-	errIPv6Short      = &PacketError{"IPv6", ErrShort}
-	errIPv6Protocol   = &PacketError{"IPv6", ErrProtocol}
-	errIGMPShort      = &PacketError{"IGMP", ErrShort}
-	errIGMPChecksum   = &PacketError{"IGMP", ErrChecksum}
-	errIGMPType       = &PacketError{"IGMP", ErrType}
-	errMLDShort       = &PacketError{"MLD", ErrShort}
-	errMLDChecksum    = &PacketError{"MLD", ErrChecksum}
-	errMLDType        = &PacketError{"MLD", ErrType}
-	errQueryShort     = &PacketError{"query", ErrShort}
-	errReportShort    = &PacketError{"report", ErrShort}
-	errTTL            = &PacketError{"TTL is not 1", ErrHeader}
-	errRouterAlert    = &PacketError{"no Router Alert", ErrHeader}
-	errDestination    = &PacketError{"destination", ErrHeader}
-	errSourceOfMLD    = &PacketError{"source of MLD is not link-local", ErrHeader}
-	errSourceOfReport = &PacketError{"source of report", ErrHeader}
+	errNoIP         = &PacketError{"IP", ErrProtocol}
+	errIPv4Short    = &PacketError{"IPv4", ErrShort}
+	errIPv4Checksum = &PacketError{"IPv4", ErrChecksum}
+	errIPv4Protocol = &PacketError{"IPv4", ErrProtocol}
+	errIPv6Short    = &PacketError{"IPv6", ErrShort}
+	errIPv6Protocol = &PacketError{"IPv6", ErrProtocol}
+	errIGMPShort    = &PacketError{"IGMP", ErrShort}
+	errIGMPChecksum = &PacketError{"IGMP", ErrChecksum}
+	errIGMPType     = &PacketError{"IGMP", ErrType}
+	errMLDShort     = &PacketError{"MLD", ErrShort}
+	errMLDChecksum  = &PacketError{"MLD", ErrChecksum}
+	errMLDType      = &PacketError{"MLD", ErrType}
+	errQueryShort   = &PacketError{"query", ErrShort}
+	errReportShort  = &PacketError{"report", ErrShort}
+	errTTL          = &PacketError{"TTL is not 1", ErrHeader}
+	errRouterAlert  = &PacketError{"no Router Alert", ErrHeader}
+	errDestination  = &PacketError{"destination", ErrHeader}
 )
 
 // Addresses that messages are sent to.

@@ -268,7 +268,7 @@ func TestHostAndRouterAgree(t *testing.T) {
 				require.Equal(t, host.Wants(source, group), len(r.router.AppendLinks(nil, source, group)) == 1,
 					"seed %d: (%v,%v), filter %+v", seed, source, group, host.Filter(group))
 			}
-			d := time.Duration(rng.IntN(int(400 * time.Millisecond)))
+			d := time.Duration(rng.Int64N(int64(400 * time.Millisecond)))
 			end := r.now.Add(d)
 			for at := host.NextTimeout(); !at.IsZero() && !at.After(end); at = host.NextTimeout() {
 				r.now = at
@@ -311,7 +311,7 @@ func TestLossHeals(t *testing.T) {
 			group, filter := randomFilter(rng)
 			require.NoError(t, host.SetFilter(r.now, group, filter))
 			pump()
-			run(time.Duration(rng.IntN(int(2 * time.Second))))
+			run(time.Duration(rng.Int64N(int64(2 * time.Second))))
 		}
 		loss = 0
 		for range 4 {

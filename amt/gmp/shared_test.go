@@ -251,7 +251,7 @@ func TestHostsOnSharedLink(t *testing.T) {
 		for range 100 {
 			group, filter := randomFilter(rng)
 			require.NoError(t, hosts[rng.IntN(3)].SetFilter(r.now, group, filter))
-			run(time.Duration(rng.IntN(int(3 * time.Second))))
+			run(time.Duration(rng.Int64N(int64(3 * time.Second))))
 			for source, group := range universe {
 				if wanted(source, group) {
 					require.Len(t, r.router.AppendLinks(nil, source, group), 1, "seed %d: (%v,%v)", seed, source, group)
