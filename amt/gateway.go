@@ -176,7 +176,9 @@ func (g *Gateway) SetRelays(now time.Time, relays []Candidate) {
 	g.race(now)
 }
 
-func (g *Gateway) sessions() (list []*session) {
+func (g *Gateway) sessions() []*session { return g.appendSessions(nil) }
+
+func (g *Gateway) appendSessions(list []*session) []*session {
 	list = append(list, g.racing...)
 	list = append(list, g.leaving...)
 	if g.active != nil {
@@ -577,7 +579,8 @@ func (g *Gateway) HandleTimeout(now time.Time) {
 			g.commit(now)
 		}
 	}
-	for _, s := range g.sessions() {
+	var some [4]*session
+	for _, s := range g.appendSessions(some[:0]) {
 		if s.leaving || s != g.active && s != g.next && !slices.Contains(g.racing, s) {
 			continue // it has gone meanwhile
 		}

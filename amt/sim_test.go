@@ -20,7 +20,6 @@ type sim struct {
 	rng   *rand.Rand
 	now   time.Time
 	queue simQueue
-	seq   uint64
 
 	loss   float64       // of a datagram
 	delay  time.Duration // of all datagrams
@@ -67,7 +66,6 @@ type simGateway struct {
 
 type simEvent struct {
 	at      time.Time
-	seq     uint64
 	kind    uint8
 	gateway int // of eventGatewayTimer
 	relay   *simRelay
@@ -86,37 +84,46 @@ const (
 	eventDo
 )
 
-type simQueue []simEvent
-
-func (q simQueue) Len() int { return len(q) }
-func (q simQueue) Less(i, j int) bool {
-	if !q[i].at.Equal(q[j].at) {
-		return q[i].at.Before(q[j].at)
-	}
-	return q[i].seq < q[j].seq
+// simQueue holds events by the millisecond that they are due in, those of one
+// in the order in which they came.
+type simQueue struct {
+	slots map[int64][]simEvent
+	times simTimes // of the slots
+	free  [][]simEvent
 }
-func (q simQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
-func (q *simQueue) Push(x any)   { *q = append(*q, x.(simEvent)) }
-func (q *simQueue) Pop() any {
+
+type simTimes []int64
+
+func (q simTimes) Len() int           { return len(q) }
+func (q simTimes) Less(i, j int) bool { return q[i] < q[j] }
+func (q simTimes) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *simTimes) Push(x any)        { *q = append(*q, x.(int64)) }
+func (q *simTimes) Pop() any {
 	old := *q
-	e := old[len(old)-1]
-	old[len(old)-1] = simEvent{}
+	t := old[len(old)-1]
 	*q = old[:len(old)-1]
-	return e
+	return t
 }
 
 func newSim(t testing.TB, seed uint64) *sim {
 	return &sim{
 		t: t, rng: rand.New(rand.NewPCG(seed, 0)), now: epoch, delay: 10 * time.Millisecond,
 		relays: make(map[netip.AddrPort]*simRelay), publics: make(map[netip.AddrPort]simPath),
-		timers: make(map[*simRelay]time.Time),
+		timers: make(map[*simRelay]time.Time), queue: simQueue{slots: make(map[int64][]simEvent)},
 	}
 }
 
 func (s *sim) push(e simEvent) {
-	s.seq++
-	e.seq = s.seq
-	heap.Push(&s.queue, e)
+	q := &s.queue
+	t := int64((e.at.Sub(epoch) + time.Millisecond - 1) / time.Millisecond)
+	slot, ok := q.slots[t]
+	if !ok {
+		heap.Push(&q.times, t)
+		if n := len(q.free); n > 0 {
+			slot, q.free = q.free[n-1], q.free[:n-1]
+		}
+	}
+	q.slots[t] = append(slot, e)
 }
 
 // at calls do after d.
@@ -279,10 +286,23 @@ func (g *simGateway) after() {
 // run goes on for d.
 func (s *sim) run(d time.Duration) {
 	end := s.now.Add(d)
-	for len(s.queue) > 0 && !s.queue[0].at.After(end) {
-		e := heap.Pop(&s.queue).(simEvent)
-		s.now = e.at
-		s.handle(&e)
+	q := &s.queue
+	for len(q.times) > 0 {
+		t := q.times[0]
+		at := epoch.Add(time.Duration(t) * time.Millisecond)
+		if at.After(end) {
+			break
+		}
+		s.now = later(at, s.now)
+		for i := 0; i < len(q.slots[t]); i++ { // events may add to their own slot
+			e := q.slots[t][i]
+			s.handle(&e)
+		}
+		slot := q.slots[t]
+		clear(slot)
+		q.free = append(q.free, slot[:0])
+		delete(q.slots, t)
+		heap.Pop(&q.times)
 	}
 	s.now = end
 }
