@@ -215,6 +215,22 @@ step_quiet() {
 	return 1
 }
 
+# The AMT tunnels against the Linux kernel's own AMT module, in a guest.
+step_amt-kernel() {
+	local packages=() have sudo=()
+	((EUID == 0)) || sudo=(sudo -n)
+	for have in qemu-system-x86_64:qemu-system-x86 gcc:gcc make:make xz:xz-utils python3:python3 ip:iproute2 strip:binutils; do
+		command -v "${have%%:*}" >/dev/null || packages+=("${have##*:}")
+	done
+	"${sudo[@]}" apt-get update -qq || true # the guest's kernel comes from there, too
+	if ((${#packages[@]})) &&
+		! "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends libc6-dev "${packages[@]}"; then
+		echo "left out: ${packages[*]} cannot be installed"
+		return 66
+	fi
+	"${sudo[@]}" amt/testdata/kernel/test.sh
+}
+
 # The README's command.
 step_test() {
 	gotest work
