@@ -160,7 +160,7 @@ func (n *Node) add(c config.Channel) error {
 	}
 	x := &channel{
 		cfg: c, delay: new(telemetry.Latency), rate: new(telemetry.Rate),
-		svc: service.New(service.Config{Name: c.Name, Store: n.store, Now: n.now, Logger: n.log}),
+		svc: service.New(service.Config{Name: c.Name, Store: n.store, Runs: true, Now: n.now, Logger: n.log}),
 	}
 	state, err := node.SealState(n.cfg.Node, c.Name+".hop")
 	if err != nil {

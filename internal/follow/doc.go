@@ -5,7 +5,7 @@
 //
 //	m := follow.New(now, follow.Config{Index: service.Index(), Has: has})
 //	m.Packets(now)
-//	o := m.Begun(now, "v-17.m4s", true, false)
+//	o := m.Begun(now, follow.Meta{Name: "v-17.m4s", Media: true})
 //	m.Grown(now, o)
 //	m.Ended(now, o, true)
 //	for a, ok := m.Poll(); ok; a, ok = m.Poll() {

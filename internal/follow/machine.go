@@ -87,6 +87,8 @@ type Object struct {
 	name          string
 	media         bool
 	parent        bool // comes from a parent
+	stem          string
+	run           uint64
 	begun, grown  time.Time
 	ended, fed    bool
 	endedAt       time.Time
@@ -136,6 +138,7 @@ type Machine struct {
 	objects   map[string]*Object
 	manifests map[string]time.Time // when each changed last
 	tracks    map[string]*track
+	runs      map[string]uint64    // the newest one of each track, by its template
 	lacking   map[string]time.Time // since when it is known that a name is not here
 	troubles  map[string]trouble
 	jobs      map[uint64]*job
@@ -179,6 +182,7 @@ func New(now time.Time, cfg Config) *Machine {
 	m := &Machine{
 		cfg: cfg, started: now, gaps: newGaps(now), news: now, state: State{Since: now},
 		objects: make(map[string]*Object), manifests: make(map[string]time.Time), tracks: make(map[string]*track),
+		runs:    make(map[string]uint64),
 		lacking: make(map[string]time.Time), troubles: make(map[string]trouble),
 		jobs: make(map[uint64]*job), working: make(map[string]*job),
 	}
@@ -273,27 +277,55 @@ func (m *Machine) cancel(j *job) {
 	}
 }
 
-// Begun notes that an object has begun, media or another, from a parent or by multicast.
-func (m *Machine) Begun(now time.Time, name string, media, parent bool) *Object {
+// Meta is what is known of an object that begins.
+type Meta struct {
+	Name   string
+	Media  bool
+	Parent bool // it comes from a parent, not by multicast
+	// Stem is the file template of its track and Run the run of the encoder that it belongs to, if that is known.
+	Stem string
+	Run  uint64
+}
+
+// Begun notes that an object has begun.
+func (m *Machine) Begun(now time.Time, x Meta) *Object {
+	name := x.Name
 	if old := m.objects[name]; old != nil {
 		old.replacedByNew = true
 	}
-	o := &Object{name: name, media: media, parent: parent, begun: now, grown: now}
+	m.restarted(x)
+	o := &Object{name: name, media: x.Media, parent: x.Parent, stem: x.Stem, run: x.Run, begun: now, grown: now}
 	if len(m.objects) >= maxObjects {
 		m.forgetOldest()
 	}
 	m.objects[name] = o
 	delete(m.lacking, name)
 	delete(m.troubles, name)
-	if j := m.working[name]; j != nil && parent {
+	if j := m.working[name]; j != nil && x.Parent {
 		j.begun = true
 	}
 	m.news = now
-	if media && !parent {
+	if x.Media && !x.Parent {
 		m.heard(now)
 	}
 	m.plan(now)
 	return o
+}
+
+// restarted forgets the objects that have ended of earlier runs of a track: what has their names now is something else.
+func (m *Machine) restarted(x Meta) {
+	if x.Stem == "" || x.Run <= m.runs[x.Stem] {
+		return
+	}
+	if _, known := m.runs[x.Stem]; !known && len(m.runs) >= maxTracks {
+		clear(m.runs)
+	}
+	m.runs[x.Stem] = x.Run
+	for name, o := range m.objects {
+		if o.stem == x.Stem && o.run < x.Run && o.ended {
+			delete(m.objects, name)
+		}
+	}
 }
 
 func (m *Machine) forgetOldest() {

@@ -79,7 +79,7 @@ func (b *bench) hear(d, every time.Duration) {
 func (b *bench) begin(name string, parent bool) {
 	b.index.Observe(name, 0)
 	b.here[name] = true
-	b.objects[name] = b.m.Begun(b.now, name, true, parent)
+	b.objects[name] = b.m.Begun(b.now, Meta{Name: name, Media: true, Parent: parent})
 	b.settle()
 }
 

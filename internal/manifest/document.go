@@ -295,7 +295,7 @@ func (t *track) match(name string) (variables, bool) {
 }
 
 // expects is [Index.Expects] for a name that the manifest yields by a rule.
-func (t *track) expects(name string, newest map[family]observed) bool {
+func (t *track) expects(name string, newest edges) bool {
 	v, ok := t.match(name)
 	if !ok || v.negative {
 		return false
@@ -314,7 +314,7 @@ func (t *track) expects(name string, newest map[family]observed) bool {
 	if t.pattern.IsZero() || len(t.timeline) > 0 {
 		// A playlist and a timeline say what exists; they may lag behind what came.
 		last := t.last
-		if seen, ok := newest[t.family()]; ok && seen.n > last && seen.n-last < restartDistance {
+		if seen, ok := newest.edge(t.family()); ok && seen.n > last && seen.n-last < restartDistance {
 			last = seen.n
 		}
 		return v.number <= last || t.open && v.number <= addSaturating(last, ahead)
@@ -322,7 +322,7 @@ func (t *track) expects(name string, newest map[family]observed) bool {
 	if !t.open {
 		return v.number <= t.last
 	}
-	seen, ok := newest[t.family()]
+	seen, ok := newest.edge(t.family())
 	if !ok {
 		return true // the template is all there is to go by
 	}

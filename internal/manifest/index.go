@@ -14,7 +14,7 @@ type Index struct {
 	mu        sync.RWMutex // guards all below
 	clock     uint64       // counts updates
 	documents map[string]*document
-	newest    map[family]observed // the newest number or time observed of a family
+	newest    edges // the newest number or time observed of a family
 }
 
 // maxDocuments bounds the manifests of a channel; the one that was longest
@@ -24,8 +24,20 @@ const maxDocuments = 128
 // ahead is how many segments beyond the newest one a template yields "next".
 const ahead = 2
 
-// observed is a number or a time, and the run of the encoder that it belongs to, 0 if nobody said.
-type observed struct{ n, run uint64 }
+// observed is a number or a time, and the run of the encoder that it belongs to, 0 if nobody said. Documents from before
+// since, on the Index's clock, are of the run before.
+type observed struct {
+	n, run, since uint64
+	over          bool // the number is of the run before
+}
+
+type edges map[family]observed
+
+// edge is the newest number of a family in the present run, ok if there is one.
+func (e edges) edge(f family) (newest observed, ok bool) {
+	newest, ok = e[f]
+	return newest, ok && !newest.over
+}
 
 // family is a template without its width: names that differ in one number.
 type family struct{ prefix, suffix string }
@@ -81,7 +93,10 @@ func (x *Index) Update(name string, body []byte) error {
 	d.updated = x.clock
 	if old := x.documents[name]; old != nil && d.replaces(old) {
 		for _, t := range d.tracks {
-			delete(x.newest, t.family()) // an encoder has begun again
+			// An encoder has begun again, unless that was noticed before.
+			if e, known := x.newest[t.family()]; known && e.since <= old.updated {
+				x.newest[t.family()] = observed{run: e.run, since: d.updated, over: true}
+			}
 		}
 	}
 	x.documents[name] = d
@@ -117,10 +132,12 @@ func (x *Index) Observe(name string, run uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.newest == nil {
-		x.newest = make(map[family]observed)
+		x.newest = make(edges)
 	}
 	newest, known := x.newest[key]
+	begins := known && run > newest.run && newest.run != 0
 	switch {
+	case newest.over:
 	case !known && len(x.newest) >= maxFamilies:
 		// Not worth an order: a channel with so many has no live edge to speak of.
 		clear(x.newest)
@@ -129,7 +146,12 @@ func (x *Index) Observe(name string, run uint64) {
 	case known && run <= newest.run && n < newest.n && newest.n-n < restartDistance:
 		return // an older segment came late
 	}
-	x.newest[key] = observed{n, max(run, newest.run)}
+	since := newest.since
+	if begins && !newest.over {
+		x.clock++
+		since = x.clock
+	}
+	x.newest[key] = observed{n: n, run: max(run, newest.run), since: since}
 }
 
 // maxFamilies bounds the families whose live edge is kept.
@@ -165,13 +187,18 @@ func (x *Index) Past(name string) bool {
 	t, n, numbered := classify(name)
 	x.mu.RLock()
 	defer x.mu.RUnlock()
+	var newest observed
+	known := false
 	if numbered {
-		newest, known := x.newest[family{t.Prefix, t.Suffix}]
+		newest, known = x.newest.edge(family{t.Prefix, t.Suffix})
 		if known && n < newest.n && newest.n-n < restartDistance {
 			return true
 		}
 	}
 	for _, d := range x.documents {
+		if known && d.updated < newest.since {
+			continue
+		}
 		if e := d.names[name]; e != nil && (e.track != nil || d.summary.Master || d.isInit(name)) {
 			return true
 		}

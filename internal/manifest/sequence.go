@@ -74,7 +74,7 @@ func (x *Index) ordered() []*document {
 }
 
 // sequence is the track as its own manifest and what was observed of its family tell.
-func (t *track) sequence(d *document, newest map[family]observed, now time.Time, n int) Sequence {
+func (t *track) sequence(d *document, newest edges, now time.Time, n int) Sequence {
 	s := Sequence{Track: t.Track}
 	if t.rep == nil && t.Template.IsZero() {
 		s.Names = tail(t.listed, n)
@@ -116,10 +116,12 @@ func (t *track) sequence(d *document, newest map[family]observed, now time.Time,
 }
 
 // window is the first and the last number that exist.
-func (t *track) window(d *document, newest map[family]observed, now time.Time) (first, last uint64, guess, ok bool) {
-	edge, observed := newest[t.family()]
+func (t *track) window(d *document, newest edges, now time.Time) (first, last uint64, guess, ok bool) {
+	edge, observed := newest.edge(t.family())
 	seen := edge.n
 	switch {
+	case observed && d.updated < edge.since: // the encoder has begun again, and has not said so yet
+		first, last = min(t.first, seen), seen
 	case t.rep == nil, len(t.timeline) > 0: // what exists is listed; what came may be ahead
 		first, last = t.first, t.last
 		if observed && seen > last && seen-last < restartDistance {

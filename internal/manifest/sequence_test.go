@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -100,4 +101,38 @@ func TestSequenceTakesTheBestOfEachManifest(t *testing.T) {
 	require.Len(t, all, 1)
 	require.Equal(t, Video, all[0].Kind)
 	require.Equal(t, "init-v.mp4", all[0].Init)
+}
+
+// What manifests of the run before list is not taken for what the new run has.
+func TestSequencesOfANewRun(t *testing.T) {
+	playlist := func(first, last int) string {
+		b := fmt.Sprintf("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:%d\n", first)
+		for n := first; n <= last; n++ {
+			b += fmt.Sprintf("#EXTINF:2,\nv-%d.m4s\n", n)
+		}
+		return b
+	}
+	var x Index
+	require.NoError(t, x.Update("v.m3u8", []byte(playlist(3, 6))))
+	x.Observe("v-7.m4s", 100)
+	require.True(t, x.Past("v-5.m4s"))
+
+	x.Observe("v-1.m4s", 200)
+	all := x.Sequences(time.Time{}, 9)
+	require.Equal(t, []string{"v-1.m4s"}, all[0].Names)
+	require.Equal(t, "v-2.m4s", all[0].Next)
+	require.False(t, x.Past("v-5.m4s"), "it is yet to come")
+	x.Observe("v-8.m4s", 100)
+	require.Equal(t, "v-2.m4s", x.Sequences(time.Time{}, 9)[0].Next, "the old run does not go on")
+
+	require.NoError(t, x.Update("v.m3u8", []byte(playlist(1, 1))))
+	x.Observe("v-2.m4s", 200)
+	require.Equal(t, []string{"v-1.m4s", "v-2.m4s"}, x.Sequences(time.Time{}, 9)[0].Names)
+
+	// A manifest may tell it first; others are behind.
+	require.NoError(t, x.Update("w.m3u8", []byte(playlist(2, 3))))
+	require.NoError(t, x.Update("v.m3u8", []byte(playlist(3, 6))))
+	require.NoError(t, x.Update("v.m3u8", []byte(playlist(1, 1))))
+	x.Observe("v-2.m4s", 300)
+	require.Equal(t, []string{"v-1.m4s", "v-2.m4s"}, x.Sequences(time.Time{}, 9)[0].Names)
 }

@@ -166,19 +166,21 @@ func (c *Client) wake() {
 	c.change = make(chan struct{})
 }
 
-// fault notes what is wrong with a parent. One that is dead is probed from then on.
-func (c *Client) fault(u *upstream, f fault, err error) {
+// fault notes what is wrong with a parent, as a request has shown that was made at asked. One that is dead is probed from
+// then on.
+func (c *Client) fault(u *upstream, asked time.Time, f fault, err error) {
 	if c.ctx.Err() != nil || u.ctx.Err() != nil {
 		return
 	}
 	down := u.health.isDown()
-	u.health.bad(time.Now(), f, err)
-	if f == dead && !down {
+	u.health.bad(time.Now(), asked, f, err)
+	if f == dead && !down && u.health.isDown() {
 		// Whatever connections there are, they lead nowhere.
 		u.http.CloseIdleConnections()
+		c.other.CloseIdleConnections()
 		c.group.Go(func() {
 			u.probe(c.dial, func() {
-				u.health.up()
+				u.health.up(time.Now())
 				c.wake()
 			})
 		})

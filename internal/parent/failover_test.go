@@ -298,6 +298,40 @@ func TestOnlyParentIsCutOff(t *testing.T) {
 	}
 }
 
+// Of many requests that a parent leaves without a word each finds it dead, sooner or later, some of them after it has come
+// back. That is one fault.
+func TestManyRequestsToAParentThatIsCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var network memnet.Network
+		a := newNode(t, &network, "a:80")
+		a.begin(t, 5)
+		a.write(t, "one ")
+		c := newClient(t, &network, "a:80")
+		var all []chan error
+		ask := func() {
+			_, done := fetch(patient(t), c, service.Request{Persist: true})
+			all = append(all, done)
+		}
+		for range 4 {
+			ask()
+		}
+		synctest.Wait()
+		a.Cut()
+		a.write(t, "two")
+		require.NoError(t, a.o.Commit())
+		for range 12 {
+			time.Sleep(300 * time.Millisecond)
+			ask()
+		}
+		a.Heal()
+		healed := time.Now()
+		for _, done := range all {
+			require.NoError(t, <-done)
+		}
+		require.Less(t, time.Since(healed), 300*time.Millisecond)
+	})
+}
+
 // A request for what is about to come waits at a parent that lives; nobody else is asked meanwhile.
 func TestParentThatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

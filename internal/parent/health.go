@@ -35,16 +35,17 @@ func (f fault) pause() (first, most time.Duration) {
 	return 0, 0
 }
 
-// deadPause is the second pause of a parent that takes connections and answers no request.
+// deadPause is the pause of a parent that a probe has found alive, and that answers no request.
 const deadPause = 250 * time.Millisecond
 
 // health is what is known of one parent. All its methods take the time, and none blocks.
 type health struct {
 	mu     sync.Mutex // guards below
 	fault  fault
-	down   bool // a probe has to find it alive first
-	faults int  // in a row
-	lies   int  // ever
+	down   bool      // a probe has to find it alive first
+	upAt   time.Time // when one has
+	faults int       // in a row
+	lies   int       // ever
 	until  time.Time
 	err    error
 	life   time.Duration // how long a sign of life may take
@@ -97,16 +98,20 @@ func (h *health) isDown() bool {
 }
 
 // up notes that the parent takes connections again.
-func (h *health) up() {
+func (h *health) up(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.down = false
+	h.down, h.upAt = false, now
 }
 
-// bad notes a fault and tells whether it is a new one.
-func (h *health) bad(now time.Time, f fault, err error) (fresh bool) {
+// bad notes a fault that a request has shown which was made at asked, and tells whether it is a new one. Of the requests
+// that were under way when a parent died each will tell; that is one fault, however long they take to.
+func (h *health) bad(now, asked time.Time, f fault, err error) (fresh bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if f == dead && (h.down || asked.Before(h.upAt)) {
+		return false
+	}
 	fresh = h.fault != f
 	if !fresh || f == lying {
 		h.faults++

@@ -36,6 +36,7 @@ func (c *Client) Names(ctx context.Context, svc string) (names []string, err err
 }
 
 func (c *Client) names(ctx context.Context, u *upstream, svc string) ([]string, error) {
+	asked := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, namesTime)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.base.JoinPath(NamesPath, svc).String(), nil)
@@ -47,7 +48,7 @@ func (c *Client) names(ctx context.Context, u *upstream, svc string) ([]string, 
 	resp, err := u.http.Do(req)
 	if err != nil {
 		if ctx.Err() == nil || context.Cause(ctx) == context.DeadlineExceeded {
-			c.fault(u, dead, err)
+			c.fault(u, asked, dead, err)
 		}
 		return nil, err
 	}

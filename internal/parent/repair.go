@@ -60,7 +60,7 @@ func (m *mender) set(c *Client, parents []*url.URL) error {
 			},
 			Failed: func(url string, err error) {
 				if u := c.find(url); u != nil {
-					c.fault(u, dead, err)
+					c.fault(u, time.Now(), dead, err)
 				}
 			},
 			Transport: transport,
@@ -118,7 +118,7 @@ func (c *Client) Repair(ctx context.Context, want ingress.Wanted, supply func(of
 		if err := supply(p.Offset, p.Data, a.Length); err != nil {
 			var wrong *service.MismatchError
 			if u := c.find(p.Parent); u != nil && errors.As(err, &wrong) {
-				c.fault(u, lying, wrong)
+				c.fault(u, time.Now(), lying, wrong)
 			}
 			return err
 		}

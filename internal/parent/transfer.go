@@ -254,7 +254,7 @@ func (t *transfer) prefer(now time.Time, l *lane) {
 			continue
 		}
 		if o.up != l.up && o.off < t.n && l.started.Sub(o.started) >= restless {
-			t.client.fault(o.up, behind, nil)
+			t.client.fault(o.up, o.started, behind, nil)
 		}
 		t.drop(o)
 	}
@@ -360,7 +360,7 @@ func (t *transfer) refused(now time.Time, err error) {
 	}
 	for i, g := range t.givers {
 		if i+1 == len(t.givers) || t.givers[i+1].off > wrong.Offset {
-			t.client.fault(g.up, lying, wrong)
+			t.client.fault(g.up, now, lying, wrong)
 			t.gone[g.up] = wrong
 		}
 	}
@@ -442,7 +442,7 @@ func (t *transfer) fail(now time.Time, l *lane, err error) {
 	case errors.Is(err, errOther):
 		t.gone[l.up] = service.ErrChanged
 	default:
-		t.client.fault(l.up, dead, err)
+		t.client.fault(l.up, l.started, dead, err)
 	}
 }
 

@@ -237,7 +237,11 @@ func (f *follower) Begin(m service.Meta) service.ObjectSink {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	o := &followed{f: f}
-	o.object = f.machine.Begun(f.x.set.cfg.Now(), m.Name, m.Kind == service.Media, m.Fallback)
+	x := follow.Meta{Name: m.Name, Media: m.Kind == service.Media, Parent: m.Fallback}
+	if f.x.Sealed() {
+		x.Stem, x.Run = m.Track.Stem, m.Track.Run
+	}
+	o.object = f.machine.Begun(f.x.set.cfg.Now(), x)
 	f.growing[o] = struct{}{}
 	f.settle()
 	return o

@@ -62,7 +62,7 @@ func newService(s *Set, c config.Service) (*Service, error) {
 	}
 	client := &sealing.Client{HTTP: x.parents.HTTP(), Parents: x.parents.Reachable}
 	x.fetcher = &sealing.Fetcher{Inner: x.parents, Client: client}
-	sc.Parents = x.fetcher
+	sc.Parents, sc.Runs = x.fetcher, true
 	x.Service = service.New(sc)
 	gc := sealing.GateConfig{
 		Service: x.Service, Anchors: anchors(c.Upstream), Forward: s.cfg.Children, Client: client, Retention: c.Retention,

@@ -128,27 +128,6 @@ func (f *Fetcher) start(ctx context.Context, w *Inflow, name string, generation 
 	return w
 }
 
-// Times between two requests for the seals of an object.
-const (
-	askAgain     = 50 * time.Millisecond
-	askAgainMost = 500 * time.Millisecond
-)
-
-// seals asks for the seals of an object until the last one is there.
-func (f *Fetcher) seals(w *Inflow, name string, generation uint64) {
-	for pause := askAgain; ; pause = min(2*pause, askAgainMost) {
-		_ = f.Client.Seals(w.ctx, f.Gate.cfg.Service.Name(), name, generation, f.Gate.PushParent)
-		if w.object.End() >= 0 {
-			return
-		}
-		select {
-		case <-w.ctx.Done():
-			return
-		case <-time.After(pause):
-		}
-	}
-}
-
 // Inflow takes the octets of one object, in order, and lets through those that are genuine. Write, Offset and End are for
 // one goroutine.
 type Inflow struct {
@@ -162,10 +141,11 @@ type Inflow struct {
 
 	mu   sync.Mutex // guards below
 	out  io.Writer
-	off  int64  // octets written to out
-	skip int64  // octets of the present transfer that are here already
-	held []byte // octets behind off that wait for a seal
-	seal []byte // the one beside out
+	off  int64     // octets written to out
+	skip int64     // octets of the present transfer that are here already
+	held []byte    // octets behind off that wait for a seal
+	from time.Time // since when these wait, and none has become readable
+	seal []byte    // the one beside out
 	last Verdict
 	err  error // why it is over
 }
@@ -247,6 +227,9 @@ func (w *Inflow) take(p []byte) (int, error) {
 	if need := w.last.Sealed - w.off; need > int64(cap(w.held)) && need <= MaxHeld {
 		w.held = slices.Grow(w.held, int(need)-len(w.held)) // so much is sure to come
 	}
+	if len(w.held) == 0 {
+		w.from = time.Now()
+	}
 	w.held = append(w.held, p[:n]...)
 	return skip + n, w.refuse(w.release())
 }
@@ -279,6 +262,7 @@ func (w *Inflow) release() error {
 		}
 		w.off += n
 		w.drop(int(n))
+		w.from = time.Now()
 	}
 	switch {
 	case v.Forged > 0, v.State == seal.Whole && len(w.held) > 0:

@@ -191,6 +191,64 @@ func TestFetcherAsksForSealsAgain(t *testing.T) {
 	})
 }
 
+// A parent that is cut off says nothing, and its connections hang: as soon as octets wait for its seals another one is
+// asked, or it on another connection.
+func TestFetcherWhoseSealsStand(t *testing.T) {
+	for name, c := range map[string]struct {
+		parents []string
+		cut     func(connection int) bool // whether a request hangs
+	}{
+		"another parent":     {[]string{"first", "second"}, func(int) bool { return true }},
+		"another connection": {[]string{"first"}, func(n int) bool { return n == 1 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRoot(t, "")
+				b := octets(1, 60_000)
+				o := r.begin("v.m4s", 7)
+				var sent [][]byte
+				connections := 0
+				first := http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+					if connections++; c.cut(connections) {
+						answering(hang, sent...)(w, q)
+						return
+					}
+					r.ServeHTTP(w, q)
+				})
+				require.NoError(t, o.Write(b[:10_000], true))
+				time.Sleep(25 * time.Millisecond)
+				sent = r.take()
+				x := newChild(t, childConfig{parents: c.parents, net: network{"first": first, "second": r}})
+				got := &out{}
+				w, err := x.fetcher.Open(t.Context(), "v.m4s", 7, func([]byte) (io.Writer, error) { return got, nil })
+				require.NoError(t, err)
+				defer w.Close()
+				_, err = w.Write(b[:10_000])
+				require.NoError(t, err)
+				synctest.Wait()
+				require.Equal(t, 10_000, got.Len())
+
+				require.NoError(t, o.Write(b[10_000:20_000], true))
+				_, err = w.Write(b[10_000:20_000])
+				require.NoError(t, err)
+				time.Sleep(500 * time.Millisecond)
+				require.Equal(t, 20_000, got.Len())
+				for i := 20_000; i < 60_000; i += 10_000 {
+					require.NoError(t, o.Write(b[i:i+10_000], true))
+					_, err = w.Write(b[i : i+10_000])
+					require.NoError(t, err)
+					time.Sleep(100 * time.Millisecond)
+					require.Equal(t, i+10_000, got.Len())
+				}
+				require.NoError(t, o.Commit())
+				require.NoError(t, w.End(60_000))
+				require.Equal(t, b, got.Bytes())
+				require.LessOrEqual(t, connections, 2)
+			})
+		})
+	}
+}
+
 // Seals that come by multicast in the middle of a fetch release what has come.
 func TestFetcherTakesSealsOfMulticast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -255,6 +255,13 @@ func (s *Service) fetch(ctx context.Context, name string) (*cache.Object, error)
 			ctx = WithPatience(ctx, left)
 		}
 		return s.cfg.Parents.Fetch(ctx, Request{Service: s.cfg.Name, Name: name}, func(m Meta) (io.Writer, error) {
+			m = s.Describe(m)
+			s.mu.Lock()
+			past := s.past(m)
+			s.mu.Unlock()
+			if past {
+				return nil, ErrNotFound
+			}
 			w, err := begin(s.cacheMeta(m))
 			if err != nil {
 				return nil, err

@@ -123,6 +123,9 @@ type Config struct {
 	Store *cache.Store
 	// Parents is asked for objects that this node lacks; nil if there is none.
 	Parents Fetcher
+	// Runs tells that the objects of a numbered track have the generation of their run, as a CAST gives it and a seal
+	// proves it.
+	Runs bool
 	// SegmentAge is the longest that a player may keep a media object, default 2 s. An encoder that restarts uses names
 	// again, so this stays at one segment.
 	SegmentAge time.Duration
@@ -139,6 +142,7 @@ type Service struct {
 	mu        sync.Mutex // guards below
 	sinks     map[Sink]struct{}
 	newest    map[string]begun // by name
+	runs      runs
 	manifests map[string]current
 	inits     map[string]current
 	lastBegin time.Time
@@ -177,6 +181,7 @@ func New(cfg Config) *Service {
 		cfg: cfg, log: cfg.Logger,
 		sinks:     make(map[Sink]struct{}),
 		newest:    make(map[string]begun),
+		runs:      make(runs),
 		manifests: make(map[string]current),
 		inits:     make(map[string]current),
 		asked:     make(map[string]time.Time),
@@ -287,6 +292,9 @@ func (s *Service) cacheMeta(m Meta) cache.Meta {
 func (s *Service) Begin(m Meta) (*Object, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.past(m) {
+		return nil, ErrOlder
+	}
 	if b, ok := s.newest[m.Name]; ok {
 		switch {
 		case b.generation > m.Generation:
@@ -312,7 +320,14 @@ func (s *Service) Begin(m Meta) (*Object, error) {
 	now := s.cfg.Now()
 	s.newest[m.Name] = begun{generation: m.Generation, at: now}
 	s.lastBegin = now
-	s.index.Observe(m.Name, m.Track.Run)
+	if !s.cfg.Runs {
+		s.index.Observe(m.Name, 0)
+	} else {
+		s.index.Observe(m.Name, m.Track.Run)
+		for _, name := range s.runs.begin(m) {
+			s.cfg.Store.RemoveOlder(s.key(name), m.Track.Run)
+		}
+	}
 	for sink := range s.sinks {
 		if os := sink.Begin(m); os != nil {
 			o.sinks = append(o.sinks, os)

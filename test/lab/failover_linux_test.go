@@ -4,84 +4,151 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// TestFailover breaks the tree in all sorts of ways and prints what players
-// behind two RELAYs see: one 10 s behind the publisher, and one 2 s. It fails
-// only where a player got something else than CAST took in.
-func TestFailover(t *testing.T) {
-	l := newLab(t)
-	l.start("cast", "cast")
-	s := l.push("cast", ingestURL)
-	l.ready("cast")
-	relay := l.start("relay", "relay")
-	relay2 := l.start("relay2", "relay")
-	relay4 := l.start("relay4", "relay")
-	l.start("bf", "beacon")
-	l.start("bb", "beacon")
-	l.ready(relay.name, relay2.name, relay4.name, "bf")
-	require.NoError(t, s.wait(t.Context(), func() bool { return s.segment(0, 4) != nil }))
+// tree is what most tests have: CAST, two RELAYs in a row with another one that
+// the second of them knows as a parent, too, and a BEACON behind them.
+type tree struct {
+	*lab
+	s                           *source
+	cast, relay, relay2, relay4 *process
+	bf                          *process
+}
 
-	// What nobody but a parent gives.
-	far, near := l.play("bb", s, 10*time.Second, false), l.play("bb", s, 2*time.Second, true)
-	time.Sleep(14 * time.Second)
+// newTree starts the tree, and returns once there is something to play.
+func newTree(t *testing.T) *tree {
+	x := &tree{lab: newLab(t)}
+	x.cast = x.start("cast", "cast")
+	x.s = x.push("cast", ingestURL)
+	x.ready("cast")
+	x.relay, x.relay2, x.relay4 = x.start("relay", "relay"), x.start("relay2", "relay"), x.start("relay4", "relay")
+	x.bf = x.start("bf", "beacon")
+	x.ready("relay", "relay2", "relay4", "bf")
+	require.NoError(t, x.s.wait(t.Context(), func() bool { return x.s.segment(0, 4) != nil }))
+	return x
+}
+
+// A disturbance is something that breaks, and what it may cost.
+type disturbance struct {
+	name  string
+	lasts time.Duration
+	after time.Duration // until its traces are gone
+	begin func()
+	end   func()
+	// stall is how long a player may stall that is 2 s behind the edge and has
+	// that much to spare. One that is 10 s behind may not stall at all.
+	stall func(lasted, buffer time.Duration) time.Duration
+}
+
+func none(_, _ time.Duration) time.Duration { return 0 }
+
+// outage is for a disturbance during which a player gets nothing.
+func outage(lasted, buffer time.Duration) time.Duration {
+	return max(0, lasted-buffer) + failing(lasted, buffer)
+}
+
+// failing is for one after which others have to be asked.
+func failing(_, _ time.Duration) time.Duration { return 500 * time.Millisecond }
+
+// disturb lets players at a node look on while something breaks. What the test
+// itself was late by, which is on the same machine, is not the tree's fault.
+func (l *lab) disturb(t *testing.T, node string, s *source, d disturbance) {
+	before := l.services([]string{node})
+	far, near, lister := l.play(node, s, 10*time.Second, false), l.play(node, s, 2*time.Second, true), l.list(node, s)
+	l.machine.late()
+	time.Sleep(2500 * time.Millisecond)
+	buffer := near.buffer()
+	begun := time.Now()
+	d.begin()
+	time.Sleep(d.lasts)
+	d.end()
+	lasted := time.Since(begun) // with what it takes to begin and to end it
+	time.Sleep(d.after)
 	a, b := far.end(), near.end()
-	t.Log("--- no multicast at all")
-	t.Logf("10 s behind: %v", a)
-	t.Logf(" 2 s behind: %v", b)
-	t.Log(figures("bb", l.service("bb")))
-	require.Zero(t, a.different+b.different)
+	late := l.machine.late()
+	allowed := d.stall(lasted, buffer)
+	t.Logf("it took %.2f s; 10 s behind: %v", lasted.Seconds(), a)
+	t.Logf(" 2 s behind: %v; allowed %.2f s", b, allowed.Seconds())
+	t.Logf("%s; the machine was late by %v at most", lister.end(), late.Round(time.Millisecond))
+	t.Log(figures(node, difference(l.service(node), before[node])))
+	for lag, seen := range map[string]seen{"10 s": a, "2 s": b} {
+		assert.Empty(t, seen.different, "segments that differ, %s behind", lag)
+		assert.Empty(t, seen.missing, "segments that are missing, %s behind", lag)
+	}
+	assert.LessOrEqual(t, a.total, forgiven(late, 0), "stall of a player 10 s behind")
+	assert.LessOrEqual(t, b.total, forgiven(late, allowed), "stall of a player 2 s behind")
+}
 
-	for _, c := range []struct {
-		name  string
-		lasts time.Duration // the disturbance
-		after time.Duration // until its traces are gone
-		begin func()
-		end   func()
-	}{
+// forgiven is what a stall may take on a machine that is late: each of the
+// processes on the way may have been so.
+func forgiven(late, allowed time.Duration) time.Duration {
+	const onTime, processes = 20 * time.Millisecond, 5
+	if late > onTime {
+		allowed += processes * late
+	}
+	return allowed
+}
+
+// TestFailover breaks the tree in all sorts of ways while players look on.
+func TestFailover(t *testing.T) {
+	x := newTree(t)
+	all := x.read("bf", x.s)
+	from := time.Now()
+
+	x.start("bb", "beacon")
+	x.runs("bb")
+	t.Run("no multicast at all", func(t *testing.T) {
+		x.disturb(t, "bb", x.s, disturbance{
+			after: 12 * time.Second, begin: func() {}, end: func() {}, stall: none,
+		})
+	})
+	for _, d := range []disturbance{
 		{
-			"multicast alone dropped on the first hop", 5 * time.Second, 11 * time.Second,
-			func() { l.sh("hole", "r1", "relay", media) }, func() { l.sh("clear", "r1", "relay") },
+			name: "multicast alone dropped on the first hop", lasts: 5 * time.Second, after: 10 * time.Second,
+			begin: func() { x.sh("hole", "r1", "relay", media) }, end: func() { x.sh("clear", "r1", "relay") },
+			stall: none,
 		},
 		{
-			"multicast alone dropped on the last hop", 5 * time.Second, 11 * time.Second,
-			func() { l.sh("hole", "relay4", "bf", media) }, func() { l.sh("clear", "relay4", "bf") },
+			name: "multicast alone dropped on the last hop", lasts: 5 * time.Second, after: 10 * time.Second,
+			begin: func() { x.sh("hole", "relay4", "bf", media) }, end: func() { x.sh("clear", "relay4", "bf") },
+			stall: none,
 		},
 		{
-			"carrier lost between the RELAYs", 5 * time.Second, 12 * time.Second,
-			func() { l.sh("cut", "relay", "relay4") }, func() { l.sh("heal", "relay", "relay4") },
+			name: "carrier lost between the RELAYs", lasts: 5 * time.Second, after: 11 * time.Second,
+			begin: func() { x.sh("cut", "relay", "relay4") }, end: func() { x.sh("heal", "relay", "relay4") },
+			stall: outage,
 		},
 		{
-			"the last RELAY killed and back", 3 * time.Second, 12 * time.Second,
-			relay4.kill, relay4.run,
+			name: "the last RELAY killed and back", lasts: 3 * time.Second, after: 11 * time.Second,
+			begin: x.relay4.kill, end: x.relay4.run, stall: outage,
 		},
 		{
-			"the first RELAY killed and back", 3 * time.Second, 12 * time.Second,
-			relay.kill, relay.run,
+			name: "the first RELAY killed and back", lasts: 3 * time.Second, after: 11 * time.Second,
+			begin: x.relay.kill, end: x.relay.run, stall: outage,
 		},
 		{
-			"29 % loss in bursts on the last hop", 18 * time.Second, 4 * time.Second,
-			func() { l.sh("wire", "relay4", "bf", "-udp", "-ge", "8,20,100") }, func() { l.sh("unwire", "relay4", "bf") },
-		},
-		{
-			"the first RELAY killed for good, another parent known", 5 * time.Second, 12 * time.Second,
-			relay.kill, func() {},
+			name: "the first RELAY killed for good, another parent known", lasts: 5 * time.Second, after: 11 * time.Second,
+			begin: x.relay.kill, end: func() {}, stall: failing,
 		},
 	} {
-		before := l.services([]string{"bf"})
-		far, near, lister := l.play("bf", s, 10*time.Second, false), l.play("bf", s, 2*time.Second, true), l.list("bf", s)
-		time.Sleep(2500 * time.Millisecond)
-		c.begin()
-		time.Sleep(c.lasts)
-		c.end()
-		time.Sleep(c.after)
-		a, b := far.end(), near.end()
-		t.Logf("--- %s, %v", c.name, c.lasts)
-		t.Logf("10 s behind: %v", a)
-		t.Logf(" 2 s behind: %v", b)
-		t.Log(lister.end())
-		t.Log(figures("bf", difference(l.service("bf"), before["bf"])))
-		require.Zero(t, a.different+b.different)
+		t.Run(d.name, func(t *testing.T) { x.disturb(t, "bf", x.s, d) })
 	}
+	all.compare(t, from, time.Now().Add(-2*time.Second))
+}
+
+// TestLoss loses 30 % of the packets on the last hop for a minute, in bursts.
+func TestLoss(t *testing.T) {
+	x := newTree(t)
+	all := x.read("bf", x.s)
+	from := time.Now()
+	x.disturb(t, "bf", x.s, disturbance{
+		lasts: time.Minute, after: 3 * time.Second,
+		begin: func() { x.sh("wire", "relay4", "bf", "-udp", "-ge", "8.6,20,100") },
+		end:   func() { t.Log(x.sh("unwire", "relay4", "bf")) },
+		stall: none,
+	})
+	all.compare(t, from, time.Now().Add(-2*time.Second))
+	require.NotZero(t, x.service("bf").PacketsLost)
 }

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -69,6 +70,8 @@ type lab struct {
 	logs string // directory
 	conf string // directory with the configurations and the keys
 	env  []string
+
+	machine *machine
 }
 
 func newLab(t *testing.T) *lab {
@@ -114,8 +117,39 @@ func newLab(t *testing.T) *lab {
 	n, err := out.Read(line[:])
 	require.NoError(t, err, "the lab did not come up")
 	require.Contains(t, string(line[:n]), "is up")
+	l.machine = watchMachine(t)
 	return l
 }
+
+// machine tells how late what runs on this machine gets its turn.
+type machine struct{ latest atomic.Int64 }
+
+func watchMachine(t *testing.T) *machine {
+	m := &machine{}
+	done := make(chan struct{})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		const every = 5 * time.Millisecond
+		for last := time.Now(); ; {
+			select {
+			case <-done:
+				return
+			case <-time.After(every):
+			}
+			now := time.Now()
+			if late := int64(now.Sub(last) - every); late > m.latest.Load() {
+				m.latest.Store(late)
+			}
+			last = now
+		}
+	}()
+	t.Cleanup(func() { close(done); <-stopped })
+	return m
+}
+
+// late is how late a turn came at most since it was called last.
+func (m *machine) late() time.Duration { return time.Duration(m.latest.Swap(0)) }
 
 // sh runs a verb of lab.sh.
 func (l *lab) sh(args ...string) string {

@@ -31,14 +31,15 @@ type player struct {
 	mu      sync.Mutex // guards below
 	stalled time.Duration
 	seen    seen
+	margin  time.Duration // the least time to spare since it was asked for
 }
 
 // seen is what became of a player's segments.
 type seen struct {
 	segments  int           // complete and equal
-	different int           // complete, and not what CAST took in
+	different []string      // complete, and not what CAST took in
 	missing   []string      // given up, or not here when they should have been played
-	stalls    int           // times that something came too late
+	late      []string      // what came too late
 	longest   time.Duration // of the stalls
 	total     time.Duration // of the stalls
 	slack     time.Duration // the least time to spare
@@ -47,14 +48,14 @@ type seen struct {
 
 func (v seen) String() string {
 	text := fmt.Sprintf("%2d segments, least time to spare %5.2f s", v.segments, v.slack.Seconds())
-	if v.stalls > 0 {
-		text = fmt.Sprintf("%2d segments, STALLED %.2f s in all, %.2f s at most", v.segments, v.total.Seconds(), v.longest.Seconds())
+	if len(v.late) > 0 {
+		text = fmt.Sprintf("%2d segments, STALLED %.2f s in all, %.2f s at most: %v", v.segments, v.total.Seconds(), v.longest.Seconds(), v.late)
 	}
 	if v.repeated > 0 {
 		text += fmt.Sprintf(", %d requests failed", v.repeated)
 	}
-	if v.different > 0 {
-		text += fmt.Sprintf(", %d DIFFERENT", v.different)
+	if len(v.different) > 0 {
+		text += fmt.Sprintf(", DIFFERENT %v", v.different)
 	}
 	if len(v.missing) > 0 {
 		text += fmt.Sprintf(", MISSING %v", v.missing)
@@ -65,13 +66,15 @@ func (v seen) String() string {
 // play starts a player that begins with the segment that is made next.
 func (l *lab) play(node string, s *source, lag time.Duration, near bool) *player {
 	ctx, cancel := context.WithCancel(l.t.Context())
-	p := &player{lag: lag, near: near, s: s, client: l.client(node), base: playerURL(node), cancel: cancel}
+	p := &player{lag: lag, near: near, s: s, client: l.client(node), base: playerURL(node), cancel: cancel, margin: lag}
 	p.seen.slack = lag
-	first := s.number() + 1
 	for _, stream := range []int{0, 2} {
+		s.mu.Lock()
+		first := len(s.streams[stream])
+		s.mu.Unlock()
 		p.group.Go(func() {
-			for n := first; ctx.Err() == nil; n++ {
-				p.segment(ctx, stream, n)
+			for i := first; ctx.Err() == nil; i++ {
+				p.segment(ctx, stream, i)
 			}
 		})
 	}
@@ -88,40 +91,45 @@ func (p *player) end() seen {
 	return p.seen
 }
 
+// buffer is the least time to spare since it was called last.
+func (p *player) buffer() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	margin := p.margin
+	p.margin = p.lag
+	return margin
+}
+
 // patience is how long after its time a segment may come before the player
 // goes on without it.
 const patience = 15 * time.Second
 
-func (p *player) segment(ctx context.Context, stream, number int) {
+// segment plays one segment, by its place among those of its stream. What CAST
+// did not take in whole is not played by those who wait for that.
+func (p *player) segment(ctx context.Context, stream, place int) {
 	var o *object
 	if p.s.wait(ctx, func() bool {
-		o = p.s.segment(stream, number)
-		return o != nil && (p.near || !o.ended.IsZero())
+		if all := p.s.streams[stream]; len(all) > place {
+			o = all[place]
+		}
+		return o != nil && (p.near || o.taken || o.broken)
 	}) != nil {
 		return
 	}
 	limited, cancel := context.WithDeadline(ctx, o.begun.Add(p.lag+patience))
 	defer cancel()
 	have := 0 // octets that have been played or wait to be
-	for {
+	for !p.broken(o) {
 		body, err := p.fetch(limited, o, &have)
-		p.mu.Lock()
-		switch {
-		case err == nil:
-			if p.equal(ctx, o, body) {
-				p.seen.segments++
-			} else if ctx.Err() == nil {
-				p.seen.different++
-			}
-			p.mu.Unlock()
-			return
-		case limited.Err() != nil:
-			if time.Now().After(o.begun.Add(p.lag + p.stalled)) {
-				p.seen.missing = append(p.seen.missing, o.name)
-			}
-			p.mu.Unlock()
+		if err == nil {
+			p.done(ctx, o, body)
 			return
 		}
+		if limited.Err() != nil {
+			p.late(o, have)
+			return
+		}
+		p.mu.Lock()
 		p.seen.repeated++
 		p.mu.Unlock()
 		select {
@@ -129,6 +137,56 @@ func (p *player) segment(ctx context.Context, stream, number int) {
 		case <-time.After(300 * time.Millisecond):
 		}
 	}
+}
+
+func (p *player) broken(o *object) bool {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	return o.broken
+}
+
+// done notes a whole segment.
+func (p *player) done(ctx context.Context, o *object, body []byte) {
+	if p.s.wait(ctx, func() bool { return o.taken || o.broken }) != nil {
+		return
+	}
+	p.s.mu.Lock()
+	equal := bytes.Equal(body, o.body) || o.broken
+	p.s.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if equal {
+		p.seen.segments++
+	} else {
+		p.seen.different = append(p.seen.different, o.name)
+	}
+}
+
+// late notes a segment of which no more comes.
+func (p *player) late(o *object, have int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Now().After(p.made(o, have).Add(p.lag + p.stalled)) {
+		p.seen.missing = append(p.seen.missing, fmt.Sprintf("%s from %d on", o.name, have))
+	}
+}
+
+// made is when the octets from off on were made that are played at once.
+func (p *player) made(o *object, off int) time.Time {
+	if !p.near {
+		return o.begun
+	}
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	for _, s := range o.stamps {
+		if s.n > off {
+			return s.at
+		}
+	}
+	if o.ended.IsZero() {
+		return time.Now()
+	}
+	return o.ended
 }
 
 // fetch makes one request. have rises with the octets that come.
@@ -169,34 +227,18 @@ func (p *player) fetch(ctx context.Context, o *object, have *int) ([]byte, error
 // came notes that octets from off on have come.
 func (p *player) came(o *object, off int) {
 	now := time.Now()
-	made := o.begun
-	if p.near {
-		p.s.mu.Lock()
-		for _, s := range o.stamps {
-			if made = s.at; s.n > off {
-				break
-			}
-		}
-		p.s.mu.Unlock()
-	}
+	made := p.made(o, off)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	slack := made.Add(p.lag + p.stalled).Sub(now)
 	p.seen.slack = min(p.seen.slack, slack)
+	p.margin = min(p.margin, slack)
 	if slack < 0 {
 		p.stalled -= slack
-		p.seen.stalls++
+		p.seen.late = append(p.seen.late, fmt.Sprintf("%s at %d by %.2f s", o.name, off, -slack.Seconds()))
 		p.seen.total -= slack
 		p.seen.longest = max(p.seen.longest, -slack)
 	}
-}
-
-// equal compares a body with what CAST took in. It is called with mu held.
-func (p *player) equal(ctx context.Context, o *object, body []byte) bool {
-	if p.s.wait(ctx, func() bool { return !o.ended.IsZero() }) != nil {
-		return false
-	}
-	return bytes.Equal(body, o.body)
 }
 
 // A lister reads the playlist of a node as a player does, and notes how far it

@@ -31,6 +31,7 @@ type object struct {
 	// Guarded by the source.
 	ended  time.Time // when its last octet left the publisher; zero before that
 	taken  bool      // CAST has accepted it in whole
+	broken bool      // it never will
 	stamps []stamp
 	body   []byte
 }
@@ -44,32 +45,50 @@ type stamp struct {
 
 // source is the built-in clip, pushed to CAST from the node that it runs on.
 type source struct {
+	l         *lab
+	target    string
 	transport http.RoundTripper
 	stop      context.CancelFunc
 	done      chan error
 
-	mu      sync.Mutex // guards below
-	objects []*object  // in the order of their beginnings
+	mu      sync.Mutex        // guards below
+	objects []*object         // in the order of their beginnings
+	streams map[int][]*object // media segments, likewise
 	changed chan struct{}
 }
 
 func (l *lab) push(node, target string) *source {
-	s := &source{transport: l.client(node).Transport, changed: make(chan struct{}), done: make(chan error, 1)}
-	ctx, cancel := context.WithCancel(l.t.Context())
-	s.stop = cancel
+	s := &source{
+		l: l, target: target, transport: l.client(node).Transport,
+		streams: make(map[int][]*object), changed: make(chan struct{}),
+	}
+	s.start()
+	l.t.Cleanup(s.kill)
+	return s
+}
+
+// start begins with the first segment.
+func (s *source) start() {
+	ctx, cancel := context.WithCancel(s.l.t.Context())
+	s.stop, s.done = cancel, make(chan error, 1)
 	go func() {
-		s.done <- clip.Push(ctx, target, clip.PushConfig{
+		s.done <- clip.Push(ctx, s.target, clip.PushConfig{
 			Client: &http.Client{Transport: s},
 			Header: http.Header{"Authorization": {"Bearer " + streamKey}},
 		})
 	}()
-	l.t.Cleanup(func() {
-		cancel()
-		if err := <-s.done; !errors.Is(err, context.Canceled) {
-			l.t.Error("publisher:", err)
-		}
-	})
-	return s
+}
+
+// kill ends the publisher in the middle of what it sends.
+func (s *source) kill() {
+	s.stop()
+	if s.done == nil {
+		return
+	}
+	if err := <-s.done; !errors.Is(err, context.Canceled) {
+		s.l.t.Error("publisher:", err)
+	}
+	s.done = nil
 }
 
 // RoundTrip sends one request of the publisher and notes its body. Manifests
@@ -87,6 +106,9 @@ func (s *source) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	s.mu.Lock()
 	s.objects = append(s.objects, o)
+	if o.stream >= 0 {
+		s.streams[o.stream] = append(s.streams[o.stream], o)
+	}
 	s.signal()
 	s.mu.Unlock()
 
@@ -101,12 +123,11 @@ func (s *source) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	r.Body = &recorded{r.Body, s, o}
 	resp, err := s.transport.RoundTrip(r)
-	if err == nil && resp.StatusCode/100 == 2 {
-		s.mu.Lock()
-		o.taken = true
-		s.signal()
-		s.mu.Unlock()
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o.taken = err == nil && resp.StatusCode/100 == 2
+	o.broken = !o.taken
+	s.signal()
 	return resp, err
 }
 
@@ -155,12 +176,13 @@ func (s *source) wait(ctx context.Context, f func() bool) error {
 	}
 }
 
-// segment returns a media segment, nil if it has not begun. It is called with
-// mu held.
+// segment returns a media segment, nil if it has not begun since the publisher
+// was started last. It is called with mu held.
 func (s *source) segment(stream, number int) *object {
-	for _, o := range s.objects {
-		if o.stream == stream && o.number == number {
-			return o
+	all := s.streams[stream]
+	for i := len(all) - 1; i >= 0 && all[i].number >= number; i-- {
+		if all[i].number == number {
+			return all[i]
 		}
 	}
 	return nil
@@ -170,10 +192,8 @@ func (s *source) segment(stream, number int) *object {
 func (s *source) number() (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, o := range s.objects {
-		if o.stream == 0 {
-			n = max(n, o.number)
-		}
+	if all := s.streams[0]; len(all) > 0 {
+		n = all[len(all)-1].number
 	}
 	return n
 }

@@ -69,6 +69,16 @@ func (l *lab) services(nodes []string) map[string]telemetry.Service {
 	return m
 }
 
+// runs waits until the program on a node runs.
+func (l *lab) runs(node string) {
+	l.t.Helper()
+	client := l.client(node)
+	eventually(l.t, 10*time.Second, node+" runs", func() bool {
+		_, err := get(l.t.Context(), client, fmt.Sprintf("http://127.0.0.1:%d/healthz", adminPort(node)))
+		return err == nil
+	})
+}
+
 // ready waits until a node is ready, and has the manifest.
 func (l *lab) ready(nodes ...string) {
 	l.t.Helper()
@@ -153,10 +163,7 @@ func TestTree(t *testing.T) {
 	}
 
 	start("cast", "cast")
-	eventually(t, 10*time.Second, "CAST listens", func() bool {
-		_, err := get(t.Context(), l.client("cast"), "http://127.0.0.1:9101/healthz")
-		return err == nil
-	})
+	l.runs("cast")
 	s := l.push("cast", ingestURL)
 
 	t.Log("--- nobody has joined")
