@@ -207,7 +207,7 @@ step_quiet() {
 	local attempt
 	for attempt in 1 2 3; do
 		echo "=== attempt $attempt"
-		if TREEDN_QUIET=1 go test -count=1 -v -run '^(TestLoss|TestFragmentOvertakesSegment)$' \
+		if TREEDN_QUIET=1 go test -count=1 -v -run '^(TestLoss|TestFragmentOvertakesSegment|TestHostileSender)$' \
 			-bench '^BenchmarkLatency$' -benchtime=1x ./test/e2e; then
 			return
 		fi

@@ -5,12 +5,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/treedn/treedn/amt/ssm/ssmtest"
 	"github.com/treedn/treedn/internal/clip"
 	"github.com/treedn/treedn/internal/clip/cliptest"
+	"github.com/treedn/treedn/internal/treetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -99,27 +96,11 @@ func TestPush(t *testing.T) {
 	require.Greater(t, last.Sub(begin), 1900*time.Millisecond)
 }
 
-// vacant draws an address that nobody listens on, and that the system gives to no socket that asks for any.
-func vacant(t *testing.T) string {
-	t.Helper()
-	host := "127.0.0.1"
-	if runtime.GOOS == "linux" {
-		host = ssmtest.Source().String()
-	}
-	for {
-		addr := net.JoinHostPort(host, strconv.Itoa(10_000+rand.IntN(20_000)))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			require.NoError(t, l.Close())
-			return addr
-		}
-	}
-}
-
 // The ingest is absent at first, comes, and is replaced by one that has lost
 // everything.
 func TestPushReconnects(t *testing.T) {
 	t.Parallel()
-	addr := vacant(t)
+	addr := treetest.Vacant(t).String()
 	interrupted := make(logged, 16)
 	push(t, "http://"+addr+"/ch/", clip.PushConfig{
 		Source: clip.Config{Start: time.Now().Add(-1500 * time.Millisecond)},

@@ -77,6 +77,20 @@ func (p *process) kill() {
 	<-p.done
 }
 
+// interrupt asks the process to end, as Ctrl-C does: it finishes what it writes.
+func (p *process) interrupt(t testing.TB, who string) {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		p.kill()
+		t.Fatalf("%s does not end; it says: %s", who, p.stderr.String())
+	}
+	const interrupted = 255 // FFmpeg's exit code for a good end that a signal brought
+	require.Equal(t, interrupted, p.cmd.ProcessState.ExitCode(), "%s: %s", who, p.stderr.String())
+}
+
 // finish waits for the end of the process, which has to come in time and in good order.
 func (p *process) finish(t testing.TB, who string, limit time.Duration) {
 	t.Helper()
