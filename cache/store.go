@@ -337,18 +337,6 @@ func (s *Store) RemoveOlder(key Key, generation uint64) bool {
 	return true
 }
 
-// RemoveOlder is Remove for an object whose generation is below the given one.
-func (s *Store) RemoveOlder(key Key, generation uint64) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	svc := s.services[key.Service]
-	if svc == nil || svc.objects[key.Name] == nil || svc.objects[key.Name].meta.Generation >= generation {
-		return false
-	}
-	s.drop(svc.objects[key.Name])
-	return true
-}
-
 // Close aborts what still grows, writes what is complete to the disk tier,
 // and waits for the store's goroutines. It is idempotent.
 func (s *Store) Close() error {
