@@ -274,8 +274,12 @@ func (x *Service) drop(r *reception) {
 	x.receptions = slices.DeleteFunc(x.receptions, func(o *reception) bool { return o == r })
 }
 
-// feed has the rest of an object fetched that a reception has begun.
+// feed has the rest of an object fetched that a reception has begun. Without parents it is left to multicast, which may
+// go on.
 func (x *Service) feed(ctx context.Context, name string) error {
+	if len(x.parents.Parents()) == 0 {
+		return ingress.ErrNotFed
+	}
 	x.mu.Lock()
 	receptions := slices.Clone(x.receptions)
 	x.mu.Unlock()
