@@ -232,12 +232,14 @@ func TestFetcherWhoseSealsStand(t *testing.T) {
 				_, err = w.Write(b[10_000:20_000])
 				require.NoError(t, err)
 				time.Sleep(500 * time.Millisecond)
+				synctest.Wait()
 				require.Equal(t, 20_000, got.Len())
 				for i := 20_000; i < 60_000; i += 10_000 {
 					require.NoError(t, o.Write(b[i:i+10_000], true))
 					_, err = w.Write(b[i : i+10_000])
 					require.NoError(t, err)
 					time.Sleep(100 * time.Millisecond)
+					synctest.Wait()
 					require.Equal(t, i+10_000, got.Len())
 				}
 				require.NoError(t, o.Commit())

@@ -122,11 +122,11 @@ func TestFailover(t *testing.T) {
 		},
 		{
 			name: "the last RELAY killed and back", lasts: 3 * time.Second, after: 11 * time.Second,
-			begin: x.relay4.kill, end: x.relay4.run, stall: outage,
+			begin: x.relay4.kill, end: func() { x.relay4.run() }, stall: outage,
 		},
 		{
 			name: "the first RELAY killed and back", lasts: 3 * time.Second, after: 11 * time.Second,
-			begin: x.relay.kill, end: x.relay.run, stall: outage,
+			begin: x.relay.kill, end: func() { x.relay.run() }, stall: outage,
 		},
 		{
 			name: "the first RELAY killed for good, another parent known", lasts: 5 * time.Second, after: 11 * time.Second,

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -183,13 +184,13 @@ type process struct {
 }
 
 // start runs a program of the suite in a node, with the configuration of that
-// node.
-func (l *lab) start(node, program string) *process {
+// node and some flags.
+func (l *lab) start(node, program string, flags ...string) *process {
 	l.t.Helper()
 	p := &process{l: l, name: node, node: node, args: []string{
 		filepath.Join(binaries, program), "-config", filepath.Join(l.conf, node+".yaml"),
 	}}
-	p.run()
+	p.run(flags...)
 	l.t.Cleanup(func() {
 		p.kill()
 		l.report(p.logFile())
@@ -199,13 +200,14 @@ func (l *lab) start(node, program string) *process {
 
 func (p *process) logFile() string { return filepath.Join(p.l.logs, p.name+".log") }
 
-func (p *process) run() {
+// run starts the program, for the first time or again.
+func (p *process) run(flags ...string) {
 	p.l.t.Helper()
 	log, err := os.OpenFile(p.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o666)
 	require.NoError(p.l.t, err)
 	defer log.Close()
 	// ip replaces itself by the program, so that the process is the program's.
-	cmd := exec.Command("ip", append([]string{"netns", "exec", p.l.name + "-" + p.node}, p.args...)...)
+	cmd := exec.Command("ip", slices.Concat([]string{"netns", "exec", p.l.name + "-" + p.node}, p.args, flags)...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = p.l.env, log, log
 	require.NoError(p.l.t, cmd.Start())
 	done := make(chan struct{})
@@ -226,6 +228,10 @@ func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.done
 }
+
+// stop halts the process where it is, and resume lets it go on.
+func (p *process) stop()   { require.NoError(p.l.t, p.cmd.Process.Signal(syscall.SIGSTOP)) }
+func (p *process) resume() { require.NoError(p.l.t, p.cmd.Process.Signal(syscall.SIGCONT)) }
 
 // terminate asks the process to end, and returns how long that took.
 func (p *process) terminate(limit time.Duration) (time.Duration, error) {
