@@ -98,7 +98,7 @@ step_cross() {
 # not run passes the same tests: arm64 under emulation, and plain Go.
 step_kernels() {
 	local dir=fec/internal/gf256 name
-	(cd fec/internal/asmgen && GOWORK=off go vet ./... && GOWORK=off go run . -out "$tmp")
+	(cd "$dir/_gen" && GOWORK=off go vet ./... && GOWORK=off go run . -out "$tmp")
 	for name in amd64 arm64; do
 		cmp "$dir/zkernels_$name.s" "$tmp/zkernels_$name.s"
 	done
@@ -149,30 +149,38 @@ step_modules() {
 	done
 }
 
-# 10 s of every fuzz target ($FUZZTIME), two at a time.
+# 10 s of every fuzz target ($FUZZTIME), two at a time. A package is built once
+# for all of its targets.
 step_fuzz() {
 	local dir
 	while read -r dir; do
 		(
 			cd "$dir"
-			go list -f '{{$p := .ImportPath}}{{$d := .Dir}}{{range .TestGoFiles}}{{$p}} {{$d}}/{{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$p}} {{$d}}/{{.}}{{"\n"}}{{end}}' ./... |
-				while read -r package file; do
-					[[ -z $package ]] || sed -n "s|^func \(Fuzz[A-Za-z0-9_]*\)(.*|$package \1|p" "$file"
+			go list -f '{{$p := .ImportPath}}{{$d := .Dir}}{{range .TestGoFiles}}{{$p}} {{$d}} {{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$p}} {{$d}} {{.}}{{"\n"}}{{end}}' ./... |
+				while read -r package folder file; do
+					[[ -z $package ]] || sed -n "s|^func \(Fuzz[A-Za-z0-9_]*\)(.*|$package $folder \1|p" "$folder/$file"
 				done
 		)
 	done < <(modules) >"$tmp/targets"
 	wc -l <"$tmp/targets"
 	[[ -s $tmp/targets ]] || return 66
-	export tmp
+	mkdir "$tmp/fuzz"
+	export tmp cache
+	cache=$(go env GOCACHE)/fuzz
+	# shellcheck disable=SC2016
+	cut -d ' ' -f 1 "$tmp/targets" | sort -u |
+		xargs -P 2 -I PACKAGE bash -c 'go test -c -fuzz=. -o "$tmp/fuzz/${0//\//_}" "$0"' PACKAGE
 	# A target's minimisation of interesting inputs is cut short, since it
 	# counts on top of the fuzzing time.
 	# shellcheck disable=SC2016
 	xargs -P 2 -L 1 bash -c '
 		log=$tmp/fuzz-$$
-		if go test -run "^\$" -fuzz "^$1\$" -fuzztime="${FUZZTIME:-10s}" -fuzzminimizetime=1s -parallel=1 "$0" >"$log" 2>&1; then
-			echo "ok   $0 $1: $(grep -o "execs: [0-9]*" "$log" | tail -n 1)"
+		cd "$1"
+		if "$tmp/fuzz/${0//\//_}" -test.run "^\$" -test.fuzz "^$2\$" -test.fuzztime="${FUZZTIME:-10s}" -test.fuzzminimizetime=1s \
+			-test.parallel=1 -test.fuzzcachedir="$cache/$0" >"$log" 2>&1; then
+			echo "ok   $0 $2: $(grep -o "execs: [0-9]*" "$log" | tail -n 1)"
 		else
-			echo "FAIL $0 $1"; cat "$log"; exit 1
+			echo "FAIL $0 $2"; cat "$log"; exit 1
 		fi' <"$tmp/targets"
 }
 
@@ -199,12 +207,28 @@ step_quiet() {
 	local attempt
 	for attempt in 1 2 3; do
 		echo "=== attempt $attempt"
-		if TREEDN_QUIET=1 go test -count=1 -v -run '^(TestLoss|TestFragmentOvertakesSegment)$' \
+		if TREEDN_QUIET=1 go test -count=1 -v -run '^(TestLoss|TestFragmentOvertakesSegment|TestHostileSender)$' \
 			-bench '^BenchmarkLatency$' -benchtime=1x ./test/e2e; then
 			return
 		fi
 	done
 	return 1
+}
+
+# The AMT tunnels against the Linux kernel's own AMT module, in a guest.
+step_amt-kernel() {
+	local packages=() have sudo=()
+	((EUID == 0)) || sudo=(sudo -n)
+	for have in qemu-system-x86_64:qemu-system-x86 gcc:gcc make:make xz:xz-utils python3:python3 ip:iproute2 strip:binutils; do
+		command -v "${have%%:*}" >/dev/null || packages+=("${have##*:}")
+	done
+	"${sudo[@]}" apt-get update -qq || true # the guest's kernel comes from there, too
+	if ((${#packages[@]})) &&
+		! "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends libc6-dev "${packages[@]}"; then
+		echo "left out: ${packages[*]} cannot be installed"
+		return 66
+	fi
+	"${sudo[@]}" amt/testdata/kernel/test.sh
 }
 
 # The README's command.

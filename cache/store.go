@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"math"
 	"sync"
 	"time"
 )
@@ -317,14 +318,7 @@ func (s *Store) gone(o *Object, now time.Time) bool {
 // Remove drops the object of key and tells whether there was one. Those who
 // read it go on.
 func (s *Store) Remove(key Key) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	svc := s.services[key.Service]
-	if svc == nil || svc.objects[key.Name] == nil {
-		return false
-	}
-	s.drop(svc.objects[key.Name])
-	return true
+	return s.RemoveOlder(key, math.MaxUint64)
 }
 
 // RemoveOlder is Remove for an object whose generation is below the given one.
@@ -332,10 +326,14 @@ func (s *Store) RemoveOlder(key Key, generation uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	svc := s.services[key.Service]
-	if svc == nil || svc.objects[key.Name] == nil || svc.objects[key.Name].meta.Generation >= generation {
+	if svc == nil {
 		return false
 	}
-	s.drop(svc.objects[key.Name])
+	o := svc.objects[key.Name]
+	if o == nil || generation != math.MaxUint64 && o.meta.Generation >= generation {
+		return false
+	}
+	s.drop(o)
 	return true
 }
 

@@ -51,7 +51,7 @@ func TestGilbertElliott(t *testing.T) {
 	c, ok := l.populate().channel()
 	require.True(t, ok)
 	rng := rand.New(rand.NewPCG(1, 2))
-	const k, r, rounds = 20, 8, 40_000
+	const k, r, rounds = 20, 8, 30_000
 	failed, lostAll, bursts, inBurst := 0, 0, 0, 0
 	for range rounds {
 		state := 0

@@ -14,7 +14,7 @@ import (
 // first, unless Depth says otherwise.
 type Loss struct {
 	// Random is the share of packets that are lost, bursts included. Default 0.10;
-	// values above 0.95 count as 0.95.
+	// values above 0.95 count as 0.95, and those below 1e-9 as 1e-9.
 	Random float64
 
 	// Target is the probability that a block cannot be decoded which is
@@ -41,6 +41,7 @@ const (
 	defaultRandom = 0.10
 	defaultTarget = 1e-6
 	highestRandom = 0.95
+	lowestRandom  = 1e-9
 	lowestTarget  = 1e-12
 )
 
@@ -51,7 +52,7 @@ func (l Loss) populate() Loss {
 	if !(l.Target > 0) {
 		l.Target = defaultTarget
 	}
-	l.Random = min(l.Random, highestRandom)
+	l.Random = min(max(l.Random, lowestRandom), highestRandom)
 	l.Target = max(l.Target, lowestTarget)
 	if !(l.InBurst > l.Random && l.InBurst <= 1) {
 		l.InBurst = 1

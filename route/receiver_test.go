@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/treedn/treedn/fec"
+	"github.com/treedn/treedn/fec/raptorq"
 	"github.com/treedn/treedn/flute/fdt"
 	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/route/internal/slab"
@@ -712,7 +713,7 @@ const slabSize = slab.Size
 
 // repairs makes repair packets of an object.
 func repairs(t testing.TB, tsi, toi uint32, b []byte, y, group, n, block int) (out []pk) {
-	j := encodeJob{object: append([]byte(nil), b...), unit: y * group, block: block, group: group}
+	j := encodeJob{object: append([]byte(nil), b...), unit: y * group, block: block, group: group, codec: new(raptorq.Codec)}
 	for off := 0; off < len(b); off += y * group {
 		j.packets = append(j.packets, span{uint32(off), uint32(min(y*group, len(b)-off))})
 	}

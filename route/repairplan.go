@@ -93,6 +93,7 @@ type encodeJob struct {
 	unit     int
 	block    int
 	loss     fec.Loss
+	codec    *raptorq.Codec
 	oti      fec.OTI
 	fti      [12]byte
 	group    int // symbols per packet
@@ -126,7 +127,7 @@ func (j *encodeJob) run() {
 	for sbn := range int(j.oti.SourceBlocks) {
 		k, off, n := j.oti.Block(uint8(sbn))
 		first := int64(off) / int64(y)
-		enc, err := raptorq.NewEncoder(super[off:off+n], y)
+		enc, err := j.codec.NewEncoder(super[off:off+n], y)
 		if err != nil {
 			j.err = err
 			return
@@ -139,10 +140,7 @@ func (j *encodeJob) run() {
 			count = min(count, max(rest, int(float64(spare)*here)/(group*y+repairOverhead)))
 		}
 		count *= group
-		b := repairBlock{k: uint32(k), symbols: make([]byte, 0, count*y)}
-		for i := range count {
-			b.symbols = enc.AppendSymbol(b.symbols, uint32(k+i))
-		}
+		b := repairBlock{k: uint32(k), symbols: enc.AppendRepair(make([]byte, 0, count*y), uint32(k), count)}
 		j.firstESI = max(j.firstESI, uint32(k+count))
 		j.blocks = append(j.blocks, b)
 	}

@@ -180,7 +180,7 @@ func (s *Sender) ended(now time.Time, t *Transmission) {
 	t.coding++
 	j := &encodeJob{
 		tx: t, object: t.buf, packets: t.packets, grown: t.growth.blocks,
-		unit: s.unit, block: s.cfg.BlockSymbols, loss: s.cfg.Loss,
+		unit: s.unit, block: s.cfg.BlockSymbols, loss: s.cfg.Loss, codec: &s.codec,
 	}
 	s.works = append(s.works, &Work{run: j.run, encode: j})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/treedn/treedn/fec"
+	"github.com/treedn/treedn/fec/raptorq"
 	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/route/sls"
 )
@@ -603,8 +604,9 @@ func BenchmarkEncode(b *testing.B) {
 			}
 			object := append(make([]byte, 0, size+2000), randomBytes(1, size)...)
 			b.SetBytes(int64(size))
+			var codec raptorq.Codec
 			for b.Loop() {
-				j := encodeJob{object: object, packets: packets, unit: 1344, block: 1024}
+				j := encodeJob{object: object, packets: packets, unit: 1344, block: 1024, codec: &codec}
 				j.run()
 				if j.err != nil {
 					b.Fatal(j.err)

@@ -26,6 +26,10 @@ func (r *Receiver) handlePackage(now time.Time, o *Object, body []byte) {
 		return
 	}
 	for _, part := range pkg.Parts {
+		if len(part.Location) > maxName {
+			r.badSignalling(o, ErrName)
+			continue
+		}
 		old, ok := r.parts[part.Location]
 		if ok && old.ContentType == part.ContentType && old.Generation == part.Generation && bytes.Equal(old.Body, part.Body) {
 			continue
@@ -273,6 +277,9 @@ func (r *Receiver) applyEFDT(now time.Time, ch *channel, in *fdt.Instance) {
 	ch.until, _ = in.ExpiresAt(now)
 	if in.FileTemplate != "" {
 		t, err := fdt.ParseTemplate(in.FileTemplate)
+		if len(in.FileTemplate) > maxName {
+			err = ErrName
+		}
 		if err != nil {
 			r.cfg.Logger.Warn("file template dropped", "tsi", ch.tsi, "error", err)
 		}
@@ -289,7 +296,7 @@ func (r *Receiver) applyEFDT(now time.Time, ch *channel, in *fdt.Instance) {
 		ch.files = make(map[uint32]fdt.File)
 	}
 	for _, f := range in.Files {
-		if f.TOI == 0 || f.TOI > 0xffffffff || f.ContentLocation == "" || len(ch.files) >= maxFiles {
+		if f.TOI == 0 || f.TOI > 0xffffffff || f.ContentLocation == "" || len(f.ContentLocation) > maxName || len(ch.files) >= maxFiles {
 			continue
 		}
 		f = in.Resolve(f)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/treedn/treedn/fec/fecframe"
+	"github.com/treedn/treedn/fec/internal/alloctest"
 	"github.com/treedn/treedn/fec/raptorq"
 )
 
@@ -329,11 +330,11 @@ func TestAppendRepairDoesNotAllocate(t *testing.T) {
 	b, err := e.Close(8)
 	require.NoError(t, err)
 	buf := make([]byte, 0, 200)
-	require.Zero(t, testing.AllocsPerRun(100, func() { b.AppendRepair(buf, 3) }))
+	require.Zero(t, alloctest.PerRun(func() { b.AppendRepair(buf, 3) }))
 	p, err := b.AppendRepair(nil, 3)
 	require.NoError(t, err)
 	r := Repair{Map: make([]Range, 0, maxFlows)}
-	require.Zero(t, testing.AllocsPerRun(100, func() {
+	require.Zero(t, alloctest.PerRun(func() {
 		if r.Parse(p) != nil {
 			panic("refused")
 		}
@@ -403,6 +404,50 @@ func FuzzDecoder(f *testing.F) {
 			require.LessOrEqual(t, len(hostile.blocks), 2)
 		}
 	})
+}
+
+func BenchmarkDecoder(b *testing.B) {
+	d := Descriptor{Flows: []uint8{1, 2, 3, 4}, SymbolSize: 1344, MaxBlock: 256}
+	e, err := NewEncoder(d)
+	if err != nil {
+		b.Fatal(err)
+	}
+	packet := make([]byte, 1300)
+	for i := range uint32(256) {
+		if err := e.Add(uint8(1+i%4), i/4, packet); err != nil {
+			b.Fatal(err)
+		}
+	}
+	block, err := e.Close(64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var repair [][]byte
+	for i := range 64 {
+		p, err := block.AppendRepair(nil, i)
+		if err != nil {
+			b.Fatal(err)
+		}
+		repair = append(repair, p)
+	}
+	b.SetBytes(256 * 1300)
+	for b.Loop() {
+		x, err := NewDecoder(d, Limits{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range uint32(256) {
+			if i%10 > 0 {
+				x.Source(start, uint8(1+i%4), i/4, packet)
+			}
+		}
+		for _, p := range repair {
+			x.Repair(start, p)
+		}
+		if _, ok := x.Next(); !ok {
+			b.Fatal("nothing recovered")
+		}
+	}
 }
 
 func Example() {

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/treedn/treedn/fec/ldpc"
 	"github.com/treedn/treedn/fec/raptor"
 	"github.com/treedn/treedn/fec/raptorq"
 	"github.com/treedn/treedn/fec/rs"
@@ -177,9 +176,4 @@ func (c *Config) endESI() int {
 		return 1 << 24
 	}
 	return 1 << 16
-}
-
-// ldpcParams returns the code of a block of k ADUs with n encoding symbols.
-func (c *Config) ldpcParams(k, n int) ldpc.Params {
-	return ldpc.Params{K: k, N: n, N1: int(c.N1m3) + 3, Seed: c.Seed}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 
+	"github.com/treedn/treedn/fec/ldpc"
 	"github.com/treedn/treedn/fec/rs"
 )
 
@@ -350,7 +351,10 @@ func (d *Decoder) open(sbn uint32, b *rxBlock, shape rxBlock) (err error) {
 	case c.Scheme.raptorFamily():
 		code, err = d.codecs.raptor.NewDecoder(k, shape.t)
 	case c.Scheme == LDPCStaircase:
-		code, err = newLDPC(c, k, shape)
+		var matrix *ldpc.Code
+		if matrix, err = d.codecs.ldpcCode(c, k, shape.n); err == nil {
+			code, err = matrix.NewDecoder(shape.t)
+		}
 	default:
 		code, err = rs.NewDecoder(c.Matrix, k, shape.t)
 	}

@@ -10,10 +10,23 @@ import (
 	"github.com/treedn/treedn/fec/rs"
 )
 
-// codecs hold the plans of the codes in use.
+// codecs hold the plans and matrices of the codes in use.
 type codecs struct {
 	raptorQ raptorq.Codec
 	raptor  raptor.Codec
+	ldpc    *ldpc.Code // the latest: blocks tend to be of one size
+}
+
+// ldpcCode returns the code of a block of k ADUs with n encoding symbols.
+func (x *codecs) ldpcCode(c *Config, k, n int) (*ldpc.Code, error) {
+	if x.ldpc != nil && x.ldpc.K() == k && x.ldpc.N() == n {
+		return x.ldpc, nil
+	}
+	code, err := ldpc.NewCode(ldpc.Params{K: k, N: n, N1: int(c.N1m3) + 3, Seed: c.Seed})
+	if err == nil {
+		x.ldpc = code
+	}
+	return code, err
 }
 
 // Encoder collects ADUs into source blocks. It is not safe for concurrent use; the
@@ -198,16 +211,30 @@ func (b *Block) encode(codecs *codecs) (err error) {
 		b.code, err = codecs.raptor.NewEncoder(source, b.t)
 	case b.config.Scheme == LDPCStaircase:
 		var code *ldpc.Code
-		if code, err = ldpc.NewCode(b.config.ldpcParams(k, end)); err == nil {
+		if code, err = codecs.ldpcCode(&b.config, k, end); err == nil {
 			b.code, err = code.NewEncoder(source, b.t)
 		}
 	default:
-		b.code, err = rs.NewEncoder(b.config.Matrix, source, b.t)
+		var code *rs.Encoder
+		if code, err = rs.NewEncoder(b.config.Matrix, source, b.t); err == nil {
+			b.code = ready{k: k, t: b.t, symbols: code.AppendSymbols(nil, uint32(k), b.repair)}
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("fecframe: source block %d: %w", b.sbn, err)
 	}
 	return nil
+}
+
+// ready are the repair symbols of a code that makes them faster all at once.
+type ready struct {
+	k, t    int
+	symbols []byte
+}
+
+func (r ready) AppendSymbol(dst []byte, esi uint32) []byte {
+	at := (int(esi) - r.k) * r.t
+	return append(dst, r.symbols[at:at+r.t]...)
 }
 
 // Len returns the number of ADUs.

@@ -1,20 +1,6 @@
 package fecframe
 
-import (
-	"fmt"
-
-	"github.com/treedn/treedn/fec/ldpc"
-)
-
-// newLDPC returns the decoder of scheme 7. The matrix is drawn for each block: senders
-// vary k and n.
-func newLDPC(c *Config, k int, shape rxBlock) (blockCode, error) {
-	code, err := ldpc.NewCode(c.ldpcParams(k, shape.n))
-	if err != nil {
-		return nil, err
-	}
-	return code.NewDecoder(shape.t)
-}
+import "fmt"
 
 // recent holds packets of a sequenced flow: whether they belong to a block, only a
 // repair packet tells. The oldest go first.

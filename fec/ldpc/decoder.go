@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/treedn/treedn/fec/internal/gf2"
+	"github.com/treedn/treedn/fec/internal/symbols"
 )
 
 // Decoder recovers one source block from any sufficient set of its encoding
@@ -14,7 +15,7 @@ type Decoder struct {
 	code *Code
 	t    int
 
-	store   []byte   // free memory for symbols
+	store   symbols.Store
 	symbols [][]byte // received or decoded, nil if unknown
 	have    int      // known symbols
 	missing int      // unknown source symbols
@@ -33,6 +34,7 @@ func (c *Code) NewDecoder(t int) (*Decoder, error) {
 	return &Decoder{
 		code:    c,
 		t:       t,
+		store:   symbols.Store{Size: t, Most: c.params.K},
 		symbols: make([][]byte, c.params.N),
 		missing: c.params.K,
 	}, nil
@@ -63,9 +65,7 @@ func (d *Decoder) Add(esi uint32, symbol []byte) (fresh bool, err error) {
 	if d.missing == 0 {
 		return false, nil
 	}
-	b := d.next()
-	copy(b, symbol)
-	d.symbols[esi] = b
+	d.symbols[esi] = d.store.Keep(symbol)
 	d.have++
 	if int(esi) < k {
 		d.missing--
@@ -74,19 +74,6 @@ func (d *Decoder) Add(esi uint32, symbol []byte) (fresh bool, err error) {
 		d.deficit--
 	}
 	return true, nil
-}
-
-// storeSize is the least size of a piece of memory for symbols, in octets.
-const storeSize = 32 << 10
-
-// next returns memory for one symbol, zeroed.
-func (d *Decoder) next() []byte {
-	if len(d.store) < d.t {
-		d.store = make([]byte, max(1, storeSize/d.t)*d.t)
-	}
-	b := d.store[:d.t:d.t]
-	d.store = d.store[d.t:]
-	return b
 }
 
 // Need returns a lower bound of the further symbols that decoding takes: zero
@@ -98,6 +85,10 @@ func (d *Decoder) Need() int {
 	return max(d.code.params.K-d.have, d.deficit)
 }
 
+// attemptsPerBlock bounds how often a block is tried in vain while as many symbols
+// arrive as it has source symbols.
+const attemptsPerBlock = 4096
+
 // maxBits bounds what planning keeps about inactive columns; see [gf2.NewPlan].
 const maxBits = 1 << 28
 
@@ -108,7 +99,7 @@ const maxBits = 1 << 28
 // symbols, after which Decode is called again.
 //
 // Decode does its work in the caller's goroutine: for a block of ten thousand
-// symbols that is tens of milliseconds.
+// symbols that is tens of milliseconds, for some hundred thousand it may be seconds.
 func (d *Decoder) Decode() (done bool) {
 	if d.missing == 0 {
 		return true
@@ -152,7 +143,8 @@ func (d *Decoder) Decode() (done bool) {
 	}
 	plan, need := gf2.NewPlan(matrix, maxBits)
 	if plan == nil {
-		d.deficit = need
+		// The more work an attempt is, the fewer are made.
+		d.deficit = need + k/attemptsPerBlock
 		return false
 	}
 	solution := make([]byte, len(unknown)*d.t)

@@ -167,7 +167,11 @@ func TestGroups(t *testing.T) {
 
 func TestRandomLossDecodes(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 300 {
+	rounds := 300
+	if testing.Short() {
+		rounds = 80
+	}
+	for range rounds {
 		k := 2 + rng.IntN(300)
 		n1 := 3 + rng.IntN(8)
 		m := n1 + rng.IntN(300)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/treedn/treedn/fec/internal/alloctest"
 	"github.com/treedn/treedn/fec/raptorq"
 )
 
@@ -179,7 +180,7 @@ func TestTimes(t *testing.T) {
 
 func TestGroups(t *testing.T) {
 	group := GroupID(3, 77)
-	require.EqualValues(t, 3<<32|77, group)
+	require.Equal(t, uint64(3<<32|77), group)
 	wraps, start, ok := SplitGroupID(group)
 	require.True(t, ok)
 	require.Equal(t, [2]uint32{3, 77}, [2]uint32{wraps, start})
@@ -377,7 +378,7 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 	b, err := e.Close()
 	require.NoError(t, err)
 	buf := make([]byte, 0, 200)
-	require.Zero(t, testing.AllocsPerRun(100, func() {
+	require.Zero(t, alloctest.PerRun(func() {
 		p, _ := b.AppendRepair(buf, Header{}, 3)
 		if _, err := ParseRepair(p); err != nil {
 			panic(err)
@@ -454,6 +455,50 @@ func FuzzDecoder(f *testing.F) {
 			require.LessOrEqual(t, len(hostile.recent), 9)
 		}
 	})
+}
+
+func BenchmarkDecoder(b *testing.B) {
+	c := Config{MaxBlock: 32, SymbolSize: 1312, Layers: []Layer{{"r", 8, 240}}}
+	e, err := NewEncoder(c, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var packets [][]byte
+	for range 32 {
+		p, err := e.AppendSource(nil, make([]byte, 1300))
+		if err != nil {
+			b.Fatal(err)
+		}
+		packets = append(packets, p)
+	}
+	block, err := e.Close()
+	if err != nil {
+		b.Fatal(err)
+	}
+	var repair [][]byte
+	for i := range 8 {
+		p, err := block.AppendRepair(nil, Header{}, i)
+		if err != nil {
+			b.Fatal(err)
+		}
+		repair = append(repair, p)
+	}
+	b.SetBytes(32 * 1300)
+	for b.Loop() {
+		d, err := NewDecoder(c, Limits{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, p := range packets[4:] {
+			d.Source(p)
+		}
+		for _, p := range repair {
+			d.Repair(p)
+		}
+		if _, ok := d.Next(); !ok {
+			b.Fatal("nothing recovered")
+		}
+	}
 }
 
 func Example() {

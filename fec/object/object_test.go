@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/treedn/treedn/fec"
+	"github.com/treedn/treedn/fec/internal/alloctest"
 	"github.com/treedn/treedn/fec/raptorq"
 	"github.com/treedn/treedn/fec/rs"
 )
@@ -451,10 +452,49 @@ func TestAppendPacketDoesNotAllocate(t *testing.T) {
 		b, err := enc.Block(0)
 		require.NoError(t, err)
 		buf := make([]byte, 0, 1000)
-		require.Zero(t, testing.AllocsPerRun(50, func() {
+		require.Zero(t, alloctest.PerRun(func() {
 			b.AppendPacket(buf, 0)
 			b.AppendPacket(buf, b.Packets()-1)
 		}), info.ID)
+	}
+}
+
+// Packets that come too late, or twice, cost nothing.
+func TestUselessPacketsDoNotAllocate(t *testing.T) {
+	for _, info := range infos {
+		var codec Codec
+		enc, err := codec.NewEncoder(info, bytes.NewReader(octets(1, info.TransferLength)))
+		require.NoError(t, err)
+		dec, err := codec.NewDecoder(info, newMemory(info.TransferLength), DecoderConfig{})
+		require.NoError(t, err)
+		var packets [][]byte
+		for sbn := range uint32(info.Blocks()) {
+			b, err := enc.Block(sbn)
+			require.NoError(t, err)
+			for i := range b.SourcePackets() {
+				p, err := b.AppendPacket(nil, i)
+				require.NoError(t, err)
+				packets = append(packets, p)
+			}
+		}
+		again := func() {
+			for _, p := range packets {
+				if _, err := dec.Packet(p); err != nil {
+					panic(err)
+				}
+			}
+		}
+		for _, p := range packets[:len(packets)-1] { // the last block stays open
+			_, err := dec.Packet(p)
+			require.NoError(t, err)
+		}
+		last := packets[len(packets)-1]
+		packets = packets[:len(packets)-1]
+		require.Zero(t, alloctest.PerRun(again), info.ID)
+		packets = append(packets, last)
+		again()
+		require.True(t, dec.Done())
+		require.Zero(t, alloctest.PerRun(again), info.ID)
 	}
 }
 
@@ -514,3 +554,48 @@ func FuzzDecoder(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkDecoder(b *testing.B) {
+	info := fec.ObjectInfo{ID: fec.RaptorQ, TransferLength: 400 * 1344, SymbolSize: 1344, SourceBlocks: 4, SubBlocks: 1, Alignment: 8}
+	var codec Codec
+	enc, err := codec.NewEncoder(info, bytes.NewReader(octets(1, info.TransferLength)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var packets [][]byte
+	for sbn := range uint32(4) {
+		block, err := enc.Block(sbn)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range 120 {
+			p, err := block.AppendPacket(nil, i)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if i%10 > 0 {
+				packets = append(packets, p)
+			}
+		}
+	}
+	target := discard{}
+	b.SetBytes(int64(info.TransferLength))
+	for b.Loop() {
+		dec, err := codec.NewDecoder(info, target, DecoderConfig{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, p := range packets {
+			if _, err := dec.Packet(p); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if !dec.Done() {
+			b.Fatal("not done")
+		}
+	}
+}
+
+type discard struct{}
+
+func (discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }

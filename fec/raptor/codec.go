@@ -26,8 +26,9 @@ type Codec struct {
 }
 
 // maxBits bounds what planning keeps about inactive columns; see [gf2.NewPlan].
-// Symbol sets that arrive by chance need about a tenth of it at the largest K.
-const maxBits = 1 << 25
+// Symbol sets that arrive by chance need about a tenth of it at the largest K; more
+// would let somebody who picks symbols for the purpose keep a receiver busy.
+const maxBits = 1 << 24
 
 // newPlan plans for the encoding symbols with the given ESIs. Rows are the LDPC
 // constraints, the symbols in their order, and the Half constraints.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/treedn/treedn/fec/internal/gf2"
+	"github.com/treedn/treedn/fec/internal/symbols"
 )
 
 // surplus is how many repair symbols beyond K a decoder holds. Each symbol in
@@ -20,7 +21,7 @@ type Decoder struct {
 	params params
 	t      int
 
-	store   []byte   // free memory for symbols
+	store   symbols.Store
 	source  [][]byte // received or decoded source symbols, nil if unknown
 	missing int      // unknown source symbols
 	esis    []uint32 // of the repair symbols
@@ -46,6 +47,7 @@ func (c *Codec) NewDecoder(k, t int) (*Decoder, error) {
 		codec:   c,
 		params:  newParams(k),
 		t:       t,
+		store:   symbols.Store{Size: t, Most: k},
 		source:  make([][]byte, k),
 		missing: k,
 	}, nil
@@ -72,7 +74,7 @@ func (d *Decoder) Add(esi uint32, symbol []byte) (fresh bool, err error) {
 		if have := d.source[esi]; have != nil {
 			return false, compare(esi, have, symbol)
 		}
-		d.source[esi] = d.keep(symbol)
+		d.source[esi] = d.store.Keep(symbol)
 		d.missing--
 	} else {
 		if i, ok := d.index[esi]; ok {
@@ -86,7 +88,7 @@ func (d *Decoder) Add(esi uint32, symbol []byte) (fresh bool, err error) {
 		}
 		d.index[esi] = len(d.repair)
 		d.esis = append(d.esis, esi)
-		d.repair = append(d.repair, d.keep(symbol))
+		d.repair = append(d.repair, d.store.Keep(symbol))
 	}
 	if d.deficit > 0 {
 		d.deficit--
@@ -107,25 +109,6 @@ func compare(esi uint32, have, symbol []byte) error {
 // release drops what only decoding needs.
 func (d *Decoder) release() {
 	d.esis, d.repair, d.index, d.deficit = nil, nil, nil, 0
-}
-
-// storeSize is the least size of a piece of memory for symbols, in octets.
-const storeSize = 32 << 10
-
-// next returns zeroed memory for one symbol.
-func (d *Decoder) next() []byte {
-	if len(d.store) < d.t {
-		d.store = make([]byte, max(1, storeSize/d.t)*d.t)
-	}
-	b := d.store[:d.t:d.t]
-	d.store = d.store[d.t:]
-	return b
-}
-
-func (d *Decoder) keep(symbol []byte) []byte {
-	b := d.next()
-	copy(b, symbol)
-	return b
 }
 
 // Need returns a lower bound of the further symbols that decoding takes: zero
@@ -174,7 +157,7 @@ func (d *Decoder) Decode() (done bool) {
 	d.corrupt = !consistent(plan, m, inter, d.t, v)
 	for i, s := range d.source {
 		if s == nil {
-			s = d.next()
+			s = d.store.Next()
 			p.encode(s, inter, uint32(i))
 			d.source[i] = s
 		}

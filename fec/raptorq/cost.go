@@ -51,21 +51,28 @@ func denseSums(p *params, n, t int) bool {
 	return float64(n)*float64(p.kp)*k.product < k.planned(p, t)
 }
 
-// denseDecode tells whether e lost symbols of t octets are recovered faster by
-// an e x e system than by inactivation decoding. generate is the number of
-// batches of coefficients that are not at hand; the plan of the source symbols
-// may be missing, too.
-func (c *Codec) denseDecode(p *params, e, t, generate int, planned bool) bool {
-	if c.Regime != Auto || e > maxDense {
-		return c.Regime == Dense && e <= maxDense
+// situation is what the cost of decoding depends on.
+type situation struct {
+	missing  int  // source symbols
+	generate int  // batches of coefficients that are not at hand
+	planned  bool // the plan of the source symbols is at hand
+	formed   bool // the residues have been formed while symbols arrived
+}
+
+// denseDecode tells whether symbols of t octets are recovered faster by a system
+// for the missing ones than by inactivation decoding.
+func (c *Codec) denseDecode(p *params, t int, s situation) bool {
+	if c.Regime != Auto || s.missing > maxDense {
+		return c.Regime == Dense && s.missing <= maxDense
 	}
 	k := kernelCosts[gf256.Kernel()]
-	kp, n, units := float64(p.kp), float64(e), float64(t+63)/64
+	kp, n, units := float64(p.kp), float64(s.missing), float64(t+63)/64
 	plan := k.planned(p, t) * units
-	residues := min(n*kp*k.product*units, plan)
-	solve := n*n*units*k.product + n*n*(eliminateCost+n/80)
-	dense := residues + solve + kp*generateCost*float64(generate)
-	if !planned {
+	dense := n*n*units*k.product + n*n*(eliminateCost+n/80) + kp*generateCost*float64(s.generate)
+	if !s.formed {
+		dense += min(n*kp*k.product*units, plan)
+	}
+	if !s.planned {
 		dense += kp * (planCost + generateCost)
 	}
 	return dense < kp*planCost+plan

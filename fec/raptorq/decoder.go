@@ -93,7 +93,7 @@ func (d *Decoder) Reset(k, t int) error {
 
 // DecoderMemory bounds the memory, in octets, that a decoder takes for a block
 // of k source symbols of t octets: for up to K+64 symbols received, K decoded,
-// and the work of decoding.
+// and the work of decoding. The sums of [Decoder.Expect] are not counted.
 func DecoderMemory(k, t int) int64 {
 	p := lookup(k)
 	slot := int64(slotSize(t))
@@ -216,8 +216,12 @@ func (d *Decoder) Decode() (done bool) {
 
 // preferDense chooses the regime for e missing symbols.
 func (d *Decoder) preferDense(e int) bool {
-	known := d.code != nil || d.codec.planned(&d.params)
-	return d.codec.denseDecode(&d.params, e, d.t, d.generations(e), known)
+	return d.codec.denseDecode(&d.params, d.t, situation{
+		missing:  e,
+		generate: d.generations(e),
+		planned:  d.code != nil || d.codec.planned(&d.params),
+		formed:   d.residues.cover(d, e),
+	})
 }
 
 // decodeSparse decodes by inactivation. It returns how many symbols more it

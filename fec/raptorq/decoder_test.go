@@ -127,13 +127,19 @@ func TestRecoveryLaw(t *testing.T) {
 			p := lookup(k)
 			var plans planner
 			var failures [2]int
-			isis := make([]uint32, p.kp+1)
+			var isis []uint32
+			seen := make(map[uint32]bool)
 			for range n {
-				for i := range isis {
-					isis[i] = uint32(p.kp) + rng.Uint32N(1<<23)
-				}
+				isis = isis[:0]
 				for i := k; i < p.kp; i++ {
-					isis[i] = uint32(i) // padding
+					isis = append(isis, uint32(i)) // padding
+				}
+				clear(seen)
+				for len(isis) <= p.kp {
+					if x := uint32(p.kp) + rng.Uint32N(1<<24-uint32(k)); !seen[x] {
+						seen[x] = true
+						isis = append(isis, x)
+					}
 				}
 				for more := range failures {
 					if pl, _ := plans.make(&p, isis[:p.kp+more]); pl != nil {

@@ -3,7 +3,7 @@ package raptorq
 import "github.com/treedn/treedn/fec/internal/gf256"
 
 // maxDense bounds the symbols that are recovered as one system of equations.
-const maxDense = 256
+const maxDense = 512
 
 // run stands for repair symbols of the decoder, in the order in which they came,
 // whose coefficients are beside each other: those of symbol first+j times source
@@ -187,6 +187,7 @@ func (d *Decoder) formResidues(n int, sc *scratch) {
 	repair := func(j int) []byte { return gf256.Octets(d.repair[j].data, 0, slot) }
 	switch {
 	case d.residues.cover(d, n):
+		d.residues.flush(d)
 		for j := range n {
 			copy(residue(j), d.residues.of(d, d.repair[j].esi))
 			gf256.Add(residue(j), repair(j))
@@ -311,7 +312,6 @@ func (r *residues) cover(d *Decoder, n int) bool {
 			return false
 		}
 	}
-	r.flush(d)
 	return true
 }
 

@@ -14,7 +14,6 @@ type Encoder struct {
 	codec  *Codec
 	params params
 	k, t   int
-	source []byte
 	short  []byte  // the last symbol with its padding, if source ends before
 	vals   []*byte // K' source symbols
 
@@ -61,9 +60,10 @@ func (e *Encoder) Reset(source []byte, t int) error {
 	if p.kp != e.params.kp {
 		e.code = nil
 	}
-	e.params, e.k, e.t, e.source = p, k, t, source
+	e.params, e.k, e.t = p, k, t
 	e.inter, e.made = nil, 0
 	e.vals = resize(e.vals, p.kp)
+	clear(e.vals[:cap(e.vals)]) // of the former block
 	for i := range k {
 		e.vals[i] = &source[i*t]
 	}

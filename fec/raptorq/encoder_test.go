@@ -2,6 +2,7 @@ package raptorq
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"sync"
 	"testing"
 
@@ -32,21 +33,53 @@ func TestAppendSymbolAppends(t *testing.T) {
 }
 
 func TestEncoderIsSafeForConcurrentUse(t *testing.T) {
-	var codec Codec
-	source := splitmix(1, 200*8)
-	e, err := codec.NewEncoder(source, 8)
-	require.NoError(t, err)
-	want := e.AppendSymbol(nil, 1000)
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			other, err := codec.NewEncoder(source, 8)
-			if err != nil || !bytes.Equal(want, other.AppendSymbol(nil, 1000)) || !bytes.Equal(want, e.AppendSymbol(nil, 1000)) {
-				t.Error("differs")
-			}
-		})
+	for _, regime := range []Regime{Auto, Dense, Sparse} {
+		codec := Codec{Regime: regime, CacheSize: 40000} // something always goes
+		source := splitmix(1, 200*8)
+		e, err := codec.NewEncoder(source, 8)
+		require.NoError(t, err)
+		want, err := NewEncoder(source, 8)
+		require.NoError(t, err)
+		repair := want.AppendRepair(nil, 1000, 20)
+		near := want.AppendRepair(nil, 220, 70)
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				for range 20 {
+					other, err := codec.NewEncoder(source[:8*(200-i)], 8)
+					if err != nil || len(other.AppendRepair(nil, 300, 3)) != 24 ||
+						!bytes.Equal(repair, e.AppendRepair(nil, 1000, 20)) || !bytes.Equal(near, e.AppendRepair(nil, 220, 70)) ||
+						!bytes.Equal(repair[:8], e.AppendSymbol(nil, 1000)) || !bytes.Equal(near[8:16], e.AppendSymbol(nil, 221)) {
+						t.Error("differs")
+					}
+				}
+			})
+		}
+		wg.Wait()
 	}
-	wg.Wait()
+}
+
+func TestEncoderReset(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	var codec Codec
+	e, err := codec.NewEncoder([]byte{1}, 1)
+	require.NoError(t, err)
+	for range 200 {
+		k, size := 1+rng.IntN(120), 1+rng.IntN(150)
+		source := splitmix(rng.Uint64(), (k-1)*size+1+rng.IntN(size))
+		fresh, err := NewEncoder(source, size)
+		require.NoError(t, err)
+		require.NoError(t, e.Reset(source, size))
+		require.Equal(t, k, e.K())
+		require.Equal(t, size, e.SymbolSize())
+		first, n := uint32(k+rng.IntN(600)), 1+rng.IntN(80)
+		require.Equal(t, fresh.AppendRepair(nil, first, n), e.AppendRepair(nil, first, n))
+		require.Equal(t, fresh.AppendSymbol(nil, first), e.AppendSymbol(nil, first))
+		require.Equal(t, fresh.AppendSymbol(nil, uint32(k-1)), e.AppendSymbol(nil, uint32(k-1)))
+	}
+	require.ErrorIs(t, e.Reset(nil, 1), ErrSize)
+	require.Empty(t, e.AppendRepair(nil, 5000, 0))
+	require.Panics(t, func() { e.AppendRepair(nil, uint32(e.K()-1), 1) })
 }
 
 func TestCodecBoundsItsCache(t *testing.T) {

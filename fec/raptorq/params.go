@@ -59,7 +59,7 @@ func lookup(k int) params {
 // addressable returns an error when the intermediate symbols do not fit the
 // address space, as happens on 32-bit machines.
 func (p *params) addressable(t int) error {
-	if uint64(p.l)*uint64(t) > math.MaxInt {
+	if uint64(p.columns())*uint64(slotSize(t)) > math.MaxInt {
 		return fmt.Errorf("%w: K' = %d, T = %d exceed the address space", ErrSize, p.kp, t)
 	}
 	return nil

@@ -311,3 +311,36 @@ func TestReduce(t *testing.T) {
 		}
 	}
 }
+
+// Blocks beyond the caches are worked on in other strips.
+func TestFarBlocks(t *testing.T) {
+	for _, c := range [][2]int{{7000, 1316}, {30000, 321}} {
+		k, size := c[0], c[1]
+		p := lookup(k)
+		require.True(t, p.far(size))
+		source := splitmix(1, k*size-100)
+		dense, sparse := &Codec{Regime: Dense}, &Codec{Regime: Sparse}
+		e, err := dense.NewEncoder(source, size)
+		require.NoError(t, err)
+		want := e.AppendRepair(nil, uint32(k), 5)
+		e, err = sparse.NewEncoder(source, size)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(want, e.AppendRepair(nil, uint32(k), 5)))
+		require.True(t, bytes.Equal(want[:size], e.AppendSymbol(nil, uint32(k))))
+		for _, codec := range []*Codec{dense, sparse} {
+			d, err := codec.NewDecoder(k, size)
+			require.NoError(t, err)
+			for i := 3; i < k; i++ {
+				d.Add(uint32(i), e.AppendSymbol(nil, uint32(i)))
+			}
+			for i := range 5 {
+				d.Add(uint32(k+i), want[i*size:(i+1)*size])
+			}
+			require.True(t, d.Decode())
+			require.True(t, d.Consistent())
+			for i := range 3 {
+				require.Equal(t, source[i*size:(i+1)*size], d.Symbol(i))
+			}
+		}
+	}
+}

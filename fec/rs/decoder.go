@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"fmt"
 
-	"github.com/treedn/treedn/fec/internal/gf256"
+	"github.com/treedn/treedn/fec/internal/symbols"
 )
 
 // Decoder recovers one source block from any k of its encoding symbols. It is
@@ -12,7 +12,7 @@ import (
 type Decoder struct {
 	matrix  Matrix
 	k, t    int
-	store   []byte             // free memory for symbols
+	store   symbols.Store
 	symbols [MaxSymbols][]byte // received or decoded, nil if unknown
 	have    int                // symbols received
 	missing int                // unknown source symbols
@@ -25,7 +25,7 @@ func NewDecoder(m Matrix, k, t int) (*Decoder, error) {
 	if !m.valid() || k < 1 || k > MaxSymbols || t < 1 {
 		return nil, fmt.Errorf("%w: %v, k = %d, t = %d", ErrSize, m, k, t)
 	}
-	return &Decoder{matrix: m, k: k, t: t, missing: k}, nil
+	return &Decoder{matrix: m, k: k, t: t, store: symbols.Store{Size: t, Most: k}, missing: k}, nil
 }
 
 // K returns the number of source symbols.
@@ -52,28 +52,12 @@ func (d *Decoder) Add(esi uint32, symbol []byte) (fresh bool, err error) {
 	if d.Need() == 0 {
 		return false, nil
 	}
-	b := d.next()
-	copy(b, symbol)
-	d.symbols[esi] = b
+	d.symbols[esi] = d.store.Keep(symbol)
 	d.have++
 	if int(esi) < d.k {
 		d.missing--
 	}
 	return true, nil
-}
-
-// storeSize is the size of a piece of memory for symbols, in octets, if that holds one
-// and no more than a block takes.
-const storeSize = 32 << 10
-
-// next returns zeroed memory for one symbol.
-func (d *Decoder) next() []byte {
-	if len(d.store) < d.t {
-		d.store = make([]byte, max(1, min(storeSize/d.t, d.k))*d.t)
-	}
-	b := d.store[:d.t:d.t]
-	d.store = d.store[d.t:]
-	return b
 }
 
 // Need returns the number of further symbols that decoding takes.
@@ -97,18 +81,21 @@ func (d *Decoder) Decode() (done bool) {
 		}
 	}
 	code := newInterpolation(points)
+	lost := make([][]byte, 0, d.missing)
+	coef := make([]uint8, d.k*d.missing)
 	var c [MaxSymbols]uint8
 	for i, s := range d.symbols[:d.k] {
 		if s != nil {
 			continue
 		}
-		s = d.next()
 		code.coefficients(&c, d.matrix.point(i))
-		for r, v := range values {
-			gf256.AddMul(s, v, c[r])
+		for r := range values {
+			coef[r*d.missing+len(lost)] = c[r]
 		}
-		d.symbols[i] = s
+		d.symbols[i] = d.store.Next()
+		lost = append(lost, d.symbols[i])
 	}
+	product(lost, values, coef)
 	d.missing = 0
 	return true
 }

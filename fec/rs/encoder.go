@@ -79,3 +79,38 @@ func (e *Encoder) AppendSymbol(dst []byte, esi uint32) []byte {
 	}
 	return dst
 }
+
+// AppendSymbols appends n encoding symbols from the given ESI on, as AppendSymbol does
+// one after the other. For several repair symbols that is much faster, because each
+// source symbol is read once for all of them. There are none from MaxSymbols on.
+func (e *Encoder) AppendSymbols(dst []byte, esi uint32, n int) []byte {
+	n = min(n, MaxSymbols-int(min(esi, MaxSymbols)))
+	for ; n > 0 && int(esi) < e.k; n-- {
+		dst = e.AppendSymbol(dst, esi)
+		esi++
+	}
+	if n <= 0 {
+		return dst
+	}
+	at := len(dst)
+	dst = slices.Grow(dst, n*e.t)[:at+n*e.t]
+	out := make([][]byte, n)
+	in := make([][]byte, e.k)
+	coef := make([]uint8, e.k*n)
+	var c [MaxSymbols]uint8
+	for j := range out {
+		out[j] = dst[at+j*e.t : at+(j+1)*e.t]
+		e.code.coefficients(&c, e.matrix.point(int(esi)+j))
+		for i := range in {
+			coef[i*n+j] = c[i]
+		}
+	}
+	for i := range in {
+		in[i] = e.source[i*e.t : min((i+1)*e.t, len(e.source))]
+	}
+	if last := in[e.k-1]; len(last) < e.t {
+		in[e.k-1] = append(make([]byte, 0, e.t), last...)[:e.t]
+	}
+	product(out, in, coef)
+	return dst
+}

@@ -128,6 +128,22 @@ func TestAnyKSymbolsDecode(t *testing.T) {
 	}
 }
 
+// Many symbols at once are those that come one by one, of any length.
+func TestAppendSymbols(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for range 200 {
+		k, size := 1+rng.IntN(60), 1+rng.IntN(200)
+		e, err := NewEncoder(Matrix(rng.IntN(3)), splitmix(rng.Uint64(), (k-1)*size+1+rng.IntN(size)), size)
+		require.NoError(t, err)
+		first, n := uint32(rng.IntN(260)), rng.IntN(40)-2
+		want := []byte{1, 2, 3}
+		for esi := first; int(esi) < int(first)+n; esi++ {
+			want = e.AppendSymbol(want, esi)
+		}
+		require.Equal(t, want, e.AppendSymbols([]byte{1, 2, 3}, first, n))
+	}
+}
+
 func TestLimits(t *testing.T) {
 	for _, c := range []struct {
 		m    Matrix
@@ -235,16 +251,14 @@ func BenchmarkEncode(b *testing.B) {
 	for _, c := range [][2]int{{32, 8}, {100, 20}, {200, 55}} {
 		b.Run(fmt.Sprintf("k=%d,r=%d", c[0], c[1]), func(b *testing.B) {
 			source := splitmix(1, c[0]*1344)
-			buf := make([]byte, 0, 1344)
+			buf := make([]byte, 0, c[1]*1344)
 			b.SetBytes(int64(len(source)))
 			for b.Loop() {
 				e, err := NewEncoder(RFC5510, source, 1344)
 				if err != nil {
 					b.Fatal(err)
 				}
-				for j := range c[1] {
-					e.AppendSymbol(buf, uint32(c[0]+j))
-				}
+				e.AppendSymbols(buf, uint32(c[0]), c[1])
 			}
 		})
 	}

@@ -303,6 +303,52 @@ func FuzzAssembler(f *testing.F) {
 	})
 }
 
+func BenchmarkAssembler(b *testing.B) {
+	object64 := make([]byte, 64*1344-4)
+	members := []Member{{Length: uint32(len(object64))}, {Length: uint32(len(object64))}}
+	info, err := Info(members, 1344, 1000)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var codec object.Codec
+	enc, err := codec.NewEncoder(info, NewSource(members, 1344, []io.ReaderAt{bytes.NewReader(object64), bytes.NewReader(object64)}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	block, err := enc.Block(0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var repair [][]byte
+	for i := range 40 {
+		p, err := block.AppendPacket(nil, block.SourcePackets()+i)
+		if err != nil {
+			b.Fatal(err)
+		}
+		repair = append(repair, p)
+	}
+	b.SetBytes(int64(info.TransferLength))
+	for b.Loop() {
+		a, err := NewAssembler(info, members, Config{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for m := range members {
+			for from := 0; from < len(object64); from += 1400 {
+				if from/1400%12 > 0 {
+					a.Source(m, uint64(from), object64[from:min(from+1400, len(object64))])
+				}
+			}
+		}
+		for _, p := range repair {
+			a.Repair(p)
+		}
+		if !a.Done() {
+			b.Fatal("not done")
+		}
+	}
+}
+
 func ExampleAssembler() {
 	video, audio := []byte("a segment of video"), []byte("its audio")
 	members := []Member{{TSI: 1, TOI: 5, Length: uint32(len(video))}, {TSI: 2, TOI: 5, Length: uint32(len(audio))}}

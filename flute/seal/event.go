@@ -27,6 +27,9 @@ const (
 	Conflict
 	// Rotated: the first seal by a later key.
 	Rotated
+	// Begun: the first record of a generation of a name. What there is of older
+	// ones has passed. Not for signalling.
+	Begun
 )
 
 // String returns the name of the event.
@@ -48,6 +51,8 @@ func (k EventKind) String() string {
 		return "conflict"
 	case Rotated:
 		return "rotated"
+	case Begun:
+		return "begun"
 	}
 	return "unknown"
 }
@@ -57,9 +62,10 @@ type Event struct {
 	Kind EventKind
 	// Object is set with Sealed, NeedSeal, Displaced and Overflow.
 	Object *Object
-	// Seal is the datagram: with Resealed, Conflict and Rotated.
+	// Seal is the datagram: with Resealed, Conflict, Rotated and Begun.
 	Seal *Seal
-	// Name and Generation are those of the object: with Resealed and Conflict.
+	// Name and Generation are those of the object: with Resealed, Conflict and
+	// Begun.
 	// The name may not be known at a Conflict.
 	Name       string
 	Generation uint64

@@ -40,6 +40,8 @@ type desk struct {
 	key ed25519.PrivateKey
 	id  KeyID
 	at  uint64 // of the next seal
+
+	begun []Event
 }
 
 func newDesk(t testing.TB, cfg VerifierConfig) *desk {
@@ -107,6 +109,10 @@ func (d *desk) wait(t time.Duration) {
 
 func (d *desk) events() (all []Event) {
 	for ev, ok := d.v.Poll(); ok; ev, ok = d.v.Poll() {
+		if ev.Kind == Begun { // there is one for every object
+			d.begun = append(d.begun, ev)
+			continue
+		}
 		all = append(all, ev)
 	}
 	return all

@@ -51,6 +51,7 @@ type Object struct {
 	ended     Flags  // Final or Aborted
 	displaced bool
 	notified  bool // a Sealed event waits
+	told      bool // a Begun event was
 
 	// pending are records above good, sorted.
 	pending []record

@@ -289,6 +289,7 @@ func (v *Verifier) record(now time.Time, st *stream, r *Record, seal *Seal) {
 		conflict()
 		return
 	case outRepeat:
+		v.begun(o, seal)
 		if o.refreshes(r, seal.time) || anew && int64(r.End) == o.top.end {
 			o.refresh(seal)
 			v.events.push(Event{Kind: Resealed, Seal: seal, Name: n.text, Generation: o.generation})
@@ -297,8 +298,16 @@ func (v *Verifier) record(now time.Time, st *stream, r *Record, seal *Seal) {
 	}
 	v.stats.Records++
 	o.add(r, seal)
+	v.begun(o, seal)
 	if o.open && !o.notified {
 		o.notified = v.events.push(Event{Kind: Sealed, Object: o})
+	}
+}
+
+// begun reports a generation, as soon as its name is known.
+func (v *Verifier) begun(o *Object, seal *Seal) {
+	if !o.told && o.n.text != "" && o.n.key.kind == Content {
+		o.told = v.events.push(Event{Kind: Begun, Seal: seal, Name: o.n.text, Generation: o.generation})
 	}
 }
 

@@ -120,6 +120,13 @@ func (v *Verifier) Stats() VerifierStats {
 	return st
 }
 
+// Busy tells how much of MaxChecks the signatures take that came by multicast of
+// late.
+func (v *Verifier) Busy(now time.Time) int {
+	left := v.checks.left(now)
+	return int((v.checks.burst - left) / v.checks.burst * float64(v.cfg.MaxChecks))
+}
+
 // Newest returns the newest seal by keys of a kind: what a child asks for at
 // its first contact. It is nil as long as nothing is known to be of the
 // present.

@@ -149,6 +149,26 @@ func TestForgedTail(t *testing.T) {
 	require.EqualValues(t, 1000, o.End())
 }
 
+// Each generation is reported once, as soon as its name is known, whether somebody has opened it or not.
+func TestBegun(t *testing.T) {
+	d := newDesk(t, VerifierConfig{})
+	b := octets(1, 1000)
+	require.NoError(t, d.push(rec("v", 5, b, 500, 0)), "without its name")
+	d.events()
+	require.Empty(t, d.begun)
+	require.NoError(t, d.push(rec("v", 5, b, 1000, Final|Named)))
+	require.NoError(t, d.push(rec("v", 6, b, 500, Named), rec("w", 2, b, 10, Named)))
+	require.NoError(t, d.push(rec("v", 6, b, 600, 0)))
+	_ = d.push(rec("v", 5, b, 1000, Final|Named))
+	d.events()
+	var got []string
+	for _, ev := range d.begun {
+		got = append(got, fmt.Sprint(ev.Name, ev.Generation))
+		require.NotNil(t, ev.Seal)
+	}
+	require.Equal(t, []string{"v5", "v6", "w2"}, got)
+}
+
 func TestGenerations(t *testing.T) {
 	d := newDesk(t, VerifierConfig{})
 	b, c := octets(1, 1000), octets(2, 1000)

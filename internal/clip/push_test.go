@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -17,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/treedn/treedn/amt/ssm/ssmtest"
 	"github.com/treedn/treedn/internal/clip"
 	"github.com/treedn/treedn/internal/clip/cliptest"
+	"github.com/treedn/treedn/internal/treetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -101,16 +100,7 @@ func TestPush(t *testing.T) {
 // everything.
 func TestPushReconnects(t *testing.T) {
 	t.Parallel()
-	// The port is free for some time, but no other test listens on this address, and none connects from it.
-	host := "127.0.0.1"
-	if runtime.GOOS == "linux" {
-		host = ssmtest.Source().String()
-	}
-	l, err := net.Listen("tcp", host+":0")
-	require.NoError(t, err)
-	addr := l.Addr().String()
-	require.NoError(t, l.Close())
-
+	addr := treetest.Vacant(t).String()
 	interrupted := make(logged, 16)
 	push(t, "http://"+addr+"/ch/", clip.PushConfig{
 		Source: clip.Config{Start: time.Now().Add(-1500 * time.Millisecond)},

@@ -8,7 +8,10 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -71,6 +74,23 @@ func TestCheckWithoutUnicast(t *testing.T) {
 		require.Zero(t, n.RepairOctets+n.FallbackOctets, n.Name)
 	}
 	require.Positive(t, rep.Nodes[3].FECOctets)
+}
+
+// TestCheckOfFFmpeg needs FFmpeg: without it the test is skipped, or fails if TREEDN_REQUIRE lists it.
+func TestCheckOfFFmpeg(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("ffmpeg"); err != nil {
+		if slices.Contains(strings.Split(os.Getenv("TREEDN_REQUIRE"), ","), "ffmpeg") {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	rep := check(t, Options{Check: 16 * time.Second, FFmpeg: true, Dump: dir, Tree: TreeOptions{Loss: lossy.Config{Random: 0.1, Seed: 1}}})
+	require.True(t, rep.OK, "%+v", rep)
+	tracks, err := filepath.Glob(filepath.Join(dir, "cast", "init-stream*.m4s"))
+	require.NoError(t, err)
+	require.Len(t, tracks, 2, "the clip has three")
 }
 
 // TestCheckFails makes sure that a check can say no.

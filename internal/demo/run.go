@@ -26,8 +26,14 @@ type Options struct {
 	Print  func(line string) // for people; required
 }
 
-// clipObjectsPerSecond is three tracks with a segment every two seconds.
-const clipObjectsPerSecond = 1.5
+// objectsPerSecond is what the source makes: a segment every two seconds of each track, of which the clip has three and
+// FFmpeg makes two.
+func (o *Options) objectsPerSecond() float64 {
+	if o.FFmpeg {
+		return 1
+	}
+	return 1.5
+}
 
 // Run runs a demonstration until ctx ends, or a check until its time is over. The report is nil without a check.
 func Run(ctx context.Context, o Options) (*Report, error) {
@@ -48,7 +54,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, show(ctx, t, o, key)
 	}
 	c := StartCheck(ctx, t, CheckOptions{
-		Duration: o.Check, Dump: o.Dump, Loss: o.Tree.Loss.Random, NoUnicast: o.Tree.NoUnicast, SegmentsPerSecond: clipObjectsPerSecond,
+		Duration: o.Check, Dump: o.Dump, Loss: o.Tree.Loss.Random, NoUnicast: o.Tree.NoUnicast, SegmentsPerSecond: o.objectsPerSecond(),
 	})
 	source, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)

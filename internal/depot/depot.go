@@ -30,6 +30,7 @@ type Outlet struct {
 // Depot is a repair.Backend. Its methods are safe for concurrent use.
 type Depot struct {
 	store *cache.Store
+	codec raptorq.Codec
 
 	mu       sync.Mutex // guards below
 	outlets  map[route.Session]Outlet
@@ -210,7 +211,7 @@ func (x *object) encoder(sbn uint8) (*encoder, error) {
 			e.err = repair.ErrExpired
 			return
 		}
-		e.enc, e.err = raptorq.NewEncoder(super[off:off+n], y)
+		e.enc, e.err = d.codec.NewEncoder(super[off:off+n], y)
 	})
 	return e, e.err
 }

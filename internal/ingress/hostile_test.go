@@ -45,13 +45,17 @@ type wire struct {
 	hear   func(hostile.Packet)
 }
 
-func newWire(t *testing.T, now func() time.Time, hear func(hostile.Packet)) *wire {
-	hop, err := sealing.NewHop(sealing.HopConfig{Service: "live", Key: key(2), Source: session.Source, Group: session.Group, Port: session.Port})
+func newWire(t *testing.T, now func() time.Time, state string, hear func(hostile.Packet)) *wire {
+	hop, err := sealing.NewHop(sealing.HopConfig{Service: "live", Key: key(2), Source: session.Source, Group: session.Group, Port: session.Port, State: state})
 	require.NoError(t, err)
-	return &wire{hop: hop, now: now, hear: hear, sender: route.NewSender(route.SenderConfig{Session: session, FirstTSI: 7, Rate: 20_000_000})}
+	return &wire{hop: hop, now: now, hear: hear, sender: route.NewSender(route.SenderConfig{
+		Session: session, FirstTSI: uint32(now().Unix()), Rate: 20_000_000, After: hop.Time(),
+	})}
 }
 
 func key(n byte) ed25519.PrivateKey { return ed25519.NewKeyFromSeed(append(make([]byte, 31), n)) }
+
+func public(n byte) ed25519.PublicKey { return key(n).Public().(ed25519.PublicKey) }
 
 func (w *wire) Begin(m service.Meta) service.ObjectSink {
 	out := route.Outgoing{Name: m.Name, Generation: m.Generation, ContentType: m.ContentType, Carousel: m.Kind == service.Init}
@@ -159,13 +163,19 @@ func newAbove(t *testing.T, offset time.Duration, hear func(hostile.Packet)) *ab
 	store, err := cache.Open(cache.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	a := &above{t: t, store: store, wire: newWire(t, now, hear), objects: map[string][]byte{}, base: uint64(now().UnixMicro())}
+	a := &above{t: t, store: store, wire: newWire(t, now, "", hear), objects: map[string][]byte{}, base: uint64(now().UnixMicro())}
 	a.svc = service.New(service.Config{Name: "live", Store: store})
 	a.sealer, err = sealing.NewSealer(sealing.SealerConfig{Service: a.svc, Store: store, Key: key(1), Now: now})
 	require.NoError(t, err)
 	a.svc.AddSink(a.wire)
+	a.handle()
+	return a
+}
+
+// handle gives out seals.
+func (a *above) handle() {
 	a.mux = http.NewServeMux()
-	a.mux.Handle(sealing.PathPrefix, &sealing.Handler{Store: store, Newest: func(string) (list [][]byte, ok bool) {
+	a.mux.Handle(sealing.PathPrefix, &sealing.Handler{Store: a.store, Newest: func(string) (list [][]byte, ok bool) {
 		a.wire.mu.Lock()
 		defer a.wire.mu.Unlock()
 		if b := a.sealer.Newest(); b != nil {
@@ -184,7 +194,6 @@ func newAbove(t *testing.T, offset time.Duration, hear func(hostile.Packet)) *ab
 		}
 		return a.wire.hop.Newest()
 	}})
-	return a
 }
 
 const (
@@ -363,7 +372,6 @@ func newBelow(t *testing.T, a *above) *below {
 	client := &sealing.Client{HTTP: &http.Client{Transport: a}, Parents: func() []*url.URL { return []*url.URL{base} }}
 	fetcher := &sealing.Fetcher{Inner: a, Client: client}
 	b.svc = service.New(service.Config{Name: "live", Store: store, Parents: fetcher})
-	public := func(n byte) ed25519.PublicKey { return key(n).Public().(ed25519.PublicKey) }
 	b.gate, err = sealing.NewGate(sealing.GateConfig{
 		Service: b.svc, Store: store, Forward: true, Client: client, Retention: time.Minute,
 		Anchors: []seal.Anchor{{Kind: seal.Content, Key: public(1)}, {Kind: seal.Hop, Key: public(2)}},

@@ -80,6 +80,9 @@ type Stats struct {
 	ObjectsFEC, ObjectsRepair, ObjectsUnicast uint64
 	// Forged are objects that were fetched again, because octets of theirs were forged or stood.
 	Forged uint64
+	// Doubts are the objects that no seal tells of yet, of MaxDoubts; DoubtsEvicted had to go because there were too many.
+	Doubts        int
+	DoubtsEvicted uint64
 	// Announced counts the S-TSIDs that came from a parent.
 	Announced uint64
 }
@@ -136,6 +139,7 @@ func (in *Ingress) Stats() Stats {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	st := in.counts
+	st.Doubts, st.DoubtsEvicted = in.doubts.n[expected]+in.doubts.n[unexpected], in.doubts.evicted
 	st.Receiver, st.LastPacket, st.Repairs, st.Rate = in.rx.Stats(), in.lastPacket, in.repairs, in.rate.Bits(in.cfg.Now())
 	return st
 }

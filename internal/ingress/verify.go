@@ -126,8 +126,9 @@ func (in *Ingress) review(now time.Time) time.Time {
 		case x.gate == nil && o.Seen():
 			in.advance(now, o)
 		case x.sealed > x.read && age > standTime && !x.repairing:
-			in.refetchOrDrop(now, o, x)
-			continue
+			if in.refetch(now, o, x) {
+				continue // otherwise multicast may still go on
+			}
 		}
 		if age > x.patience() && (o.Complete() || !x.known) && in.objects[o] == x {
 			in.drop(o, errLost)
@@ -143,10 +144,14 @@ const (
 	maxQueued  = 256
 )
 
-// wanted tells whether an object is worth a request to a parent. Whoever sends forged packets must not make this node send
-// requests.
+// wanted tells whether an object is worth a request to a parent: a seal tells of it. Whoever sends forged packets must not
+// make this node send requests, least of all for what its parents wait for themselves.
 func (in *Ingress) wanted(o *route.Object, x *incoming) bool {
-	return in.cfg.Gate == nil || x.known || in.cfg.Service.Index().Expects(o.Name())
+	if in.cfg.Gate == nil || x.known {
+		return true
+	}
+	generation, ok := in.cfg.Gate.Known(o.Name())
+	return ok && generation == o.Generation()
 }
 
 func (in *Ingress) refetchOrDrop(now time.Time, o *route.Object, x *incoming) {
@@ -159,7 +164,7 @@ func (in *Ingress) refetchOrDrop(now time.Time, o *route.Object, x *incoming) {
 // that came by multicast and stand behind it are not used: nothing tells the true ones among them. It returns false if
 // that cannot be done.
 func (in *Ingress) refetch(now time.Time, o *route.Object, x *incoming) bool {
-	if in.cfg.Fetch == nil || !x.known {
+	if in.cfg.Fetch == nil || !x.known || len(in.cfg.Fetch.Client.Parents()) == 0 {
 		return false
 	}
 	f := in.detach(now, o, x)

@@ -144,7 +144,7 @@ func TestThousandChildrenLoseTheSamePackets(t *testing.T) {
 				t.Logf("%d requests, at most %d in 5 ms, %.3f octets for each that was lost, %v in all",
 					len(n.at), n.most(5*time.Millisecond), float64(n.octets)/float64(children*missing), time.Since(begun))
 				require.LessOrEqual(t, len(n.at), c.requests*children)
-				require.LessOrEqual(t, n.most(5*time.Millisecond), children/4)
+				require.LessOrEqual(t, n.most(5*time.Millisecond), children*2/5) // the times are drawn
 				require.LessOrEqual(t, n.octets, children*missing*105/100)
 			})
 		})

@@ -258,3 +258,28 @@ func TestNothingIsHeard(t *testing.T) {
 	require.Equal(t, telemetry.SourceParent, st.Source.Kind)
 	require.Contains(t, st.Source.Why, "no packet has come yet")
 }
+
+// Without parents an object that stands is left to multicast, which goes on after a pause.
+func TestPauseWithoutParents(t *testing.T) {
+	t.Parallel()
+	s, b := newSender(t), newBase(t, config.Cache{}, lossy.Config{})
+	session := newSession(t)
+	_, err := b.Services.Add(live(session))
+	require.NoError(t, err)
+	s.to(session)
+	pass(t, s, b)
+	o, err := s.svc.Begin(service.Meta{Name: segment(1), Generation: 1, Kind: service.Media, Length: -1, Track: route.Track{
+		Stem: "v-$TOI%05d$.m4s", Number: 1, Run: 1, Kind: route.Video,
+	}})
+	require.NoError(t, err)
+	for k := range 10 {
+		if k == 5 {
+			time.Sleep(4 * time.Second)
+		}
+		require.NoError(t, o.Write([]byte(chunk(1, k)), true))
+	}
+	require.NoError(t, o.Commit())
+	got, err := read(b, segment(1))
+	require.NoError(t, err)
+	require.Equal(t, content(1), got)
+}

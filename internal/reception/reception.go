@@ -133,6 +133,12 @@ const maxMemory = 64 << 20
 // maxUnverified bounds the octets of one service that no seal covers yet. It is the verifier's default.
 const maxUnverified = 32 << 20
 
+// maxChecks bounds the signatures that are checked in a second, maxObject one object in octets. Both are defaults.
+const (
+	maxChecks = 300
+	maxObject = 64 << 20
+)
+
 // receive joins the group and starts to feed the service. It is called with mu held.
 func (x *Service) receive(c config.Service) error {
 	up := c.Upstream
@@ -268,8 +274,12 @@ func (x *Service) drop(r *reception) {
 	x.receptions = slices.DeleteFunc(x.receptions, func(o *reception) bool { return o == r })
 }
 
-// feed has the rest of an object fetched that a reception has begun.
+// feed has the rest of an object fetched that a reception has begun. Without parents it is left to multicast, which may
+// go on.
 func (x *Service) feed(ctx context.Context, name string) error {
+	if len(x.parents.Parents()) == 0 {
+		return ingress.ErrNotFed
+	}
 	x.mu.Lock()
 	receptions := slices.Clone(x.receptions)
 	x.mu.Unlock()

@@ -5,8 +5,10 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/amt/ssm"
+	"github.com/treedn/treedn/flute/seal"
 	"github.com/treedn/treedn/internal/follow"
 	"github.com/treedn/treedn/internal/ingress"
+	"github.com/treedn/treedn/internal/sealing"
 	"github.com/treedn/treedn/internal/telemetry"
 	"github.com/treedn/treedn/route"
 )
@@ -19,6 +21,8 @@ type counters struct {
 	s        telemetry.Service // its counters alone
 	rejected uint64            // octets
 	refused  uint64            // packets for which there was no room
+	tooLarge uint64            // packets of objects that were too large
+	evicted  uint64            // objects that no seal told of
 	injected uint64
 }
 
@@ -37,6 +41,8 @@ func (c *counters) add(st ingress.Stats) {
 	c.s.RepairOctets += r.Supplied
 	c.rejected += r.RejectedBytes
 	c.refused += r.RejectedPackets(route.RejectMemory)
+	c.tooLarge += r.RejectedPackets(route.RejectTooLarge)
+	c.evicted += st.DoubtsEvicted
 	c.injected += st.Injected
 }
 
@@ -47,7 +53,7 @@ func (x *Service) Status() (st telemetry.Service, injected uint64) {
 	now := x.set.cfg.Now()
 	sum := x.past
 	var rate float64
-	var memory, missing uint64
+	var memory, missing, doubts uint64
 	var last time.Time
 	for _, r := range x.receptions {
 		in := r.in.Stats()
@@ -55,6 +61,7 @@ func (x *Service) Status() (st telemetry.Service, injected uint64) {
 		rate += in.Rate
 		memory += uint64(in.Receiver.Memory)
 		missing += uint64(in.Receiver.Incomplete)
+		doubts += uint64(in.Doubts)
 		if in.LastPacket.After(last) {
 			last = in.LastPacket
 		}
@@ -69,15 +76,22 @@ func (x *Service) Status() (st telemetry.Service, injected uint64) {
 	st.Octets += st.FallbackOctets
 	st.RejectedOctets = map[string]uint64{"packet": sum.rejected}
 	st.Limits = []telemetry.Limit{{Name: "reception_memory", Used: memory, Max: maxMemory, Hits: sum.refused}}
+	if sum.tooLarge > 0 {
+		st.Limits = append(st.Limits, telemetry.Limit{Name: "object_octets", Used: maxObject, Max: maxObject, Hits: sum.tooLarge})
+	}
 	st.Unsigned = x.gate == nil
 	if x.gate != nil {
 		g := x.gate.Stats()
 		st.RejectedOctets["seal"] = g.RejectedOctets
 		st.RejectedOctets["forged"] = g.MismatchOctets
 		st.SealsReceived, st.SealConflicts = g.Datagrams, g.Conflicts
-		st.Limits = append(st.Limits, telemetry.Limit{
-			Name: "unverified", Used: uint64(g.Unverified), Max: maxUnverified, Hits: g.Evicted,
-		})
+		held, noRoom := x.fetcher.Held()
+		st.Limits = append(st.Limits,
+			telemetry.Limit{Name: "unverified", Used: uint64(g.Unverified), Max: maxUnverified, Hits: g.Evicted},
+			telemetry.Limit{Name: "unverified_fetched", Used: uint64(held), Max: sealing.MaxHeld, Hits: noRoom},
+			telemetry.Limit{Name: "unsealed_objects", Used: doubts, Max: ingress.MaxDoubts, Hits: sum.evicted},
+			telemetry.Limit{Name: "seal_checks", Used: uint64(x.gate.Busy()), Max: maxChecks, Hits: g.Rejected[seal.RejectLimit]},
+		)
 	}
 	st.RateIn = rate
 	st.Latency = x.delay.Quantiles()

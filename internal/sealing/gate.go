@@ -90,6 +90,13 @@ func (g *Gate) Stats() seal.VerifierStats {
 	return g.verifier.Stats()
 }
 
+// Busy tells how much of the signatures that may be checked in a second are.
+func (g *Gate) Busy() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.verifier.Busy(g.cfg.Now())
+}
+
 // Newest returns the newest datagram by keys of a kind that is known to be of the present; nil if none is.
 func (g *Gate) Newest(kind seal.Kind) []byte {
 	g.mu.Lock()
@@ -316,6 +323,11 @@ func (g *Gate) handle(ctx context.Context, group *sync.WaitGroup, ev seal.Event,
 		g.mu.Lock()
 		g.contact[ev.Keys-1], g.contactAt = true, g.cfg.Now()
 		g.mu.Unlock()
+	case seal.Begun:
+		// The old manifest is good until the new one is here. Nothing else is: it is of another run of the encoder.
+		if !manifest.IsManifest(ev.Name) {
+			g.cfg.Service.Outdate(ev.Name, ev.Generation)
+		}
 	case seal.Resealed, seal.Rotated:
 		if g.cfg.Store != nil && ev.Name != "" {
 			Keep(g.cfg.Store, g.cfg.Service.Name(), ev.Name, ev.Generation, ev.Seal.Bytes())

@@ -347,6 +347,13 @@ func (s *Service) Holds(name string, generation uint64) bool {
 	return ok && (b.generation > generation || b.generation == generation && !b.aborted)
 }
 
+// Outdate makes an object unreadable whose generation is below the given one, since the newer one exists.
+func (s *Service) Outdate(name string, generation uint64) {
+	if s.cfg.Store.RemoveOlder(s.key(name), generation) {
+		s.log.Debug("object is outdated", "service", s.cfg.Name, "name", name)
+	}
+}
+
 // forgetOldest makes room for a new name; the replay of a name that has been forgotten for so long is for the seals to
 // refuse.
 func (s *Service) forgetOldest() {

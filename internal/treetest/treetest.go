@@ -6,7 +6,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +28,25 @@ import (
 
 // Local is a free port on 127.0.0.1.
 var Local = config.ListenOn(netip.MustParseAddrPort("127.0.0.1:0"))
+
+// Vacant draws an address that nobody listens on, and that the system gives to no socket that asks for any: it stays free
+// while a test does not listen there.
+func Vacant(tb testing.TB) config.Listen {
+	tb.Helper()
+	host := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if runtime.GOOS == "linux" {
+		host = ssmtest.Source()
+	}
+	for range 100 {
+		addr := netip.AddrPortFrom(host, uint16(10_000+rand.IntN(20_000)))
+		if l, err := net.Listen("tcp", addr.String()); err == nil {
+			l.Close()
+			return config.ListenOn(addr)
+		}
+	}
+	tb.Fatal("no address is free")
+	return config.Listen{}
+}
 
 // Session draws a session that nobody else uses.
 func Session(tb testing.TB) config.Session {
@@ -145,7 +167,7 @@ func started[N interface{ Close(context.Context) error }](tb testing.TB, n N, er
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := n.Close(ctx); err != nil {
 			tb.Error("close:", err)

@@ -6,6 +6,6 @@
 // no privileges. Without FFmpeg those that use it are skipped, unless TREEDN_REQUIRE lists ffmpeg.
 //
 // They pass on a machine that is busy with other tests; what they ask of time there is little. With TREEDN_QUIET=1, a
-// promise that nothing else runs, TestLoss, TestFragmentOvertakesSegment and BenchmarkLatency assert the figures that
-// such a machine shows.
+// promise that nothing else runs, TestLoss, TestFragmentOvertakesSegment, TestHostileSender and BenchmarkLatency assert the
+// figures that such a machine shows.
 package e2e

@@ -24,17 +24,15 @@ const (
 // frameRate is that of the picture.
 const frameRate = 25
 
-// coding makes H.264 with a key frame every two seconds, and AAC.
-const coding = "-map 0:v -map 1:a -c:v libx264 -preset ultrafast -tune zerolatency -pix_fmt yuv420p -g 50 -keyint_min 50 -sc_threshold 0 " +
+// coding makes H.264 with a key frame every two seconds, and AAC. One thread is enough for pictures so small, and does not
+// wait for others on a busy machine.
+const coding = "-map 0:v -map 1:a -c:v libx264 -threads 1 -preset ultrafast -tune zerolatency -pix_fmt yuv420p -g 50 -keyint_min 50 -sc_threshold 0 " +
 	"-b:v 800k -maxrate 1M -bufsize 1M -c:a aac -b:a 96k -ac 2 -flags +global_header"
 
 // dashMuxer writes low-latency DASH, a fragment for each frame, with HLS playlists beside it. No file is removed from
 // the disk while a test runs.
 const dashMuxer = "f=dash:use_template=1:use_timeline=0:seg_duration=2:frag_type=every_frame:streaming=1:ldash=1:" +
 	"hls_playlist=1:window_size=3:extra_window_size=50"
-
-// window is what the muxer's manifests offer.
-const window = 6 * time.Second
 
 // dashTee pushes to a manifest's URL and writes the same to disk.
 func dashTee(url, dir string) []string {
@@ -79,6 +77,20 @@ func (p *process) kill() {
 	<-p.done
 }
 
+// interrupt asks the process to end, as Ctrl-C does: it finishes what it writes.
+func (p *process) interrupt(t testing.TB, who string) {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		p.kill()
+		t.Fatalf("%s does not end; it says: %s", who, p.stderr.String())
+	}
+	const interrupted = 255 // FFmpeg's exit code for a good end that a signal brought
+	require.Equal(t, interrupted, p.cmd.ProcessState.ExitCode(), "%s: %s", who, p.stderr.String())
+}
+
 // finish waits for the end of the process, which has to come in time and in good order.
 func (p *process) finish(t testing.TB, who string, limit time.Duration) {
 	t.Helper()
@@ -110,7 +122,7 @@ func encode(t testing.TB, picture string, d time.Duration, muxer []string) *proc
 
 // play starts a player that decodes video and sound and notes the MD5 of each frame.
 func play(t testing.TB, url string, options ...string) *process {
-	args := append(options, "-i", url, "-map", "0:v:0", "-map", "0:a:0", "-f", "framemd5", "-")
+	args := append(options, "-threads", "1", "-i", url, "-map", "0:v:0", "-map", "0:a:0", "-f", "framemd5", "-")
 	return ffmpeg(t, args...)
 }
 

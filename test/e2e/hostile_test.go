@@ -41,7 +41,9 @@ import (
 )
 
 const (
-	attackRate = 10_000 // packets a second
+	// attackRate is 65 times CAST's rate, in packets a second. A machine that is busy already could do nothing else; there
+	// it is busyAttackRate, 13 times CAST's.
+	attackRate, busyAttackRate = 10_000, 2_000
 	// playDelay is how far the player is behind live. It asks for an object so much earlier than it needs it.
 	playDelay, playAhead = 10 * time.Second, 4 * time.Second
 	residentLimit        = 256 << 20
@@ -93,7 +95,18 @@ func TestHostileSender(t *testing.T) {
 	s := serviceOf(t, st)
 	require.NotZero(t, s.RejectedOctets["packet"], "%s", body)
 	require.NotZero(t, s.RejectedOctets["seal"], "%s", body)
-	require.NotZero(t, s.RejectedOctets["forged"], "%s", body)
+	if promisedQuiet() { // of few packets none may hit an object under way
+		require.NotZero(t, s.RejectedOctets["forged"], "%s", body)
+	}
+	for _, l := range s.Limits {
+		require.LessOrEqual(t, l.Used, l.Max, l.Name)
+		if !promisedQuiet() {
+			continue // few packets reach no limit
+		}
+		if l.Name == "unsealed_objects" || l.Name == "seal_checks" {
+			require.NotZero(t, l.Hits, "the status says which limit held: %s", l.Name)
+		}
+	}
 	resident, peak := r.memory(t)
 	t.Logf("%.0f forged packets a second, %.1f times CAST's rate; %d packets at the RELAY, %d of its sockets dropped, rejected octets %v",
 		rate, evil.octets()/w.octets(), s.Packets, drops(st), s.RejectedOctets)
@@ -103,7 +116,14 @@ func TestHostileSender(t *testing.T) {
 	if runtime.GOOS == "linux" && !raced() {
 		require.LessOrEqual(t, peak, residentLimit)
 	}
-	require.Greater(t, rate, 0.5*attackRate, "the attack was too weak to show anything")
+	require.Greater(t, rate, 0.5*float64(attackPace()), "the attack was too weak to show anything")
+}
+
+func attackPace() int {
+	if promisedQuiet() {
+		return attackRate
+	}
+	return busyAttackRate
 }
 
 // pushClip pushes the clip to a CAST until it is stopped.
@@ -230,7 +250,7 @@ func newAttack(t *testing.T, s config.Session, past []hostile.Packet) *attack {
 				_, _ = out.WriteBatch(list, netip.AddrPortFrom(s.Group, s.Port+uint16(kind)))
 			}
 			a.sent.Add(batch)
-			next = next.Add(time.Second * batch / attackRate)
+			next = next.Add(time.Second * batch / time.Duration(attackPace()))
 			if wait := time.Until(next); wait > 0 {
 				time.Sleep(wait)
 			} else if wait < -100*time.Millisecond {

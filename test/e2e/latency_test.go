@@ -138,8 +138,8 @@ type lane struct {
 	sent, relay, beacon times
 }
 
-func newLane(t testing.TB, c *http.Client, seed uint64, segments int) *lane {
-	l := &lane{tree: newTree(t, treeOptions{})}
+func newLane(t testing.TB, c *http.Client, seed uint64, segments int, unsigned bool) *lane {
+	l := &lane{tree: newTree(t, treeOptions{unsigned: unsigned})}
 	for _, x := range []*times{&l.cast.times, &l.sent, &l.relay, &l.beacon} {
 		*x = make(times, segments)
 	}
@@ -175,7 +175,7 @@ func measureLatency(t testing.TB, segments int) (l latency) {
 	c := newClient(t)
 	var lanes []*lane
 	for i := range latencyTrees {
-		lanes = append(lanes, newLane(t, c, uint64(i), segments))
+		lanes = append(lanes, newLane(t, c, uint64(i), segments, false))
 	}
 	var watching, work sync.WaitGroup
 	watched, end := context.WithCancel(ctx)

@@ -15,30 +15,32 @@ func TestFFmpegLiveToPlayers(t *testing.T) {
 	tool(t, "ffmpeg")
 	t.Parallel()
 	const (
-		length   = 20 * time.Second
-		dashTime = 11 // seconds
+		length   = 20 * time.Second // at least
+		dashTime = 9                // seconds
 	)
 	x := newTree(t, treeOptions{})
 	dir := t.TempDir()
 	begun := time.Now()
-	encoder := encode(t, picture, length, dashTee(x.publish("manifest.mpd"), dir))
+	encoder := encode(t, picture, 0, dashTee(x.publish("manifest.mpd"), dir))
 	c := newClient(t)
 	for _, name := range []string{"master.m3u8", "media_0.m3u8", "media_1.m3u8", "manifest.mpd"} {
 		waitFor(t, c, x.beaconURL(0, name))
 	}
 	hls := play(t, x.beaconURL(0, "master.m3u8"), "-live_start_index", "0")
-	// Before a stream is older than its window, FFmpeg's DASH player skips segments: it takes the difference for a huge
-	// number.
-	time.Sleep(time.Until(begun.Add(window + 1500*time.Millisecond)))
+	// Before a stream is older than its window of three segments, FFmpeg's DASH player skips segments: it takes the
+	// difference for a huge number.
+	waitFor(t, c, x.beaconURL(0, videoName(4)))
 	dash := play(t, x.beaconURL(0, "manifest.mpd"), "-t", strconv.Itoa(dashTime))
 
-	encoder.finish(t, "encoder", length+patience)
-	dash.finishQuietly(t, "DASH player", patience)
+	// The DASH player begins near the live edge, wherever that is by then.
+	dash.finishQuietly(t, "DASH player", length+patience)
+	time.Sleep(time.Until(begun.Add(length)))
+	encoder.interrupt(t, "encoder")
 	hls.finishQuietly(t, "HLS player", patience)
 	requireSegments(t, func(name string) string { return x.beaconURL(0, name) }, dir)
 
 	witness := reference(t, dir, []string{"init-stream0.m4s", "chunk-stream0-*"}, []string{"init-stream1.m4s", "chunk-stream1-*"})
-	require.Len(t, frames(t, witness, "0"), int(length.Seconds()*frameRate))
+	require.Greater(t, len(frames(t, witness, "0")), (dashTime+2)*frameRate)
 	require.Equal(t, frames(t, witness, "0"), frames(t, hls, "0"), "HLS, video")
 	require.Equal(t, frames(t, witness, "1"), frames(t, hls, "1"), "HLS, audio")
 	requireStretch(t, frames(t, witness, "0"), frames(t, dash, "0"), dashTime*frameRate)
@@ -82,12 +84,16 @@ func requireStretch(t testing.TB, all, got []string, n int) {
 }
 
 // requireMulticast demands that, without loss, next to nothing came by unicast: at most a manifest that a reader asked
-// for before it had come.
+// for before it had come. On a busy machine packets may be so late that parents are asked before.
 func requireMulticast(t testing.TB, x *tree) {
 	t.Helper()
+	most := 0.5
+	if promisedQuiet() {
+		most = 0.01
+	}
 	for i := range x.beacons {
 		s := serviceOf(t, x.beacons[i].Status())
-		require.LessOrEqual(t, float64(s.RepairOctets+s.FallbackOctets), 0.01*float64(s.Octets), "%s: octets by unicast", x.names[i])
+		require.LessOrEqual(t, float64(s.RepairOctets+s.FallbackOctets), most*float64(s.Octets), "%s: octets by unicast", x.names[i])
 		require.Zero(t, s.ObjectsLost)
 	}
 }

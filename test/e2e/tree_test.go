@@ -43,6 +43,8 @@ type treeOptions struct {
 	leaves []leaf
 	// noUnicast leaves out all parents.
 	noUnicast bool
+	// unsigned leaves out the seals.
+	unsigned bool
 }
 
 // tree is a whole tree in this process.
@@ -50,7 +52,8 @@ type tree struct {
 	cast    *cast.Node
 	relays  []*relay.Node
 	beacons []*beacon.Node
-	names   []string // of the beacons
+	names   []string    // of the beacons
+	session ssm.Channel // of the root
 }
 
 // newTree starts the nodes, from the root to the leaves, and ends them with the test.
@@ -69,7 +72,7 @@ func newTree(t testing.TB, o treeOptions) *tree {
 	// upstream is what the node below receives. Its sender seals with hop, what others sent is unsigned.
 	hop := treetest.RootKey
 	upstream := func() config.Upstream {
-		if o.noCast {
+		if o.noCast || o.unsigned {
 			return config.Upstream{Session: sessionOf(session), Unsigned: true}
 		}
 		return config.Upstream{
@@ -82,12 +85,12 @@ func newTree(t testing.TB, o treeOptions) *tree {
 		c, err := config.Complete(config.Cast{
 			Node:   config.Node{Name: "cast"},
 			Ingest: config.Ingest{Listen: anyPort}, Repair: config.Repair{Listen: anyPort}, Admin: config.Admin{Listen: anyPort},
-			Channels: []config.Channel{{Name: channel, SealKey: treetest.RootKey, Multicast: config.Downstream{Session: sessionOf(session)}}},
+			Channels: []config.Channel{o.seal(config.Channel{Name: channel, Multicast: config.Downstream{Session: sessionOf(session)}})},
 		})
 		require.NoError(t, err)
 		x.cast, err = cast.New(c, cast.Options{Logger: logs.node("cast")})
 		require.NoError(t, err)
-		parent = x.cast.RepairURL()
+		parent, x.session = x.cast.RepairURL(), session
 	}
 	for i := range o.relays {
 		name := fmt.Sprintf("relay-%d", i+1)
@@ -99,10 +102,10 @@ func newTree(t testing.TB, o treeOptions) *tree {
 		c, err := config.Complete(config.Relay{
 			Node: config.Node{Name: name},
 			HTTP: config.HTTP{Listen: anyPort}, Repair: config.Repair{Listen: anyPort}, Admin: config.Admin{Listen: anyPort},
-			Services: []config.RelayService{{
+			Services: []config.RelayService{o.sealOn(config.RelayService{
 				Service:    config.Service{Name: channel, Upstream: up},
-				Downstream: config.Downstream{Session: sessionOf(session)}, SealKey: treetest.HopKey,
-			}},
+				Downstream: config.Downstream{Session: sessionOf(session)},
+			})},
 		})
 		require.NoError(t, err)
 		r, err := relay.New(c, relay.Options{Logger: logs.node(name)})
@@ -128,6 +131,20 @@ func newTree(t testing.TB, o treeOptions) *tree {
 		x.names = append(x.names, l.name)
 	}
 	return x
+}
+
+func (o treeOptions) seal(c config.Channel) config.Channel {
+	if c.Unsigned = o.unsigned; !o.unsigned {
+		c.SealKey = treetest.RootKey
+	}
+	return c
+}
+
+func (o treeOptions) sealOn(s config.RelayService) config.RelayService {
+	if !s.Upstream.Unsigned {
+		s.SealKey = treetest.HopKey
+	}
+	return s
 }
 
 var anyPort = config.ListenOn(netip.MustParseAddrPort("127.0.0.1:0"))

@@ -1,6 +1,10 @@
 package gf2
 
-import "math/bits"
+import (
+	"crypto/subtle"
+	"math/bits"
+	"unsafe"
+)
 
 // Plan is a recipe that solves a system for any values of its rows. It is
 // immutable once built and safe for concurrent use.
@@ -27,6 +31,7 @@ type Plan struct {
 	inverse  []uint64 // row i: the dense rows whose sum is inactive column i
 	group    int      // how many dense rows are combined at once in step 2
 
+	shared  sharedRows
 	surplus []uint32 // rows that nothing was solved by
 }
 
@@ -42,14 +47,15 @@ type step struct {
 // NewPlan plans the solution of the system. If the rows do not determine all
 // columns, the plan is nil and need is the number of further rows that it takes
 // at least. maxBits bounds the memory for planning, beyond a multiple of the
-// matrix, and its time: it is how many bits the elimination may keep. When these
-// are not enough, need is 1: with more rows, peeling leaves less to eliminate.
+// matrix: it is how many bits the elimination may keep. When these are not enough,
+// or when it would take more than some seconds, need is 1: with more rows, peeling
+// leaves less to eliminate.
 func NewPlan(m *Matrix, maxBits int) (p *Plan, need int) {
 	if n := m.columns - m.Rows(); n > 0 {
 		return nil, n
 	}
 	z := newPeeler(m)
-	if !z.run(maxBits / (m.columns + 1)) {
+	if !z.run(min(maxBits/(m.columns+1), maxInactive)) {
 		return nil, 1
 	}
 	b := builder{
@@ -69,18 +75,24 @@ func NewPlan(m *Matrix, maxBits int) (p *Plan, need int) {
 		return nil, need
 	}
 	b.markNeeded()
+	b.share()
 	b.plan.group = groupSize(len(z.inactive))
 	return b.plan, 0
 }
 
 // Size returns about how many octets the plan takes.
 func (p *Plan) Size() int {
-	return 24*(cap(p.peeled)+cap(p.dense)) + 4*(cap(p.cols)+cap(p.inactive)+cap(p.surplus)) + 8*cap(p.inverse) + 200
+	return 24*(cap(p.peeled)+cap(p.dense)) + 4*(cap(p.cols)+cap(p.inactive)+cap(p.surplus)) +
+		8*(cap(p.inverse)+cap(p.shared.columns)) + 200
 }
 
 // Surplus returns the rows that the solution does not depend on, by which it can
 // be checked.
 func (p *Plan) Surplus() []uint32 { return p.surplus }
+
+// maxInactive bounds the inactive columns, to the third power of which the time for
+// elimination grows.
+const maxInactive = 4096
 
 type builder struct {
 	m      *Matrix
@@ -228,6 +240,11 @@ func groupSize(u int) int {
 
 func xorWords(dst, src []uint64) {
 	src = src[:len(dst)]
+	if n := len(dst); n >= 16 {
+		d := unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 8*n)
+		subtle.XORBytes(d, d, unsafe.Slice((*byte)(unsafe.Pointer(&src[0])), 8*n))
+		return
+	}
 	for i := range dst {
 		dst[i] ^= src[i]
 	}

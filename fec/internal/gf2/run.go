@@ -30,7 +30,7 @@ func strip(n, t int) int {
 
 // Scratch returns the length of the buffer that Run needs for symbols of t octets.
 func (p *Plan) Scratch(t int) int {
-	return (len(p.inactive) + 1<<p.group) * strip(p.columns, t)
+	return (len(p.inactive) + max(1<<p.group, p.shared.buckets())) * strip(p.columns, t)
 }
 
 // Run computes the columns, symbols of t octets that lie one after the other in
@@ -93,6 +93,7 @@ func (p *Plan) eliminate(r *run, scratch []byte) {
 		r.values.Set(dense(k), int(s.row), r.from)
 		r.add(dense(k), p.cols[s.begin:s.mid])
 	}
+	p.shared.run(r, scratch[u*r.n:], dense)
 	for _, c := range p.inactive {
 		clear(r.column(c))
 	}

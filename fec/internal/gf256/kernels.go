@@ -1,6 +1,6 @@
 package gf256
 
-//go:generate go -C ../asmgen run . -out ../gf256
+//go:generate env GOWORK=off go -C _gen run . -out ..
 
 import (
 	"crypto/subtle"

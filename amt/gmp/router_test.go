@@ -1,0 +1,455 @@
+package gmp_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/treedn/treedn/amt/gmp"
+)
+
+// routerRig runs a router in virtual time.
+type routerRig struct {
+	t      testing.TB
+	router *gmp.Router
+	now    time.Time
+}
+
+func newRouterRig(t testing.TB, config gmp.RouterConfig) *routerRig {
+	return &routerRig{t: t, router: gmp.NewRouter(epoch, config), now: epoch}
+}
+
+func (r *routerRig) report(l gmp.Link, recs ...gmp.Record) gmp.ReportResult {
+	r.t.Helper()
+	return r.deliver(l, gmp.AppendReport(nil, netip.Addr{}, recs[0].Group.Is6(), recs...))
+}
+
+func (r *routerRig) deliver(l gmp.Link, packet []byte) gmp.ReportResult {
+	r.t.Helper()
+	var m gmp.Message
+	require.NoError(r.t, m.Parse(packet))
+	result := r.router.HandleReport(r.now, l, &m)
+	require.NoError(r.t, r.router.Check())
+	return result
+}
+
+// wait goes on for d, timers included.
+func (r *routerRig) wait(d time.Duration) {
+	r.t.Helper()
+	end := r.now.Add(d)
+	for n := 0; ; n++ {
+		at := r.router.NextTimeout()
+		if at.IsZero() || at.After(end) {
+			break
+		}
+		require.Less(r.t, n, 100_000, "timers that never end")
+		if at.After(r.now) { // times are rounded to the tenth of a second
+			r.now = at
+		}
+		r.router.HandleTimeout(r.now)
+		require.NoError(r.t, r.router.Check())
+	}
+	r.now = end
+}
+
+func (r *routerRig) links(source, group string) []gmp.Link {
+	list := r.router.AppendLinks(nil, netip.MustParseAddr(source), netip.MustParseAddr(group))
+	slices.Sort(list)
+	return list
+}
+
+func (r *routerRig) events() (list []string) {
+	for {
+		e, ok := r.router.PollEvent()
+		if !ok {
+			return list
+		}
+		name := [...]string{"", "subscribed", "unsubscribed", "forward", "prune", "block", "unblock", "idle"}[e.Type]
+		source := "*"
+		if e.Source.IsValid() {
+			source = e.Source.String()
+		}
+		if e.Group.IsValid() {
+			name += fmt.Sprintf(" (%s,%v)", source, e.Group)
+		}
+		if e.Link != 0 {
+			name += fmt.Sprintf(" %d", e.Link)
+		}
+		list = append(list, name)
+	}
+}
+
+const membershipInterval = 260 * time.Second
+
+func TestTunnelChannel(t *testing.T) {
+	r := newRouterRig(t, gmp.RouterConfig{})
+	l := r.router.AddLink()
+	v := r.router.Version(netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("232.1.1.1"))
+	require.Equal(t, gmp.ReportResult{Changed: true}, r.report(l, record(gmp.AllowNewSources, "232.1.1.1", "10.0.0.1")))
+	require.Equal(t, []string{"subscribed (10.0.0.1,232.1.1.1)", "forward (10.0.0.1,232.1.1.1) 1"}, r.events())
+	require.Equal(t, []gmp.Link{l}, r.links("10.0.0.1", "232.1.1.1"))
+	require.Empty(t, r.links("10.0.0.2", "232.1.1.1"))
+	require.NotEqual(t, v, r.router.Version(netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("232.1.1.1")))
+
+	r.wait(200 * time.Second)
+	require.Equal(t, gmp.ReportResult{}, r.report(l, record(gmp.ModeIsInclude, "232.1.1.1", "10.0.0.1")))
+	r.wait(membershipInterval - time.Second)
+	require.Empty(t, r.events())
+	r.wait(2 * time.Second)
+	require.Equal(t, []string{"prune (10.0.0.1,232.1.1.1) 1", "unsubscribed (10.0.0.1,232.1.1.1)", "idle 1"}, r.events())
+	require.Zero(t, r.router.NextTimeout())
+
+	r.report(l, record(gmp.AllowNewSources, "232.1.1.1", "10.0.0.1", "10.0.0.2"))
+	r.events()
+	r.report(l, record(gmp.BlockOldSources, "232.1.1.1", "10.0.0.1"))
+	require.Equal(t, []string{"prune (10.0.0.1,232.1.1.1) 1", "unsubscribed (10.0.0.1,232.1.1.1)"}, r.events())
+	r.report(l, record(gmp.ChangeToInclude, "232.1.1.1", "10.0.0.3"))
+	require.Equal(t, []gmp.Link{l}, r.links("10.0.0.3", "232.1.1.1"))
+	require.Empty(t, r.links("10.0.0.2", "232.1.1.1"))
+	r.report(l, record(gmp.ChangeToInclude, "232.1.1.1"))
+	require.Zero(t, r.router.Channels())
+}
+
+func TestTunnelGroup(t *testing.T) {
+	r := newRouterRig(t, gmp.RouterConfig{})
+	l := r.router.AddLink()
+	const g = "239.1.1.1"
+	r.report(l, record(gmp.ChangeToExclude, g, "10.0.0.1"))
+	require.Equal(t, []string{
+		"subscribed (*,239.1.1.1)", "forward (*,239.1.1.1) 1", "block (10.0.0.1,239.1.1.1) 1",
+	}, r.events())
+	require.Empty(t, r.links("10.0.0.1", g))
+	require.Equal(t, []gmp.Link{l}, r.links("10.0.0.2", g))
+	r.report(l, record(gmp.AllowNewSources, g, "10.0.0.1"))
+	require.Equal(t, []gmp.Link{l}, r.links("10.0.0.1", g))
+	r.report(l, record(gmp.BlockOldSources, g, "10.0.0.2"))
+	require.Empty(t, r.links("10.0.0.2", g))
+	r.report(l, record(gmp.ModeIsExclude, g))
+	require.Equal(t, []gmp.Link{l}, r.links("10.0.0.2", g))
+	r.report(l, record(gmp.ChangeToInclude, g, "10.0.0.7"))
+	require.Equal(t, []gmp.Link{l}, r.links("10.0.0.7", g))
+	require.Empty(t, r.links("10.0.0.2", g))
+
+	// The group timer ends the mode; sources asked for since live on.
+	r.report(l, record(gmp.ChangeToExclude, g))
+	r.wait(100 * time.Second)
+	r.report(l, record(gmp.ModeIsInclude, g, "10.0.0.7"))
+	r.wait(200 * time.Second)
+	require.Equal(t, []gmp.Link{l}, r.links("10.0.0.7", g))
+	require.Empty(t, r.links("10.0.0.2", g))
+	r.wait(100 * time.Second)
+	require.Zero(t, r.router.Channels())
+}
+
+// RFC 4604 section 3, and groups that never leave a link.
+func TestIgnoredRecords(t *testing.T) {
+	r := newRouterRig(t, gmp.RouterConfig{})
+	l := r.router.AddLink()
+	require.Equal(t, gmp.ReportResult{Changed: true}, r.report(l,
+		record(gmp.ModeIsExclude, "232.1.1.1"), record(gmp.ChangeToExclude, "232.1.1.1"),
+		record(gmp.ModeIsExclude, "224.0.0.251"), record(gmp.ModeIsInclude, "10.0.0.1", "10.0.0.2"),
+		record(77, "239.1.1.1", "10.0.0.1"), record(gmp.AllowNewSources, "232.1.1.2", "10.0.0.1", "224.0.0.1", "0.0.0.0"),
+	))
+	require.Equal(t, 2, r.router.Channels(), "the one good channel and its group")
+	r.deliver(l, gmp.AppendOlder(nil, netip.Addr{}, 2, gmp.TypeReport, netip.MustParseAddr("232.1.1.1")))
+	require.Equal(t, 2, r.router.Channels())
+	r.deliver(l, gmp.AppendOlder(nil, netip.Addr{}, 2, gmp.TypeReport, netip.MustParseAddr("239.1.1.1")))
+	require.Equal(t, []gmp.Link{l}, r.links("10.0.0.1", "239.1.1.1"))
+	r.deliver(l, gmp.AppendOlder(nil, netip.Addr{}, 2, gmp.TypeLeave, netip.MustParseAddr("239.1.1.1")))
+	require.Empty(t, r.links("10.0.0.1", "239.1.1.1"))
+}
+
+func TestRouterLimits(t *testing.T) {
+	r := newRouterRig(t, gmp.RouterConfig{MaxGroups: 2, MaxSources: 3, MaxChannels: 8})
+	l := r.router.AddLink()
+	require.Equal(t, gmp.ReportResult{Changed: true, Ignored: 1},
+		r.report(l, record(gmp.AllowNewSources, "232.1.1.1", "10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")))
+	r.report(l, record(gmp.AllowNewSources, "232.1.1.2", "10.0.0.1"))
+	require.Equal(t, gmp.ReportResult{Ignored: 1}, r.report(l, record(gmp.AllowNewSources, "232.1.1.3", "10.0.0.1")))
+
+	// Leaves and refreshes go on at the limit (RFC 7450 section 5.3.3.8).
+	r.report(l, record(gmp.BlockOldSources, "232.1.1.1", "10.0.0.1"))
+	require.Equal(t, gmp.ReportResult{Changed: true}, r.report(l, record(gmp.AllowNewSources, "232.1.1.1", "10.0.0.4")))
+
+	m := r.router.AddLink()
+	require.Equal(t, gmp.ReportResult{Changed: true, Ignored: 1},
+		r.report(m, record(gmp.AllowNewSources, "232.1.1.4", "10.0.0.1", "10.0.0.2")), "8 channels in all")
+
+	deny := newRouterRig(t, gmp.RouterConfig{Allow: func(_ gmp.Link, source, group netip.Addr) bool {
+		return source == netip.MustParseAddr("10.0.0.1")
+	}})
+	l = deny.router.AddLink()
+	require.Equal(t, gmp.ReportResult{Changed: true, Ignored: 2}, deny.report(l,
+		record(gmp.AllowNewSources, "232.1.1.1", "10.0.0.1", "10.0.0.2"), record(gmp.ChangeToExclude, "239.1.1.1")))
+	require.Empty(t, deny.links("10.0.0.1", "239.1.1.1"))
+}
+
+func TestRemoveLink(t *testing.T) {
+	r := newRouterRig(t, gmp.RouterConfig{})
+	a, b := r.router.AddLink(), r.router.AddLink()
+	for _, l := range []gmp.Link{a, b} {
+		r.report(l, record(gmp.AllowNewSources, "232.1.1.1", "10.0.0.1"), record(gmp.ChangeToExclude, "239.1.1.1", "10.0.0.9"))
+	}
+	require.Len(t, r.links("10.0.0.1", "232.1.1.1"), 2)
+	r.router.RemoveLink(a)
+	require.NoError(t, r.router.Check())
+	require.Equal(t, []gmp.Link{b}, r.links("10.0.0.1", "232.1.1.1"))
+	r.router.RemoveLink(b)
+	require.NoError(t, r.router.Check())
+	require.Zero(t, r.router.Channels())
+	require.Zero(t, r.router.Links())
+	require.Zero(t, r.router.NextTimeout())
+}
+
+func TestMLDRouter(t *testing.T) {
+	r := newRouterRig(t, gmp.RouterConfig{})
+	l := r.router.AddLink()
+	r.report(l, record(gmp.AllowNewSources, "ff3e::8000:d", "2001:db8::a"))
+	require.Equal(t, []gmp.Link{l}, r.links("2001:db8::a", "ff3e::8000:d"))
+	r.report(l, record(gmp.AllowNewSources, "232.1.1.1", "10.0.0.1"))
+	require.Equal(t, []gmp.Link{l}, r.links("10.0.0.1", "232.1.1.1"))
+}
+
+// randomHosts sets random filters on hosts and returns the universe of sources
+// and groups.
+func randomFilter(rng *rand.Rand) (netip.Addr, gmp.Filter) {
+	group := netip.AddrFrom4([4]byte{byte([]int{232, 239}[rng.IntN(2)]), 1, 1, byte(1 + rng.IntN(3))})
+	var f gmp.Filter
+	for range rng.IntN(4) {
+		f.Sources = append(f.Sources, netip.AddrFrom4([4]byte{10, 0, 0, byte(1 + rng.IntN(5))}))
+	}
+	if rng.IntN(2) == 0 && !gmp.SourceSpecific(group) {
+		f.Mode = gmp.Exclude
+	}
+	return group, f
+}
+
+func universe(yield func(source, group netip.Addr) bool) {
+	for s := range 6 {
+		for g := range 3 {
+			for _, first := range []byte{232, 239} {
+				if !yield(netip.AddrFrom4([4]byte{10, 0, 0, byte(1 + s)}), netip.AddrFrom4([4]byte{first, 1, 1, byte(1 + g)})) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// A router forwards to a tunnel exactly what the host at its other end wants,
+// whatever the host changes.
+func TestHostAndRouterAgree(t *testing.T) {
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		r := newRouterRig(t, gmp.RouterConfig{})
+		l := r.router.AddLink()
+		host := gmp.NewHost(gmp.HostConfig{Rand: rng, Prompt: true})
+		pump := func() {
+			host.HandleTimeout(r.now)
+			for {
+				p, ok := host.Poll(nil)
+				if !ok {
+					return
+				}
+				r.deliver(l, p)
+			}
+		}
+		for range 300 {
+			group, filter := randomFilter(rng)
+			require.NoError(t, host.SetFilter(r.now, group, filter))
+			pump()
+			for source, group := range universe {
+				require.Equal(t, host.Wants(source, group), len(r.router.AppendLinks(nil, source, group)) == 1,
+					"seed %d: (%v,%v), filter %+v", seed, source, group, host.Filter(group))
+			}
+			d := time.Duration(rng.Int64N(int64(400 * time.Millisecond)))
+			end := r.now.Add(d)
+			for at := host.NextTimeout(); !at.IsZero() && !at.After(end); at = host.NextTimeout() {
+				r.now = at
+				pump()
+			}
+			r.now = end
+		}
+	}
+}
+
+// With lost reports, they agree again one membership interval of queries later.
+func TestLossHeals(t *testing.T) {
+	for seed := range uint64(10) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		r := newRouterRig(t, gmp.RouterConfig{})
+		l := r.router.AddLink()
+		host := gmp.NewHost(gmp.HostConfig{Rand: rng})
+		loss := 0.5
+		pump := func() {
+			host.HandleTimeout(r.now)
+			for {
+				p, ok := host.Poll(nil)
+				if !ok {
+					return
+				}
+				if rng.Float64() >= loss {
+					r.deliver(l, p)
+				}
+			}
+		}
+		run := func(d time.Duration) {
+			end := r.now.Add(d)
+			for at := host.NextTimeout(); !at.IsZero() && !at.After(end); at = host.NextTimeout() {
+				r.wait(at.Sub(r.now))
+				pump()
+			}
+			r.wait(end.Sub(r.now))
+		}
+		for range 50 {
+			group, filter := randomFilter(rng)
+			require.NoError(t, host.SetFilter(r.now, group, filter))
+			pump()
+			run(time.Duration(rng.Int64N(int64(2 * time.Second))))
+		}
+		loss = 0
+		for range 4 {
+			var m gmp.Message
+			q := general(125*time.Second, 2)
+			require.NoError(t, m.Parse(gmp.AppendQuery(nil, netip.Addr{}, 3, &q)))
+			host.HandleQuery(r.now, &m)
+			run(125 * time.Second)
+		}
+		for source, group := range universe {
+			require.Equal(t, host.Wants(source, group), len(r.router.AppendLinks(nil, source, group)) == 1,
+				"seed %d: (%v,%v), filter %+v", seed, source, group, host.Filter(group))
+		}
+	}
+}
+
+func TestRouterAllocates(t *testing.T) {
+	r := newRouterRig(t, gmp.RouterConfig{})
+	l := r.router.AddLink()
+	var join, leave, refresh gmp.Message
+	require.NoError(t, join.Parse(gmp.AppendReport(nil, netip.Addr{}, false, record(gmp.AllowNewSources, "232.1.1.1", "10.0.0.1"))))
+	require.NoError(t, refresh.Parse(gmp.AppendReport(nil, netip.Addr{}, false, record(gmp.ModeIsInclude, "232.1.1.1", "10.0.0.1"))))
+	require.NoError(t, leave.Parse(gmp.AppendReport(nil, netip.Addr{}, false, record(gmp.BlockOldSources, "232.1.1.1", "10.0.0.1"))))
+	r.router.HandleReport(r.now, l, &join)
+	other := r.router.AddLink()
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		r.router.HandleReport(r.now, other, &join)
+		r.router.HandleReport(r.now, other, &refresh)
+		r.router.HandleReport(r.now, other, &leave)
+		for {
+			if _, ok := r.router.PollEvent(); !ok {
+				break
+			}
+		}
+	}))
+}
+
+// The bytes of a script are reports from two tunnels and steps in time.
+func FuzzRouter(f *testing.F) {
+	f.Add([]byte{0, 1, 0x11, 2, 3, 4})
+	f.Add([]byte{5, 5, 5, 4, 4, 4, 3, 3, 3, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		config := gmp.RouterConfig{MaxGroups: 3, MaxSources: 4, MaxChannels: 10}
+		r := newRouterRig(t, config)
+		links := []gmp.Link{r.router.AddLink(), r.router.AddLink(),
+			r.router.AddSharedLink(r.now, netip.MustParseAddr("10.0.0.9"), netip.Addr{})}
+		for len(script) > 2 {
+			op, a, b := script[0], script[1], script[2]
+			script = script[3:]
+			l := links[int(op>>4)%len(links)]
+			group := netip.AddrFrom4([4]byte{[]byte{232, 239}[a&1], 0, 1, a >> 1 & 7})
+			var list []netip.Addr
+			for i := range 6 {
+				if b>>i&1 == 1 {
+					list = append(list, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
+				}
+			}
+			switch op & 0xf {
+			case 0, 1, 2, 3, 4, 5, 6, 7:
+				r.report(l, gmp.Record{Type: gmp.RecordType(op & 0xf), Group: group, Sources: gmp.SourcesOf(list...)})
+			case 8:
+				r.deliver(l, gmp.AppendOlder(nil, netip.Addr{}, 1+int(b&1), gmp.TypeReport, group))
+			case 9:
+				r.deliver(l, gmp.AppendOlder(nil, netip.Addr{}, 2, gmp.TypeLeave, group))
+			case 10:
+				var m gmp.Message
+				q := gmp.Query{Group: group, Sources: gmp.SourcesOf(list...), Suppress: a&0x80 != 0}
+				if a&0x40 != 0 {
+					q.Group = netip.IPv4Unspecified()
+				}
+				if m.Parse(gmp.AppendQuery(nil, netip.AddrFrom4([4]byte{10, 0, 0, byte(a)}), 3, &q)) == nil {
+					r.router.HandleQuery(r.now, l, &m)
+				}
+			default:
+				r.wait(time.Duration(a) * time.Duration(b) * 10 * time.Millisecond)
+			}
+			for {
+				p, _, ok := r.router.PollQuery(nil)
+				if !ok {
+					break
+				}
+				var m gmp.Message
+				require.NoError(t, m.Parse(p))
+				require.NoError(t, m.Validate())
+			}
+			r.events()
+			groups, sources := r.router.States()
+			require.LessOrEqual(t, groups, len(links)*config.MaxGroups)
+			require.LessOrEqual(t, sources, len(links)*config.MaxGroups*config.MaxSources)
+			require.LessOrEqual(t, r.router.Channels(), config.MaxChannels)
+		}
+		for _, l := range links {
+			r.router.RemoveLink(l)
+		}
+		require.NoError(t, r.router.Check())
+		require.Zero(t, r.router.Channels())
+	})
+}
+
+func BenchmarkRouterRefresh(b *testing.B) {
+	r := newRouterRig(b, gmp.RouterConfig{})
+	var m gmp.Message
+	require.NoError(b, m.Parse(gmp.AppendReport(nil, netip.Addr{}, false, record(gmp.ModeIsInclude, "232.1.1.1", "10.0.0.1"))))
+	const n = 100_000
+	for range n {
+		l := r.router.AddLink()
+		r.router.HandleReport(r.now, l, &m)
+		r.events()
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		i = i%n + 1
+		r.router.HandleReport(r.now, gmp.Link(i), &m)
+	}
+}
+
+// Octets for a link with one channel.
+func BenchmarkRouterMemory(b *testing.B) {
+	var m gmp.Message
+	require.NoError(b, m.Parse(gmp.AppendReport(nil, netip.Addr{}, false, record(gmp.ModeIsInclude, "232.1.1.1", "10.0.0.1"))))
+	const n = 500_000
+	for b.Loop() {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		r := gmp.NewRouter(epoch, gmp.RouterConfig{})
+		for range n {
+			r.HandleReport(epoch, r.AddLink(), &m)
+			for {
+				if _, ok := r.PollEvent(); !ok {
+					break
+				}
+			}
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "B/link")
+		runtime.KeepAlive(r)
+	}
+}

@@ -1,0 +1,467 @@
+package udpio
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// batchSize is the largest number of messages exchanged with the kernel in one
+	// call.
+	batchSize = 64
+	// maxSegments is UDP_MAX_SEGMENTS of the kernels up to 6.8.
+	maxSegments = 64
+	// maxRun is the payload of the largest run: IPv6 counts its header in.
+	maxRun = 65535 - 40 - 8
+	// controlWords holds IPV6_PKTINFO (40 octets with its header), the traffic
+	// class (24) and UDP_GRO or UDP_SEGMENT (24).
+	controlWords = 12
+)
+
+// Remedy says how to get a larger receive buffer.
+func Remedy(octets int) string { return "as root: sysctl -w net.core.rmem_max=" + strconv.Itoa(octets) }
+
+func listen(local netip.AddrPort, config Config) (*net.UDPConn, error) {
+	network := "udp4"
+	if local.Addr().Is6() {
+		network = "udp6"
+	}
+	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		if !config.Reuse {
+			return nil
+		}
+		return control(raw, func(fd int) error {
+			return os.NewSyscallError("setsockopt SO_REUSEPORT", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+		})
+	}}
+	conn, err := lc.ListenPacket(context.Background(), network, local.String())
+	if err != nil {
+		return nil, err
+	}
+	return conn.(*net.UDPConn), nil
+}
+
+func control(raw syscall.RawConn, do func(fd int) error) error {
+	var failed error
+	if err := raw.Control(func(fd uintptr) { failed = do(int(fd)) }); err != nil {
+		return err
+	}
+	return failed
+}
+
+func (c *Conn) configure(config Config) error {
+	c.reader.receive = func(fd uintptr) bool {
+		c.reader.got, c.reader.errno = mmsg(unix.SYS_RECVMMSG, fd, c.reader.headers[:c.reader.want])
+		return c.reader.errno != unix.EAGAIN
+	}
+	return control(c.raw, func(fd int) error {
+		v6 := c.local.Addr().Is6()
+		if v6 {
+			if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1); err != nil {
+				return os.NewSyscallError("setsockopt IPV6_RECVPKTINFO", err)
+			}
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1)
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
+			// RFC 7450 section 5.2.3.3: data may come without a checksum.
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_NO_CHECK6_RX, 1)
+		} else {
+			if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1); err != nil {
+				return os.NewSyscallError("setsockopt IP_PKTINFO", err)
+			}
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1)
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1)
+			// DF is set, and the kernel's guesses do not make it fragment; it also
+			// saves finding an identification for each packet.
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+		}
+		if !config.NoOffload {
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) // Linux 5.0
+			if _, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT); err == nil {
+				c.segment.Store(maxRun)
+			}
+		}
+		c.buffer = enlarge(fd, config.ReceiveBuffer)
+		return nil
+	})
+}
+
+// enlarge returns what was granted: SO_RCVBUF above rmem_max is clipped without
+// an error.
+func enlarge(fd, octets int) (granted int) {
+	for _, option := range []int{unix.SO_RCVBUF, unix.SO_RCVBUFFORCE} { // the second passes with CAP_NET_ADMIN
+		if n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err == nil && n/2 >= octets {
+			return n / 2
+		}
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, octets)
+	}
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
+	if err != nil {
+		return 0
+	}
+	return n / 2 // the kernel reports twice the request, its own bookkeeping included
+}
+
+// mmsghdr is struct mmsghdr of recvmmsg(2); the compiler pads it as C does.
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+}
+
+func mmsg(trap, fd uintptr, headers []mmsghdr) (int, syscall.Errno) {
+	for {
+		n, _, errno := unix.Syscall6(trap, fd,
+			uintptr(unsafe.Pointer(unsafe.SliceData(headers))), uintptr(len(headers)), unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), 0
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// reader has the arrays of recvmmsg. They live as long as the socket, so that a
+// read allocates nothing.
+type reader struct {
+	headers  []mmsghdr
+	iovecs   []unix.Iovec
+	names    []unix.RawSockaddrInet6 // large enough for both families
+	controls [][controlWords]uint64
+
+	receive func(fd uintptr) bool // made once: a closure per read would allocate
+	want    int
+	got     int
+	errno   syscall.Errno
+}
+
+// ReadBatch waits for datagrams and fills at least one and at most len(ms)
+// messages. An error that an ICMP message has left on the socket is not
+// returned; [Conn.ReadICMP] has it, and the number is 0.
+func (c *Conn) ReadBatch(ms []Message) (int, error) {
+	r := &c.reader
+	ms = ms[:min(len(ms), batchSize)]
+	r.prepare(ms)
+	if err := c.raw.Read(r.receive); err != nil {
+		return 0, err
+	}
+	switch r.errno {
+	case 0:
+	case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE, unix.ENOPROTOOPT,
+		unix.EHOSTDOWN, unix.ENETDOWN, unix.EACCES, unix.EPROTO, unix.EOPNOTSUPP, unix.ENONET:
+		return 0, nil
+	default:
+		return 0, os.NewSyscallError("recvmmsg", r.errno)
+	}
+	for i := range ms[:r.got] {
+		m, h := &ms[i], &r.headers[i]
+		m.N = int(h.len)
+		m.SegmentSize = m.N
+		m.Remote = addrPort(&r.names[i])
+		m.Local, m.ECN = netip.Addr{}, 0
+		b := unsafe.Slice((*byte)(unsafe.Pointer(&r.controls[i])), controlWords*8)
+		parseControl(b[:h.hdr.Controllen], m)
+		if h.hdr.Flags&unix.MSG_TRUNC != 0 && m.SegmentSize > 0 {
+			m.N -= m.N % m.SegmentSize // whole datagrams only
+		}
+	}
+	return r.got, nil
+}
+
+func (r *reader) prepare(ms []Message) {
+	if len(r.headers) < len(ms) {
+		r.headers = make([]mmsghdr, len(ms))
+		r.iovecs = make([]unix.Iovec, len(ms))
+		r.names = make([]unix.RawSockaddrInet6, len(ms))
+		r.controls = make([][controlWords]uint64, len(ms))
+	}
+	r.want = len(ms)
+	for i := range ms {
+		r.iovecs[i].Base = unsafe.SliceData(ms[i].Buffer)
+		r.iovecs[i].SetLen(len(ms[i].Buffer))
+		h := &r.headers[i].hdr
+		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
+		h.Namelen = uint32(unsafe.Sizeof(r.names[i]))
+		h.Iov = &r.iovecs[i]
+		h.SetIovlen(1)
+		h.Control = (*byte)(unsafe.Pointer(&r.controls[i]))
+		h.SetControllen(controlWords * 8)
+		h.Flags = 0
+	}
+}
+
+func addrPort(name *unix.RawSockaddrInet6) netip.AddrPort {
+	port := (*[2]byte)(unsafe.Pointer(&name.Port)) // network order
+	switch name.Family {
+	case unix.AF_INET:
+		inet4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(name))
+		return netip.AddrPortFrom(netip.AddrFrom4(inet4.Addr), binary.BigEndian.Uint16(port[:]))
+	case unix.AF_INET6:
+		return netip.AddrPortFrom(netip.AddrFrom16(name.Addr).Unmap(), binary.BigEndian.Uint16(port[:]))
+	}
+	return netip.AddrPort{}
+}
+
+// each calls do for each control message.
+func each(b []byte, do func(level, typ int32, data []byte)) {
+	for len(b) >= unix.SizeofCmsghdr {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(unsafe.SliceData(b)))
+		if uint64(h.Len) < unix.SizeofCmsghdr || uint64(h.Len) > uint64(len(b)) {
+			return
+		}
+		data := b[unix.SizeofCmsghdr:h.Len]
+		do(h.Level, h.Type, data)
+		b = b[min(unix.CmsgSpace(len(data)), len(b)):]
+	}
+}
+
+func parseControl(b []byte, m *Message) {
+	each(b, func(level, typ int32, data []byte) {
+		switch {
+		case level == unix.IPPROTO_IP && typ == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+			m.Local = netip.AddrFrom4([4]byte(data[8:12]))
+		case level == unix.IPPROTO_IP && typ == unix.IP_TOS && len(data) >= 1:
+			m.ECN = data[0] & 3
+		case level == unix.IPPROTO_IPV6 && typ == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+			m.Local = netip.AddrFrom16([16]byte(data[:16]))
+		case level == unix.IPPROTO_IPV6 && typ == unix.IPV6_TCLASS && len(data) >= 4:
+			m.ECN = uint8(binary.NativeEndian.Uint32(data)) & 3
+		case level == unix.IPPROTO_UDP && typ == unix.UDP_GRO && len(data) >= 4:
+			if size := int(int32(binary.NativeEndian.Uint32(data))); size > 0 && size < m.N {
+				m.SegmentSize = size
+			}
+		}
+	})
+}
+
+// ReadICMP returns the next ICMP error, without waiting.
+func (c *Conn) ReadICMP() (e ICMP, ok bool) {
+	var buf [64]byte
+	var oob [256]byte
+	_ = c.raw.Control(func(fd uintptr) {
+		_, n, _, from, err := unix.Recvmsg(int(fd), buf[:], oob[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+		if err != nil {
+			return
+		}
+		ok = true
+		switch a := from.(type) {
+		case *unix.SockaddrInet4:
+			e.To = netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+		case *unix.SockaddrInet6:
+			e.To = netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
+		}
+		each(oob[:n], func(level, typ int32, data []byte) {
+			recvErr := level == unix.IPPROTO_IP && typ == unix.IP_RECVERR || level == unix.IPPROTO_IPV6 && typ == unix.IPV6_RECVERR
+			if !recvErr || len(data) < 16 {
+				return
+			}
+			// struct sock_extended_err: errno, origin, type, code, pad, info, data.
+			if unix.Errno(binary.NativeEndian.Uint32(data)) == unix.EMSGSIZE {
+				e.MTU = max(1, int(binary.NativeEndian.Uint32(data[8:])))
+			}
+		})
+	})
+	return e, ok
+}
+
+// Writer writes to a socket. It is for one goroutine at a time, and allocates
+// nothing once made.
+type Writer struct {
+	conn     *Conn
+	headers  [batchSize]mmsghdr
+	iovecs   [batchSize]unix.Iovec
+	names    [batchSize]unix.RawSockaddrInet6
+	controls [batchSize][controlWords]uint64
+
+	send          func(fd uintptr) bool // made once: a closure per write would allocate
+	first, queued int
+	sent          int
+	errno         syscall.Errno
+
+	failed [batchSize]syscall.Errno
+}
+
+// NewWriter returns a writer.
+func (c *Conn) NewWriter() *Writer {
+	w := &Writer{conn: c}
+	w.send = func(fd uintptr) bool {
+		w.sent, w.errno = mmsg(unix.SYS_SENDMMSG, fd, w.headers[w.first:w.queued])
+		return w.errno != unix.EAGAIN
+	}
+	return w
+}
+
+// put lays out message i.
+func (w *Writer) put(i int, payload []byte, segment int, to netip.AddrPort, from netip.Addr, ecn uint8) {
+	w.iovecs[i].Base = unsafe.SliceData(payload)
+	w.iovecs[i].SetLen(len(payload))
+	h := &w.headers[i].hdr
+	h.Name = (*byte)(unsafe.Pointer(&w.names[i]))
+	h.Namelen = putName(&w.names[i], to)
+	h.Iov = &w.iovecs[i]
+	h.SetIovlen(1)
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&w.controls[i])), controlWords*8)
+	n := 0
+	v6 := to.Addr().Is6()
+	if from.IsValid() && !from.IsUnspecified() {
+		if v6 {
+			data := putControl(b, &n, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo)
+			a := from.As16()
+			copy(data, a[:])
+		} else {
+			data := putControl(b, &n, unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)
+			a := from.As4()
+			copy(data[4:], a[:]) // ipi_spec_dst
+		}
+	}
+	if ecn != 0 {
+		level, typ := int32(unix.IPPROTO_IP), int32(unix.IP_TOS)
+		if v6 {
+			level, typ = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
+		}
+		binary.NativeEndian.PutUint32(putControl(b, &n, level, typ, 4), uint32(ecn))
+	}
+	if segment > 0 && segment < len(payload) {
+		binary.NativeEndian.PutUint16(putControl(b, &n, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 2), uint16(segment))
+	}
+	h.Control = nil
+	if n > 0 {
+		h.Control = &b[0]
+	}
+	h.SetControllen(n)
+}
+
+func putControl(b []byte, n *int, level, typ int32, size int) []byte {
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[*n]))
+	h.Level, h.Type = level, typ
+	h.SetLen(unix.CmsgLen(size))
+	data := b[*n+unix.CmsgLen(0):][:size]
+	clear(data)
+	*n += unix.CmsgSpace(size)
+	return data
+}
+
+func putName(name *unix.RawSockaddrInet6, to netip.AddrPort) uint32 {
+	var port [2]byte
+	binary.BigEndian.PutUint16(port[:], to.Port())
+	if to.Addr().Is4() {
+		inet4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(name))
+		*inet4 = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: binary.NativeEndian.Uint16(port[:]), Addr: to.Addr().As4()}
+		return unix.SizeofSockaddrInet4
+	}
+	*name = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: binary.NativeEndian.Uint16(port[:]), Addr: to.Addr().As16()}
+	return unix.SizeofSockaddrInet6
+}
+
+// flush sends the messages laid out. What the kernel refuses is passed over and
+// its error left in failed.
+func (w *Writer) flush(queued int) error {
+	w.queued = queued
+	clear(w.failed[:queued])
+	for w.first = 0; w.first < queued; {
+		if err := w.conn.raw.Write(w.send); err != nil {
+			return err
+		}
+		if w.errno != 0 { // it is about the first message
+			w.failed[w.first] = w.errno
+			w.first++
+			continue
+		}
+		w.first += w.sent
+	}
+	return nil
+}
+
+// WriteBatch sends datagrams. One that cannot be sent is passed over; the number
+// of those sent is returned.
+func (w *Writer) WriteBatch(ds []Datagram) (sent int, err error) {
+	for len(ds) > 0 {
+		n := min(len(ds), batchSize)
+		for i := range ds[:n] {
+			w.put(i, ds[i].Payload, 0, ds[i].To, ds[i].From, 0)
+		}
+		if err := w.flush(n); err != nil {
+			return sent, err
+		}
+		for _, errno := range w.failed[:n] {
+			if errno == 0 {
+				sent++
+			}
+		}
+		ds = ds[n:]
+	}
+	return sent, nil
+}
+
+// WriteCopies sends the datagrams in b, all of size octets except that the last
+// may be shorter, to each destination: to each in as few messages as the kernel
+// can cut up by itself (UDP_SEGMENT). It returns how many datagrams the kernel
+// refused.
+func (w *Writer) WriteCopies(b []byte, size int, copies []Copy) (refused int, err error) {
+	per := max(1, min(maxSegments, maxRun/size))
+	if size >= int(w.conn.segment.Load()) {
+		per = 1
+	}
+	for ; len(b) > 0; b = b[min(per*size, len(b)):] {
+		run := b[:min(per*size, len(b))]
+		for rest := copies; len(rest) > 0; {
+			n := min(len(rest), batchSize)
+			for i := range rest[:n] {
+				w.put(i, run, size, rest[i].To, rest[i].From, rest[i].ECN)
+			}
+			if err := w.flush(n); err != nil {
+				return refused, err
+			}
+			more, err := w.retry(run, size, rest[:n])
+			refused += more
+			if err != nil {
+				return refused, err
+			}
+			rest = rest[n:]
+		}
+	}
+	return refused, nil
+}
+
+// retry sends one by one what was refused as a run.
+func (w *Writer) retry(run []byte, size int, copies []Copy) (refused int, err error) {
+	failed := w.failed
+	count := 0
+	for i := range copies {
+		switch errno := failed[i]; {
+		case errno == 0:
+			continue
+		case len(run) <= size:
+			refused++
+			continue
+		case errno == unix.EIO: // no checksum offload
+			w.conn.segment.Store(0)
+		case errno != unix.EINVAL && errno != unix.EMSGSIZE: // the interface's MTU
+			refused += (len(run) + size - 1) / size
+			continue
+		}
+		count++
+		for b := run; len(b) > 0; b = b[min(size, len(b)):] {
+			w.put(0, b[:min(size, len(b))], 0, copies[i].To, copies[i].From, copies[i].ECN)
+			if err := w.flush(1); err != nil {
+				return refused, err
+			}
+			if w.failed[0] != 0 {
+				refused++
+			}
+		}
+	}
+	if count == len(copies) && count > 1 {
+		w.conn.segment.Store(min(w.conn.segment.Load(), int32(size)))
+	}
+	return refused, nil
+}

@@ -1,0 +1,81 @@
+//go:build !linux
+
+package udpio
+
+import (
+	"net"
+	"net/netip"
+)
+
+// Remedy says how to get a larger receive buffer.
+func Remedy(int) string { return "raise kern.ipc.maxsockbuf or its like" }
+
+func listen(local netip.AddrPort, config Config) (*net.UDPConn, error) {
+	if config.Reuse {
+		return nil, ErrReuse
+	}
+	network := "udp4"
+	if local.Addr().Is6() {
+		network = "udp6"
+	}
+	return net.ListenUDP(network, net.UDPAddrFromAddrPort(local))
+}
+
+type reader struct{}
+
+// Writer writes to a socket.
+type Writer struct{ conn *Conn }
+
+// NewWriter returns a writer.
+func (c *Conn) NewWriter() *Writer { return &Writer{c} }
+
+func (c *Conn) configure(config Config) error {
+	for octets := config.ReceiveBuffer; octets > 64<<10; octets /= 2 {
+		if c.udp.SetReadBuffer(octets) == nil {
+			c.buffer = octets
+			break
+		}
+	}
+	return nil
+}
+
+// ReadBatch waits for a datagram.
+func (c *Conn) ReadBatch(ms []Message) (int, error) {
+	m := &ms[0]
+	n, from, err := c.udp.ReadFromUDPAddrPort(m.Buffer)
+	if err != nil {
+		return 0, err
+	}
+	m.N, m.SegmentSize, m.ECN, m.Local = n, n, 0, netip.Addr{}
+	m.Remote = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+	if !c.local.Addr().IsUnspecified() {
+		m.Local = c.local.Addr()
+	}
+	return 1, nil
+}
+
+// ReadICMP returns nothing: errors are not told here.
+func (c *Conn) ReadICMP() (ICMP, bool) { return ICMP{}, false }
+
+// WriteBatch sends datagrams, from the address that the socket is bound to.
+func (w *Writer) WriteBatch(ds []Datagram) (sent int, err error) {
+	for i := range ds {
+		if _, err := w.conn.udp.WriteToUDPAddrPort(ds[i].Payload, ds[i].To); err == nil {
+			sent++
+		}
+	}
+	return sent, nil
+}
+
+// WriteCopies sends the datagrams in b, all of size octets except that the last
+// may be shorter, to each destination.
+func (w *Writer) WriteCopies(b []byte, size int, copies []Copy) (refused int, err error) {
+	for i := range copies {
+		for rest := b; len(rest) > 0; rest = rest[min(size, len(rest)):] {
+			if _, err := w.conn.udp.WriteToUDPAddrPort(rest[:min(size, len(rest))], copies[i].To); err != nil {
+				refused++
+			}
+		}
+	}
+	return refused, nil
+}

@@ -1,0 +1,141 @@
+// Package udpio reads and writes UDP datagrams in batches, for peers that there
+// may be very many of: on Linux with recvmmsg, sendmmsg, UDP_GRO and
+// UDP_SEGMENT, elsewhere one at a time.
+package udpio
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// MaxDatagram is the size of the largest UDP payload and of the largest run of
+// coalesced datagrams.
+const MaxDatagram = 65535
+
+// Message is a datagram that arrived, or a run of datagrams of one sender that
+// the kernel joined together.
+type Message struct {
+	Buffer      []byte         // given by the caller, MaxDatagram octets for runs
+	N           int            // octets received
+	SegmentSize int            // of each datagram of the run; the last may be shorter
+	Remote      netip.AddrPort // the sender; IPv4 addresses are never in IPv6 form
+	Local       netip.Addr     // where it was sent to; invalid where the system does not tell
+	ECN         uint8          // of the IP header; 0 where the system does not tell
+}
+
+// NewMessages returns n messages with buffers of MaxDatagram octets.
+func NewMessages(n int) []Message {
+	ms := make([]Message, n)
+	for i := range ms {
+		ms[i].Buffer = make([]byte, MaxDatagram)
+	}
+	return ms
+}
+
+// Segments iterates over the datagrams of m, which alias its Buffer. It is made
+// for the range statement.
+func (m *Message) Segments(yield func(datagram []byte) bool) {
+	if m.SegmentSize <= 0 {
+		return
+	}
+	for b := m.Buffer[:m.N]; len(b) > 0; {
+		n := min(m.SegmentSize, len(b))
+		if !yield(b[:n:n]) {
+			return
+		}
+		b = b[n:]
+	}
+}
+
+// Datagram is a datagram to send.
+type Datagram struct {
+	Payload []byte
+	To      netip.AddrPort
+	From    netip.Addr // source address; invalid: the system's choice
+}
+
+// Copy is one destination of the same datagrams.
+type Copy struct {
+	To   netip.AddrPort
+	From netip.Addr
+	ECN  uint8
+}
+
+// ICMP is an error that came back for a datagram.
+type ICMP struct {
+	To  netip.AddrPort // where the datagram was sent to
+	MTU int            // of the link that it did not fit; 0 for other errors
+}
+
+// Config configures a [Conn]. The zero value is useful.
+type Config struct {
+	// ReceiveBuffer and SendBuffer are sizes in octets to ask for. Default: 4 MiB
+	// and 1 MiB.
+	ReceiveBuffer, SendBuffer int
+	// NoOffload turns UDP_GRO and UDP_SEGMENT off.
+	NoOffload bool
+	// Reuse lets several sockets have the same port, among which the kernel
+	// divides the peers (SO_REUSEPORT).
+	Reuse bool
+}
+
+// ErrReuse is returned where sockets cannot share a port.
+var ErrReuse = errors.New("udpio: sockets cannot share a port on this system")
+
+// Conn is a UDP socket of one address family. Reading is for one goroutine at a
+// time; for writing each goroutine makes a [Writer].
+type Conn struct {
+	udp     *net.UDPConn
+	raw     syscall.RawConn
+	local   netip.AddrPort
+	buffer  int
+	reader  reader
+	segment atomic.Int32 // see Writer.WriteCopies
+}
+
+// Listen opens a socket. The address decides on the family.
+func Listen(local netip.AddrPort, config Config) (*Conn, error) {
+	if config.ReceiveBuffer <= 0 {
+		config.ReceiveBuffer = 4 << 20
+	}
+	if config.SendBuffer <= 0 {
+		config.SendBuffer = 1 << 20
+	}
+	udp, err := listen(local, config)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := udp.SyscallConn()
+	if err != nil {
+		_ = udp.Close()
+		return nil, err
+	}
+	c := &Conn{udp: udp, raw: raw, local: udp.LocalAddr().(*net.UDPAddr).AddrPort()}
+	c.local = netip.AddrPortFrom(c.local.Addr().Unmap(), c.local.Port())
+	_ = udp.SetWriteBuffer(config.SendBuffer) // a smaller one makes writers wait, no more
+	if err := c.configure(config); err != nil {
+		_ = udp.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// LocalAddr returns the address and port that the socket is bound to.
+func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
+
+// ReceiveBuffer returns the octets that the system granted.
+func (c *Conn) ReceiveBuffer() int { return c.buffer }
+
+// SetReadDeadline ends a ReadBatch that waits at t, with os.ErrDeadlineExceeded.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.udp.SetReadDeadline(t) }
+
+// SyscallConn gives access to the socket, for options that this package does not
+// set.
+func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.udp.SyscallConn() }
+
+// Close closes the socket and unblocks readers and writers.
+func (c *Conn) Close() error { return c.udp.Close() }

@@ -1,0 +1,152 @@
+package udpio_test
+
+import (
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/treedn/treedn/amt/internal/udpio"
+)
+
+func listen(tb testing.TB, address string) *udpio.Conn {
+	c, err := udpio.Listen(netip.MustParseAddrPort(address), udpio.Config{})
+	require.NoError(tb, err)
+	tb.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// collect reads n datagrams.
+func collect(tb testing.TB, c *udpio.Conn, n int) (list [][]byte, last udpio.Message) {
+	ms := udpio.NewMessages(8)
+	require.NoError(tb, c.SetReadDeadline(time.Now().Add(10*time.Second)))
+	for len(list) < n {
+		got, err := c.ReadBatch(ms)
+		require.NoError(tb, err, "%d of %d", len(list), n)
+		for i := range ms[:got] {
+			last = ms[i]
+			for b := range ms[i].Segments {
+				list = append(list, append([]byte(nil), b...))
+			}
+		}
+	}
+	return list, last
+}
+
+func TestCopies(t *testing.T) {
+	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
+		tx := listen(t, address)
+		w := tx.NewWriter()
+		var rx []*udpio.Conn
+		var copies []udpio.Copy
+		for i := range 70 { // more than one call takes
+			c := listen(t, address)
+			rx = append(rx, c)
+			copies = append(copies, udpio.Copy{To: c.LocalAddr(), From: tx.LocalAddr().Addr(), ECN: uint8(i % 3)})
+		}
+		const size = 1000
+		b := make([]byte, 70*size+100) // more than one run takes
+		for i := range b {
+			b[i] = byte(i / size)
+		}
+		refused, err := w.WriteCopies(b, size, copies)
+		require.NoError(t, err)
+		require.Zero(t, refused)
+		for i, c := range rx {
+			list, last := collect(t, c, 71)
+			require.Len(t, list[70], 100)
+			for j, d := range list {
+				require.Equal(t, byte(j), d[0])
+			}
+			require.Equal(t, tx.LocalAddr(), last.Remote)
+			if runtime.GOOS == "linux" {
+				require.Equal(t, c.LocalAddr().Addr(), last.Local)
+				require.Equal(t, uint8(i%3), last.ECN)
+			}
+		}
+	}
+}
+
+func TestBatch(t *testing.T) {
+	tx, rx := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	w := tx.NewWriter()
+	var ds []udpio.Datagram
+	for i := range 100 {
+		ds = append(ds, udpio.Datagram{Payload: []byte{byte(i)}, To: rx.LocalAddr()})
+	}
+	ds[50].Payload = make([]byte, 70000) // is refused
+	sent, err := w.WriteBatch(ds)
+	require.NoError(t, err)
+	require.Equal(t, 99, sent)
+	list, _ := collect(t, rx, 99)
+	require.Equal(t, []byte{99}, list[98])
+}
+
+func TestDeadlineAndClose(t *testing.T) {
+	c := listen(t, "127.0.0.1:0")
+	require.NoError(t, c.SetReadDeadline(time.Now()))
+	_, err := c.ReadBatch(udpio.NewMessages(1))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.NoError(t, c.SetReadDeadline(time.Time{}))
+	time.AfterFunc(10*time.Millisecond, func() { _ = c.Close() })
+	_, err = c.ReadBatch(udpio.NewMessages(1))
+	require.ErrorContains(t, err, "use of closed")
+}
+
+func TestICMP(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells")
+	}
+	gone := listen(t, "127.0.0.1:0")
+	to := gone.LocalAddr()
+	require.NoError(t, gone.Close())
+	c := listen(t, "127.0.0.1:0")
+	_, err := c.NewWriter().WriteBatch([]udpio.Datagram{{Payload: []byte("x"), To: to}})
+	require.NoError(t, err)
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(10*time.Second)))
+	n, err := c.ReadBatch(udpio.NewMessages(1))
+	require.NoError(t, err)
+	require.Zero(t, n)
+	e, ok := c.ReadICMP()
+	require.True(t, ok)
+	require.Equal(t, udpio.ICMP{To: to}, e)
+	_, ok = c.ReadICMP()
+	require.False(t, ok)
+}
+
+func TestWriteAllocates(t *testing.T) {
+	tx, rx := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	w := tx.NewWriter()
+	b := make([]byte, 4000)
+	copies := []udpio.Copy{{To: rx.LocalAddr()}, {To: rx.LocalAddr(), From: tx.LocalAddr().Addr(), ECN: 1}}
+	ds := []udpio.Datagram{{Payload: b, To: rx.LocalAddr()}}
+	ms := udpio.NewMessages(4)
+	require.Zero(t, testing.AllocsPerRun(20, func() {
+		_, _ = w.WriteCopies(b, 1000, copies)
+		_, _ = w.WriteBatch(ds)
+		_, _ = rx.ReadBatch(ms)
+	}))
+}
+
+// 16 datagrams to each of 64 destinations; the figure is for one datagram.
+func BenchmarkCopies(b *testing.B) {
+	tx := listen(b, "127.0.0.1:0")
+	var copies []udpio.Copy
+	for range 64 {
+		copies = append(copies, udpio.Copy{To: listen(b, "127.0.0.1:0").LocalAddr()})
+	}
+	const size = 1346
+	data := make([]byte, 16*size)
+	w := tx.NewWriter()
+	b.SetBytes(16 * 64 * size)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := w.WriteCopies(data, size, copies); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/16/64, "ns/datagram")
+}

@@ -1,3 +1,0 @@
-module github.com/treedn/treedn/fec/internal/asmgen
-
-go 1.26
