@@ -19,6 +19,7 @@ import (
 // anything one thing at a time, for 4 s at most: a player 10 s behind the
 // publisher sees nothing of all that.
 func TestChaos(t *testing.T) {
+	t.Parallel()
 	lasts, seed := 2*time.Minute, uint64(1)
 	if s := os.Getenv("TREEDN_CHAOS"); s != "" {
 		var err error

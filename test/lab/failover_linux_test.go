@@ -93,6 +93,7 @@ func forgiven(late, allowed time.Duration) time.Duration {
 
 // TestFailover breaks the tree in all sorts of ways while players look on.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	x := newTree(t)
 	all := x.read("bf", x.s)
 	from := time.Now()
@@ -140,6 +141,7 @@ func TestFailover(t *testing.T) {
 
 // TestLoss loses 30 % of the packets on the last hop for a minute, in bursts.
 func TestLoss(t *testing.T) {
+	t.Parallel()
 	x := newTree(t)
 	all := x.read("bf", x.s)
 	from := time.Now()

@@ -34,6 +34,7 @@ func (v *viewers) end(t *testing.T, late time.Duration) {
 // TestOddReceivers has nodes whose clocks are an hour off, a BEACON that starts
 // long after all others, and one that sleeps for a minute.
 func TestOddReceivers(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.start("cast", "cast")
 	s := l.push("cast", ingestURL)

@@ -38,7 +38,7 @@ type player struct {
 type seen struct {
 	segments  int           // complete and equal
 	different []string      // complete, and not what CAST took in
-	missing   []string      // given up, or not here when they should have been played
+	missing   []string      // given up
 	late      []string      // what came too late
 	longest   time.Duration // of the stalls
 	total     time.Duration // of the stalls
@@ -126,7 +126,7 @@ func (p *player) segment(ctx context.Context, stream, place int) {
 			return
 		}
 		if limited.Err() != nil {
-			p.late(o, have)
+			p.late(o, have, ctx.Err() == nil)
 			return
 		}
 		p.mu.Lock()
@@ -162,13 +162,16 @@ func (p *player) done(ctx context.Context, o *object, body []byte) {
 	}
 }
 
-// late notes a segment of which no more comes.
-func (p *player) late(o *object, have int) {
+// late notes a segment of which no more comes: it was given up, or the player
+// ended, which may be in the middle of a stall.
+func (p *player) late(o *object, have int, up bool) {
+	if !up {
+		p.came(o, have)
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if time.Now().After(p.made(o, have).Add(p.lag + p.stalled)) {
-		p.seen.missing = append(p.seen.missing, fmt.Sprintf("%s from %d on", o.name, have))
-	}
+	p.seen.missing = append(p.seen.missing, fmt.Sprintf("%s from %d on", o.name, have))
 }
 
 // made is when the octets from off on were made that are played at once.

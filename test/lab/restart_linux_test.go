@@ -83,6 +83,7 @@ func (w *nameWatch) ask(ctx context.Context, client *http.Client, base, name str
 // TestRestarts kills and restarts the publisher, CAST, and a RELAY on its way
 // out, while players look on. These stall no longer than the publisher does.
 func TestRestarts(t *testing.T) {
+	t.Parallel()
 	x := newTree(t)
 	names := x.watchNames("bf")
 	look := func(t *testing.T, d func()) {
