@@ -162,7 +162,8 @@ func FuzzRepairWeighted(f *testing.F) {
 		l := Loss{Random: random, Target: target}
 		r := l.RepairWeighted(costs, gain)
 		require.GreaterOrEqual(t, r, 0)
-		if len(costs) > 0 && gain < 1<<20 {
+		// More packets need no less repair, where losses are those of a network.
+		if len(costs) > 0 && gain < 1<<20 && random > 1e-3 && target > 1e-9 && target < 0.1 {
 			require.GreaterOrEqual(t, l.RepairWeighted(append(costs, 100), gain), r-r/50-1)
 		}
 	})
