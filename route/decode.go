@@ -6,8 +6,7 @@ import (
 
 	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/fec/raptorq"
-	"github.com/treedn/treedn/route/internal/ranges"
-	"github.com/treedn/treedn/route/internal/slab"
+	"github.com/treedn/treedn/flute/reassembly"
 )
 
 // decoding tells whether a Work of the object is out.
@@ -123,9 +122,9 @@ type decodeJob struct {
 	block  blockState
 	oti    fec.OTI
 	length int64
-	held   []ranges.Range
-	data   slab.Buffer
-	repair slab.Buffer
+	held   []reassembly.Range
+	data   reassembly.Buffer
+	repair reassembly.Buffer
 	codec  *raptorq.Codec
 
 	total int // symbols known, of source and repair

@@ -1,6 +1,6 @@
 package route
 
-import "github.com/treedn/treedn/route/internal/slab"
+import "github.com/treedn/treedn/flute/reassembly"
 
 // evict frees memory for another object, and tells whether it could: first that
 // of repair symbols for growing objects, then that of objects without
@@ -57,10 +57,10 @@ func (r *Receiver) evictUndescribed(except *Object) bool {
 // that the prefix grows into, and tells whether there were any.
 func (o *Object) purge() (freed bool) {
 	before := o.data.Held()
-	growing := o.held.Prefix() / slab.Size
+	growing := o.held.Prefix() / reassembly.SlabSize
 	for i := range int64(o.data.Slabs()) {
-		start, end := i*slab.Size, (i+1)*slab.Size
-		if i == growing || o.filled(start, end) >= slab.Size/4 {
+		start, end := i*reassembly.SlabSize, (i+1)*reassembly.SlabSize
+		if i == growing || o.filled(start, end) >= reassembly.SlabSize/4 {
 			continue
 		}
 		o.held.Remove(start, end)

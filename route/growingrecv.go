@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/fec/raptorq"
-	"github.com/treedn/treedn/route/internal/slab"
+	"github.com/treedn/treedn/flute/reassembly"
 )
 
 const (
@@ -23,9 +23,9 @@ type openBlock struct {
 	growingBlock
 	o       *Object
 	k       int
-	symbols []repairSymbol // by ESI
-	data    slab.Buffer    // of the symbols, in the order of arrival
-	tried   int            // symbols that did not suffice
+	symbols []repairSymbol    // by ESI
+	data    reassembly.Buffer // of the symbols, in the order of arrival
+	tried   int               // symbols that did not suffice
 	decode  *blockDecode
 	dead    bool // contradicted what was received
 }

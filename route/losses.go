@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/fec"
-	"github.com/treedn/treedn/route/internal/ranges"
+	"github.com/treedn/treedn/flute/reassembly"
 )
 
 // An account tells which packets of one object did not come: octets that had
@@ -17,13 +17,13 @@ import (
 // when nothing came for the lossDelay, and again for some time when late packets
 // still came.
 type account struct {
-	sizes  *packetSizes // of the source channel
-	missed ranges.Set   // octets that came otherwise, or not at all
-	from   int64        // those before do not count: the receiver joined later
+	sizes  *packetSizes   // of the source channel
+	missed reassembly.Set // octets that came otherwise, or not at all
+	from   int64          // those before do not count: the receiver joined later
 
-	seqs   ranges.Set // of repair packets for the growing object that came
-	seqAt  int64      // those before do not count
-	esis   ranges.Set // that came, with the SBN above them
+	seqs   reassembly.Set // of repair packets for the growing object that came
+	seqAt  int64          // those before do not count
+	esis   reassembly.Set // that came, with the SBN above them
 	oti    fec.OTI
 	per    int64 // symbols in a repair packet
 	joined bool  // the repair flow was met in its middle

@@ -5,8 +5,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/treedn/treedn/route/internal/ranges"
-	"github.com/treedn/treedn/route/internal/slab"
+	"github.com/treedn/treedn/flute/reassembly"
 	"github.com/treedn/treedn/route/sls"
 )
 
@@ -49,8 +48,8 @@ type Object struct {
 	late                               bool  // joined in its middle
 	first                              int64 // then, the offset of its first packet
 
-	held   ranges.Set
-	data   slab.Buffer
+	held   reassembly.Set
+	data   reassembly.Buffer
 	length int64 // -1 while unknown
 	firm   bool  // length comes from EXT_TOL, EXT_FTI or signalling, not from B alone
 

@@ -7,8 +7,7 @@ import (
 
 	"github.com/treedn/treedn/fec/raptorq"
 	"github.com/treedn/treedn/flute/lct"
-	"github.com/treedn/treedn/route/internal/ranges"
-	"github.com/treedn/treedn/route/internal/slab"
+	"github.com/treedn/treedn/flute/reassembly"
 	"github.com/treedn/treedn/route/sls"
 )
 
@@ -18,9 +17,9 @@ import (
 // caller.
 type Receiver struct {
 	cfg     ReceiverConfig
-	pool    *slab.Pool
+	pool    *reassembly.Pool
 	hdr     lct.Header
-	missing []ranges.Range // scratch
+	missing []reassembly.Range // scratch
 
 	channels    map[uint32]*channel
 	objects     map[objectKey]*Object
@@ -59,7 +58,7 @@ func NewReceiver(cfg ReceiverConfig) *Receiver {
 	cfg = cfg.withDefaults()
 	return &Receiver{
 		cfg:      cfg,
-		pool:     slab.NewPool(cfg.MaxMemory),
+		pool:     reassembly.NewPool(cfg.MaxMemory),
 		channels: make(map[uint32]*channel),
 		objects:  make(map[objectKey]*Object),
 		records:  records{m: make(map[objectKey]*record), max: cfg.Remember},

@@ -15,7 +15,7 @@ import (
 	"github.com/treedn/treedn/fec/raptorq"
 	"github.com/treedn/treedn/flute/fdt"
 	"github.com/treedn/treedn/flute/lct"
-	"github.com/treedn/treedn/route/internal/slab"
+	"github.com/treedn/treedn/flute/reassembly"
 	"github.com/treedn/treedn/route/sls"
 )
 
@@ -709,7 +709,7 @@ func TestReject(t *testing.T) {
 	require.True(t, bytes.Equal(b, got))
 }
 
-const slabSize = slab.Size
+const slabSize = reassembly.SlabSize
 
 // repairs makes repair packets of an object.
 func repairs(t testing.TB, tsi, toi uint32, b []byte, y, group, n, block int) (out []pk) {

@@ -5,14 +5,14 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/fec"
-	"github.com/treedn/treedn/route/internal/slab"
+	"github.com/treedn/treedn/flute/reassembly"
 )
 
 // repairState is what the repair flow has brought for one object.
 type repairState struct {
 	oti    fec.OTI
 	blocks []blockState
-	data   slab.Buffer // the repair symbols, in the order of arrival
+	data   reassembly.Buffer // the repair symbols, in the order of arrival
 	count  int
 }
 

@@ -1,4 +1,4 @@
-package slab
+package reassembly
 
 import (
 	"bytes"
@@ -22,7 +22,7 @@ func TestBuffer(t *testing.T) {
 	got := make([]byte, len(want))
 	b.ReadAt(got, 0)
 	require.True(t, bytes.Equal(want, got))
-	require.Equal(t, int64((500_000+Size-1)/Size*Size), b.Held())
+	require.Equal(t, int64((500_000+SlabSize-1)/SlabSize*SlabSize), b.Held())
 	require.Equal(t, b.Held(), pool.Used())
 
 	var joined []byte
@@ -39,28 +39,28 @@ func TestBuffer(t *testing.T) {
 }
 
 func TestBufferTakesMemoryForRealOctetsOnly(t *testing.T) {
-	pool := NewPool(4 * Size)
+	pool := NewPool(4 * SlabSize)
 	var b Buffer
 	require.True(t, b.WriteAt(pool, []byte{1}, 1<<32-2))
-	require.Equal(t, int64(Size), pool.Used())
-	require.True(t, b.WriteAt(pool, make([]byte, 2), 2*Size-1))
-	require.False(t, b.WriteAt(pool, make([]byte, 2), 5*Size-1), "a fourth and a fifth slab")
-	require.True(t, b.WriteAt(pool, make([]byte, 1), 5*Size))
-	require.Nil(t, b.Bytes(4*Size, 5*Size))
+	require.Equal(t, int64(SlabSize), pool.Used())
+	require.True(t, b.WriteAt(pool, make([]byte, 2), 2*SlabSize-1))
+	require.False(t, b.WriteAt(pool, make([]byte, 2), 5*SlabSize-1), "a fourth and a fifth slab")
+	require.True(t, b.WriteAt(pool, make([]byte, 1), 5*SlabSize))
+	require.Nil(t, b.Bytes(4*SlabSize, 5*SlabSize))
 }
 
 func TestTruncateWhileACloneReads(t *testing.T) {
 	for _, detach := range []bool{false, true} {
 		pool := NewPool(1 << 20)
 		var b Buffer
-		b.WriteAt(pool, bytes.Repeat([]byte{7}, 3*Size), 0)
+		b.WriteAt(pool, bytes.Repeat([]byte{7}, 3*SlabSize), 0)
 		c := b.Clone()
-		b.Truncate(pool, Size+10, detach)
-		require.Equal(t, int64(2*Size), pool.Used())
-		require.Equal(t, byte(7), b.Bytes(Size, Size+1)[0])
-		b.WriteAt(pool, []byte{9}, Size+10)
+		b.Truncate(pool, SlabSize+10, detach)
+		require.Equal(t, int64(2*SlabSize), pool.Used())
+		require.Equal(t, byte(7), b.Bytes(SlabSize, SlabSize+1)[0])
+		b.WriteAt(pool, []byte{9}, SlabSize+10)
 		if detach {
-			require.Equal(t, byte(7), c.Bytes(Size+10, Size+11)[0])
+			require.Equal(t, byte(7), c.Bytes(SlabSize+10, SlabSize+11)[0])
 		}
 		b.Release(pool, detach)
 		require.Zero(t, pool.Used())

@@ -1,4 +1,4 @@
-package ranges
+package reassembly
 
 import (
 	"math/rand/v2"

@@ -1,11 +1,9 @@
-// Package slab stores the octets of objects whose length is a claim that
-// cannot be trusted: memory is taken in slabs, and only for octets that came.
-package slab
+package reassembly
 
-// Size is the size of one slab in octets.
-const Size = 16 << 10
+// SlabSize is the size of one slab in octets.
+const SlabSize = 16 << 10
 
-type slab = [Size]byte
+type slab = [SlabSize]byte
 
 // Pool hands out slabs up to a limit and keeps some of those that come back.
 // It belongs to one goroutine.
@@ -19,14 +17,14 @@ const idle = 256
 
 // NewPool returns a pool of at most limit octets, rounded up to whole slabs.
 func NewPool(limit int64) *Pool {
-	return &Pool{limit: int((limit + Size - 1) / Size)}
+	return &Pool{limit: int((limit + SlabSize - 1) / SlabSize)}
 }
 
 // Used is the number of octets handed out.
-func (p *Pool) Used() int64 { return int64(p.used) * Size }
+func (p *Pool) Used() int64 { return int64(p.used) * SlabSize }
 
 // Limit is the number of octets that the pool hands out at most.
-func (p *Pool) Limit() int64 { return int64(p.limit) * Size }
+func (p *Pool) Limit() int64 { return int64(p.limit) * SlabSize }
 
 func (p *Pool) get() *slab {
 	if p.used >= p.limit {
@@ -57,7 +55,7 @@ type Buffer struct {
 
 // need tells how many slabs a write to [off, off+n) would take from the pool.
 func (b *Buffer) need(off int64, n int) (need int) {
-	for i := off / Size; i <= (off+int64(n)-1)/Size; i++ {
+	for i := off / SlabSize; i <= (off+int64(n)-1)/SlabSize; i++ {
 		if i >= int64(len(b.slabs)) || b.slabs[i] == nil {
 			need++
 		}
@@ -75,7 +73,7 @@ func (b *Buffer) WriteAt(pool *Pool, p []byte, off int64) bool {
 		return false
 	}
 	for len(p) > 0 {
-		i := int(off / Size)
+		i := int(off / SlabSize)
 		if i >= len(b.slabs) {
 			b.slabs = append(b.slabs, make([]*slab, i+1-len(b.slabs))...)
 		}
@@ -83,7 +81,7 @@ func (b *Buffer) WriteAt(pool *Pool, p []byte, off int64) bool {
 			b.slabs[i] = pool.get()
 			b.held++
 		}
-		n := copy(b.slabs[i][off%Size:], p)
+		n := copy(b.slabs[i][off%SlabSize:], p)
 		p, off = p[n:], off+int64(n)
 	}
 	return true
@@ -93,11 +91,11 @@ func (b *Buffer) WriteAt(pool *Pool, p []byte, off int64) bool {
 // from off on, at most up to end; nil where nothing was ever written. It
 // aliases the buffer.
 func (b *Buffer) Bytes(off, end int64) []byte {
-	i := off / Size
+	i := off / SlabSize
 	if off >= end || i >= int64(len(b.slabs)) || b.slabs[i] == nil {
 		return nil
 	}
-	return b.slabs[i][off%Size : min(Size, end-i*Size)]
+	return b.slabs[i][off%SlabSize : min(SlabSize, end-i*SlabSize)]
 }
 
 // ReadAt fills p with the octets from off on, which must have been written.
@@ -113,7 +111,7 @@ func (b *Buffer) ReadAt(p []byte, off int64) {
 }
 
 // Held is the memory in use, in octets.
-func (b *Buffer) Held() int64 { return int64(b.held) * Size }
+func (b *Buffer) Held() int64 { return int64(b.held) * SlabSize }
 
 // Clone returns a buffer that shares the slabs, so that another goroutine may
 // read octets already written while b goes on to write others.
@@ -125,14 +123,14 @@ func (b *Buffer) Clone() Buffer {
 // detach, the slab that off lies in is replaced by a copy and nothing returns
 // to the pool's stock, since a Clone may still be reading.
 func (b *Buffer) Truncate(pool *Pool, off int64, detach bool) {
-	first := int((off + Size - 1) / Size)
+	first := int((off + SlabSize - 1) / SlabSize)
 	for i := first; i < len(b.slabs); i++ {
 		b.Drop(pool, i, detach)
 	}
 	if first < len(b.slabs) {
 		b.slabs = b.slabs[:first]
 	}
-	if i := int(off / Size); detach && i < first && i < len(b.slabs) && b.slabs[i] != nil {
+	if i := int(off / SlabSize); detach && i < first && i < len(b.slabs) && b.slabs[i] != nil {
 		s := *b.slabs[i]
 		b.slabs[i] = &s
 	}

@@ -1,8 +1,4 @@
-// Package ranges keeps sets of octets as sorted, disjoint half-open ranges.
-//
-// Octets of an object arrive mostly in order, so that a set is one range most
-// of the time and every operation touches its end only.
-package ranges
+package reassembly
 
 import (
 	"slices"
@@ -17,7 +13,8 @@ type Range struct {
 // Len is the number of octets in r.
 func (r Range) Len() int64 { return r.End - r.Start }
 
-// Set is a set of octets. The zero value is empty. Ranges of a set neither
+// Set is a set of octets as sorted, disjoint ranges. Octets of an object arrive mostly in order, so that a set is one
+// range most of the time and every operation touches its end only. The zero value is empty. Ranges of a set neither
 // overlap nor touch.
 type Set struct {
 	r     []Range
