@@ -22,8 +22,6 @@ const (
 	MediaTypeSTSID = "application/route-s-tsid+xml"
 	MediaTypeDASH  = "application/dash+xml"
 	MediaTypeHLS   = "application/vnd.apple.mpegurl"
-
-	mediaTypeEnvelope = "application/mbms-envelope+xml"
 )
 
 // Kind returns the kind of the part.
