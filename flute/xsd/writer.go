@@ -178,3 +178,6 @@ func (w *Writer) OptionalElement(name, text string) {
 		w.Element(name, text)
 	}
 }
+
+// FormatInt returns a number as an xs:integer.
+func FormatInt(v int64) string { return strconv.FormatInt(v, 10) }
