@@ -23,10 +23,12 @@ type Receiver struct {
 
 	channels    map[uint32]*channel
 	objects     map[objectKey]*Object
-	active      []*Object // those in need of timers
-	last        *Object   // the object of the packet before
-	undescribed int64     // octets of objects without description
-	unnamed     int       // those objects
+	active      []*Object  // those in need of timers
+	last        *Object    // the object of the packet before
+	undescribed int64      // octets of objects without description
+	unnamed     int        // those objects
+	source      netip.Addr // of the latest packet
+	faults      uint32     // reported, of no channel
 	records     records
 	parts       map[string]sls.Part
 	reads       readings
@@ -93,6 +95,7 @@ func (r *Receiver) Push(now time.Time, src netip.AddrPort, pkt []byte) error {
 		}
 		r.stats.Rejected[reason]++
 		r.stats.RejectedBytes += uint64(len(pkt))
+		r.rejected(reason, err)
 	}
 	return err
 }
@@ -101,6 +104,7 @@ func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	if want := r.cfg.Session.Source; want.IsValid() && !r.cfg.AnySource && src.Addr().Unmap() != want.Unmap() {
 		return errSource
 	}
+	r.source = src.Addr()
 	h := &r.hdr
 	n, err := h.Unmarshal(pkt)
 	if err != nil {
