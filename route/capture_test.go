@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -19,6 +20,8 @@ import (
 
 	"github.com/treedn/treedn/flute/flutetest"
 	"github.com/treedn/treedn/flute/lct"
+	"github.com/treedn/treedn/flute/packetio"
+	"github.com/treedn/treedn/flute/packetio/pcap"
 )
 
 // listed is a line of the list of a capture's objects.
@@ -200,4 +203,38 @@ func TestFaultOfForeignPackets(t *testing.T) {
 	}
 	require.Len(t, faults, 1)
 	require.ErrorIs(t, faults[0].Err, lct.ErrVersion)
+}
+
+// A capture with packets of other sessions is replayed through the interfaces that sockets satisfy.
+func TestReplay(t *testing.T) {
+	const name, to = "gpac-mabr-route", "232.1.1.4:6001"
+	dst := netip.MustParseAddrPort(to)
+	f, err := os.Open(filepath.Join("testdata", name+".pcap"))
+	require.NoError(t, err)
+	defer f.Close()
+	capture, err := pcap.NewReader(f)
+	require.NoError(t, err)
+	r := NewReceiver(ReceiverConfig{Session: Session{Group: dst.Addr(), Port: dst.Port()}})
+	var source packetio.Source = packetio.NewReplay(capture)
+	handle := r.PushRun
+	complete := map[objectKey]bool{}
+	for {
+		err := source.Receive(handle)
+		if err != nil {
+			require.Equal(t, io.EOF, err)
+			break
+		}
+		for ev, ok := r.Poll(); ok; ev, ok = r.Poll() {
+			if ev.Kind == Complete {
+				complete[ev.Object.key] = true
+			}
+			require.NotEqual(t, Faulty, ev.Kind)
+		}
+	}
+	for _, want := range list(t, filepath.Join("testdata", name+".tsv"), dst) {
+		if want.key.tsi != 0 {
+			require.True(t, complete[want.key], want.key)
+		}
+	}
+	require.Equal(t, uint64(840), r.Stats().Packets, "those of the other port are not its own")
 }

@@ -100,6 +100,23 @@ func (r *Receiver) Push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	return err
 }
 
+// PushRun handles a run of UDP payloads as package packetio hands them out: packets of size octets, the last of which may
+// be shorter. Packets to another group or port than those of the Session are left alone: a capture has them. What is
+// rejected is counted.
+func (r *Receiver) PushRun(now time.Time, from, to netip.AddrPort, run []byte, size int) {
+	if s := &r.cfg.Session; to.IsValid() && (s.Group.IsValid() && s.Group != to.Addr() || s.Port != 0 && s.Port != to.Port()) {
+		return
+	}
+	if size <= 0 {
+		size = len(run)
+	}
+	for len(run) > 0 {
+		n := min(size, len(run))
+		_ = r.Push(now, from, run[:n])
+		run = run[n:]
+	}
+}
+
 func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	if want := r.cfg.Session.Source; want.IsValid() && !r.cfg.AnySource && src.Addr().Unmap() != want.Unmap() {
 		return errSource
