@@ -42,7 +42,8 @@ type SenderConfig struct {
 	// Rate limits what is sent, in bit/s. Default: four times the peak of
 	// the octets appended within a second, but never less than 20 Mbit/s.
 	Rate int64
-	// Burst is how much may leave at once, in octets. Default 64 KiB.
+	// Burst is how much may leave at once, in octets. Default 64 KiB, or what
+	// leaves in 2 ms if that is more: timers are no finer.
 	Burst int
 	// After is a generation of the S-TSID that was announced before, in Unix
 	// microseconds: those to come are above it, also when the clock has stepped
@@ -76,7 +77,6 @@ func (c SenderConfig) withDefaults() SenderConfig {
 	c.FirstTSI = max(1, c.FirstTSI)
 	c.BlockSymbols = cmp.Or(c.BlockSymbols, 1024)
 	c.GrowingDelay = cmp.Or(c.GrowingDelay, 30*time.Millisecond)
-	c.Burst = cmp.Or(c.Burst, 64<<10)
 	c.SLSInterval = cmp.Or(c.SLSInterval, 500*time.Millisecond)
 	c.CarouselInterval = cmp.Or(c.CarouselInterval, time.Second)
 	c.TrackLinger = cmp.Or(c.TrackLinger, 10*time.Second)
@@ -94,7 +94,8 @@ func (c *SenderConfig) growingTarget() float64 {
 }
 
 const (
-	minRate = 20_000_000 // bit/s
+	minRate  = 20_000_000 // bit/s
+	minBurst = 64 << 10
 	// Largest headers before the payload: LCT 16, Payload ID 4, and EXT_TOL 8
 	// on source or EXT_FTI 16 on repair packets.
 	sourceHeader   = 16 + 4
