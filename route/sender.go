@@ -39,6 +39,7 @@ type Sender struct {
 	blockWorks []*Work
 	blocks     []*blockJob // with repair packets to send, oldest first
 	blockJobs  []*blockJob // for reuse
+	plans      plans
 
 	index       map[objectKey]*Lookup
 	expiry      []retained
