@@ -252,7 +252,7 @@ func (s *Sender) channelOf(f *flow) sls.LS {
 		ls.RepairFlow = &sls.RepairFlow{HasOTI: true, Protected: []sls.ProtectedObject{{TSI: f.tsi}}}
 		if tsi := s.growingTSI(f.tsi); tsi != 0 {
 			ls.RepairFlow.GrowingTSI = tsi
-			ls.RepairFlow.GrowingDelay = uint32(fewPatience * s.cfg.GrowingDelay / time.Millisecond)
+			ls.RepairFlow.GrowingDelay = uint32(time.Duration(f.maxPatience()) * s.cfg.GrowingDelay / time.Millisecond)
 		}
 		// F and T vary with the object and come in each packet's EXT_FTI.
 		fec.AppendOTI(ls.RepairFlow.OTI[:0], fec.OTI{

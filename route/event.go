@@ -30,6 +30,9 @@ const (
 	Manifest
 	// Signalling: an S-TSID or an EFDT that is new or changed.
 	Signalling
+	// Faulty: a sender does other than the standards say, or packets are
+	// useless. Once for each kind and channel.
+	Faulty
 )
 
 // String returns the name of the event.
@@ -49,6 +52,8 @@ func (k EventKind) String() string {
 		return "manifest"
 	case Signalling:
 		return "signalling"
+	case Faulty:
+		return "faulty"
 	}
 	return "unknown"
 }
@@ -56,7 +61,7 @@ func (k EventKind) String() string {
 // Event is one thing that happened in a Receiver.
 type Event struct {
 	Kind EventKind
-	// Object is set in all events but Manifest and Signalling.
+	// Object is set in all events but Manifest, Signalling and Faulty.
 	Object *Object
 	// Missing are the octets to fetch: with NeedRepair.
 	Missing []Range
@@ -68,6 +73,8 @@ type Event struct {
 	Part sls.Part
 	// Signal is what was signalled: with Signalling.
 	Signal *Signal
+	// Fault is what is wrong: with Faulty.
+	Fault *Fault
 }
 
 // Signal is an S-TSID or a stand-alone EFDT as it was received.

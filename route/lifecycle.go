@@ -80,6 +80,7 @@ func (r *Receiver) describe(now time.Time, o *Object) {
 	r.undescribed -= o.data.Held()
 	r.unnamed--
 	o.kind = d.kind
+	r.checkCodepoint(o)
 	o.name, o.contentType, o.contentEncoding = d.name, d.contentType, d.contentEncoding
 	o.generation, o.announced = d.generation, d.announced
 	if o.generation == 0 && o.visible() {

@@ -15,10 +15,21 @@ func (s *Sender) rate() int64 {
 	return max(minRate, 4*s.peak.bitrate())
 }
 
+// timerGrain is what timers of operating systems may be late by: a burst has to last as long for the rate to be kept.
+const timerGrain = 2 * time.Millisecond
+
+// burst is how much may leave at once, in octets.
+func (s *Sender) burst() int {
+	if s.cfg.Burst > 0 {
+		return s.cfg.Burst
+	}
+	return int(max(minBurst, s.rate()/8*int64(timerGrain)/int64(time.Second)))
+}
+
 // spare is the part of the burst that packets may use which can wait: repair
 // and repetitions. A track's key frame comes right behind the repair packets of
 // the segment before it, and needs the burst more than they do.
-func (s *Sender) spare() int { return s.cfg.Burst / 8 }
+func (s *Sender) spare() int { return s.burst() / 8 }
 
 // Poll appends the next packet to dst, if one may leave now. Signalling and
 // source packets go first, then repair packets of growing objects, then those of
@@ -26,7 +37,7 @@ func (s *Sender) spare() int { return s.cfg.Burst / 8 }
 // packets of growing objects that are late go before source packets.
 func (s *Sender) Poll(now time.Time, dst []byte) (pkt []byte, ok bool) {
 	rate := s.rate()
-	if s.bucket.wait(now, rate, s.cfg.Burst) > 0 {
+	if s.throttle(now, rate) > 0 {
 		return dst, false
 	}
 	n := len(dst)
@@ -64,7 +75,7 @@ func (s *Sender) appendNext(now time.Time, dst []byte, rate int64) ([]byte, bool
 		s.closeBlock(now, t)
 		return dst, true
 	}
-	if s.bucket.wait(now, rate, s.cfg.Burst/2) > 0 {
+	if s.bucket.wait(now, rate, s.burst()/2) > 0 {
 		return dst, false
 	}
 	if dst, ok := s.appendGrowing(now, dst, false); ok {
@@ -194,7 +205,7 @@ func (s *Sender) NextTimeout(now time.Time) time.Time {
 	next = sooner(next, s.nextClose())
 	ready = ready || len(s.blockWorks) > 0
 	if len(s.blocks) > 0 {
-		next = sooner(next, now.Add(s.bucket.wait(now, s.rate(), s.cfg.Burst*7/16)))
+		next = sooner(next, now.Add(s.bucket.wait(now, s.rate(), s.burst()*7/16)))
 	}
 	// What can wait leaves some packets at a time.
 	spare := now.Add(s.bucket.wait(now, s.rate(), s.spare()/2))
@@ -217,8 +228,23 @@ func (s *Sender) NextTimeout(now time.Time) time.Time {
 	if next.IsZero() {
 		return next
 	}
-	if free := now.Add(s.bucket.wait(now, s.rate(), s.cfg.Burst)); next.Before(free) {
+	if free := now.Add(s.throttle(now, s.rate())); next.Before(free) {
 		return free
 	}
 	return next
 }
+
+// throttle returns how long the next packet has to wait. One that finds the bucket empty waits until a batch of packets
+// may leave: at high rates the system sleeps longer than a packet takes, and a lone one costs as much as many.
+func (s *Sender) throttle(now time.Time, rate int64) time.Duration {
+	if !s.throttled && s.bucket.wait(now, rate, s.burst()) == 0 {
+		return 0
+	}
+	batch := min(int64(s.burst())/4, rate/8*int64(pacingDelay)/int64(time.Second))
+	d := s.bucket.wait(now, rate, s.burst()-int(batch))
+	s.throttled = d > 0
+	return d
+}
+
+// pacingDelay is for how long a packet may wait for others, beside Rate and Burst.
+const pacingDelay = 250 * time.Microsecond

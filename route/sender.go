@@ -15,8 +15,9 @@ type Sender struct {
 	cfg  SenderConfig
 	unit int // octets of a full source payload, and of a repair payload
 
-	bucket bucket
-	peak   peak
+	bucket    bucket
+	throttled bool // the bucket was empty
+	peak      peak
 
 	nextTSI uint32
 	flows   []*flow
@@ -38,12 +39,14 @@ type Sender struct {
 	blockWorks []*Work
 	blocks     []*blockJob // with repair packets to send, oldest first
 	blockJobs  []*blockJob // for reuse
+	plans      plans
 
-	index    map[objectKey]*Lookup
-	expiry   []retained
-	bufs     [][]byte
-	buffered int64
-	stats    SenderStats
+	index       map[objectKey]*Lookup
+	expiry      []retained
+	bufs        [][]byte
+	spareOctets int // of bufs
+	buffered    int64
+	stats       SenderStats
 }
 
 type objectKey struct {
@@ -94,7 +97,7 @@ func (s *Sender) Begin(now time.Time, out Outgoing) (*Transmission, error) {
 	if out.Length < 0 || out.Length > s.cfg.MaxObject {
 		return nil, ErrTooLarge
 	}
-	t := &Transmission{s: s, out: out, length: -1, cp: cpMedia, buf: s.takeBuffer()}
+	t := &Transmission{s: s, out: out, length: -1, cp: cpMedia, buf: s.takeBuffer(out.Length)}
 	if out.Length > 0 {
 		t.length = out.Length
 	}
@@ -256,14 +259,23 @@ func (s *Sender) RunWork(now time.Time) {
 	}
 }
 
+// maxSpare bounds the memory that is kept for objects to come, in octets.
+const maxSpare = 32 << 20
+
 // takeBuffer and release recycle the memory of objects.
-func (s *Sender) takeBuffer() []byte {
+func (s *Sender) takeBuffer(length int64) []byte {
+	var b []byte
 	if n := len(s.bufs); n > 0 {
-		b := s.bufs[n-1]
+		b = s.bufs[n-1][:0]
+		s.bufs[n-1] = nil
 		s.bufs = s.bufs[:n-1]
-		return b[:0]
+		s.spareOctets -= cap(b)
 	}
-	return nil
+	if length > 0 {
+		// With room for what a super-object appends. A length that is only announced takes no memory beyond this.
+		b = slices.Grow(b, int(min(length, 4<<20))+2*s.unit)
+	}
+	return b
 }
 
 func (s *Sender) release(t *Transmission) {
@@ -277,8 +289,9 @@ func (s *Sender) release(t *Transmission) {
 	if t.file != nil && t.file.carousel {
 		return
 	}
-	if len(s.bufs) < 8 && cap(t.buf) <= 4<<20 {
+	if s.spareOctets+cap(t.buf) <= maxSpare {
 		s.bufs = append(s.bufs, t.buf)
+		s.spareOctets += cap(t.buf)
 	}
 	t.buf = nil
 }

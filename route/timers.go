@@ -142,8 +142,7 @@ func (r *Receiver) tick(now time.Time, o *Object) {
 			return
 		}
 	case o.full() && !o.closeAt.IsZero() && !now.Before(o.closeAt.Add(r.cfg.GapDelay)):
-		o.firm = true
-		r.finish(now, o)
+		r.endedByFlag(now, o)
 		return
 	case !now.Before(r.lostTime(o)):
 		r.lose(now, o)

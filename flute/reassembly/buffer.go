@@ -5,15 +5,25 @@ const SlabSize = 16 << 10
 
 type slab = [SlabSize]byte
 
-// Pool hands out slabs up to a limit and keeps some of those that come back.
-// It belongs to one goroutine.
+// Pool hands out slabs up to a limit. It keeps those that come back for as much as was in use lately, so that objects that
+// follow each other allocate nothing, and a burst does not hold memory for ever. It belongs to one goroutine.
 type Pool struct {
 	limit, used int
 	free        []*slab
+	tables      [][]*slab // of released buffers
+
+	peak, before int // the most in use, in this epoch and in the one before
+	puts         int // in this epoch
 }
 
-// idle bounds the slabs that a pool keeps without use: 4 MiB.
-const idle = 256
+const (
+	// idle is how many slabs a pool keeps in any case: 4 MiB.
+	idle = 256
+	// epoch is how many slabs come back before the peak is forgotten: 128 MiB.
+	epoch = 8192
+	// Of released buffers, up to so many tables of so many places are kept.
+	maxTables, maxPlaces = 64, 4096
+)
 
 // NewPool returns a pool of at most limit octets, rounded up to whole slabs.
 func NewPool(limit int64) *Pool {
@@ -31,8 +41,10 @@ func (p *Pool) get() *slab {
 		return nil
 	}
 	p.used++
+	p.peak = max(p.peak, p.used)
 	if n := len(p.free); n > 0 {
 		s := p.free[n-1]
+		p.free[n-1] = nil
 		p.free = p.free[:n-1]
 		return s
 	}
@@ -41,8 +53,34 @@ func (p *Pool) get() *slab {
 
 func (p *Pool) put(s *slab) {
 	p.used--
-	if len(p.free) < idle {
+	if p.puts++; p.puts == epoch {
+		p.before, p.peak, p.puts = p.peak, p.used+1, 0
+		if keep := max(0, p.keep()); keep < len(p.free) {
+			clear(p.free[keep:])
+			p.free = p.free[:keep]
+		}
+	}
+	if len(p.free) < p.keep() {
 		p.free = append(p.free, s)
+	}
+}
+
+// keep is how many slabs may be kept beside those in use.
+func (p *Pool) keep() int { return max(idle, p.peak-p.used, p.before-p.used) }
+
+func (p *Pool) table() []*slab {
+	n := len(p.tables)
+	if n == 0 {
+		return nil
+	}
+	t := p.tables[n-1]
+	p.tables = p.tables[:n-1]
+	return t
+}
+
+func (p *Pool) putTable(t []*slab) {
+	if cap(t) > 0 && cap(t) <= maxPlaces && len(p.tables) < maxTables {
+		p.tables = append(p.tables, t[:0])
 	}
 }
 
@@ -74,8 +112,15 @@ func (b *Buffer) WriteAt(pool *Pool, p []byte, off int64) bool {
 	}
 	for len(p) > 0 {
 		i := int(off / SlabSize)
-		if i >= len(b.slabs) {
-			b.slabs = append(b.slabs, make([]*slab, i+1-len(b.slabs))...)
+		if b.slabs == nil {
+			b.slabs = pool.table()
+		}
+		if n := i + 1 - len(b.slabs); n > 0 {
+			if n <= cap(b.slabs)-len(b.slabs) {
+				b.slabs = b.slabs[:i+1] // Truncate and Release have cleared it
+			} else {
+				b.slabs = append(b.slabs, make([]*slab, n)...)
+			}
 		}
 		if b.slabs[i] == nil {
 			b.slabs[i] = pool.get()
@@ -156,5 +201,6 @@ func (b *Buffer) Drop(pool *Pool, i int, detach bool) {
 // Release gives back everything.
 func (b *Buffer) Release(pool *Pool, detach bool) {
 	b.Truncate(pool, 0, detach)
+	pool.putTable(b.slabs)
 	b.slabs = nil
 }
