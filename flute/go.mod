@@ -4,6 +4,7 @@ go 1.26
 
 require (
 	github.com/stretchr/testify v1.11.1
+	github.com/treedn/treedn/fec v0.1.0
 	go.uber.org/goleak v1.3.0
 )
 
@@ -13,3 +14,5 @@ require (
 	github.com/pmezard/go-difflib v1.0.0 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
+
+replace github.com/treedn/treedn/fec => ../fec
