@@ -113,7 +113,7 @@ func TestAppendToRefuses(t *testing.T) {
 }
 
 func TestCaptures(t *testing.T) {
-	for _, name := range []string{"gpac-mabr-flute-heads.pcap", "libflute-etag.pcap", "libflute-gzip.pcap", "libflute-plain-heads.pcap"} {
+	for _, name := range []string{"gpac-mabr-flute.pcap", "libflute-etag.pcap", "libflute-gzip.pcap", "libflute-plain.pcap"} {
 		for i, c := range flutetest.Capture(t, filepath.Join("..", "testdata", name)) {
 			var p alc.Packet
 			require.NoError(t, p.Unmarshal(c.Payload), "%s: packet %d", name, i)
@@ -127,7 +127,7 @@ func TestCaptures(t *testing.T) {
 }
 
 func FuzzUnmarshal(f *testing.F) {
-	for _, name := range []string{"gpac-mabr-flute-heads.pcap", "libflute-etag.pcap"} {
+	for _, name := range []string{"gpac-mabr-flute.pcap", "libflute-etag.pcap"} {
 		for i, p := range flutetest.Capture(f, filepath.Join("..", "testdata", name)) {
 			if i%8 == 0 {
 				f.Add(p.Payload[:min(len(p.Payload), 80)])

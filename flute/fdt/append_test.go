@@ -88,7 +88,7 @@ func TestAppendRefuses(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, name := range []string{"libflute-etag.pcap", "libflute-gzip.pcap", "gpac-mabr-flute-heads.pcap", "atsc3-ateme-lls-esg.pcap"} {
+	for _, name := range []string{"libflute-etag.pcap", "libflute-gzip.pcap", "gpac-mabr-flute.pcap", "atsc3-ateme-lls-esg.pcap"} {
 		for _, b := range instances(f, name) {
 			f.Add(b)
 		}
