@@ -22,6 +22,7 @@ type Work struct {
 
 	decode *decodeJob
 	verify *verifyJob
+	encode *encodeJob
 }
 
 // Run does the computation.
