@@ -1,6 +1,7 @@
 package flute
 
 import (
+	"errors"
 	"time"
 
 	"github.com/treedn/treedn/fec"
@@ -22,12 +23,14 @@ func (r *Receiver) readInstance(now time.Time, o *Object) {
 	if err != nil {
 		r.fault(now, s, &RejectError{Reason: RejectInstance, text: "FDT Instance", cause: err})
 	}
-	if err == nil || len(changes) > 0 {
+	switch {
+	case err == nil || len(changes) > 0:
 		r.records.add(o.key, o.record(now, delivered))
 		r.events.push(Event{Kind: FDT, Session: s, Instance: id, Raw: raw, Document: doc, Changes: changes})
-	} else {
-		rec := o.record(now, lost) // not read again at once
-		r.records.add(o.key, rec)
+	case errors.Is(err, fdt.ErrReused):
+		// No record: the instance that has the ID must be heard when it comes again, so that it keeps the other out.
+	default:
+		r.records.add(o.key, o.record(now, lost)) // not read again at once
 	}
 	r.free(o)
 	r.changed(now, s, changes)

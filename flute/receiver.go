@@ -139,11 +139,11 @@ func (r *Receiver) find(now time.Time, key objectKey) (*Object, error) {
 	p := &r.pkt
 	if rec := r.records.m[key]; rec != nil {
 		if rec.repeats(now, p) {
-			if rec.fate == delivered {
-				r.stats.Repeats++
-			} else {
+			if rec.fate != delivered {
 				r.stats.Ignored++
+				return nil, nil
 			}
+			r.stats.Repeats++
 			if key.toi == 0 {
 				key.s.db.Seen(now, key.instance-1)
 			}
