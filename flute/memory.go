@@ -126,14 +126,11 @@ func (r *Receiver) free(o *Object) {
 	if o.kind == kindUndescribed {
 		r.undescribed -= o.counted
 	}
-	for i, x := range r.active {
-		if x == o {
-			n := len(r.active) - 1
-			r.active[i], r.active[n] = r.active[n], nil
-			r.active = r.active[:n]
-			break
-		}
-	}
+	n := len(r.active) - 1
+	r.active[o.slot] = r.active[n]
+	r.active[o.slot].slot = o.slot
+	r.active[n] = nil
+	r.active = r.active[:n]
 	for sbn, b := range o.blocks {
 		o.dropBlock(sbn, b)
 	}

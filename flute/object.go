@@ -61,6 +61,7 @@ type Object struct {
 	blocks map[uint32]*block
 	noFEC  bool // no block is small enough to be decoded
 
+	slot      int  // in Receiver.active
 	mapped    bool // packets find it
 	pending   bool // counted as incomplete
 	complete  bool

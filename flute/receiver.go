@@ -191,6 +191,7 @@ func (r *Receiver) enter(o *Object) {
 	o.mapped = true
 	r.objects[o.key] = o
 	r.pending(o, 1)
+	o.slot = len(r.active)
 	r.active = append(r.active, o)
 	r.arm(o, r.wakeTime(o))
 }

@@ -35,7 +35,8 @@ const (
 	// derivationMemory keeps objects of Raptor in one sub-block.
 	derivationMemory = 1 << 30
 	ldpcSeed         = 1
-	ldpcSymbols      = 4 // of an object, at least
+	ldpcSymbols      = 4  // of an object, at least
+	raptorQBlock     = 10 // symbols, the smallest one
 )
 
 // even is the number of symbols in a block if an object of n octets is cut into as few blocks as there can be, all alike:
@@ -60,7 +61,7 @@ func (f *FEC) cut(length int64, room int) (plan, error) {
 		symbols := (n + uint64(room) - 1) / uint64(room)
 		p.info.MaxBlock = uint32(max(noCodeBlock, (symbols+math.MaxUint16)/(math.MaxUint16+1)))
 	case fec.RaptorQ:
-		d := fec.Derivation{Payload: room, Alignment: 4, Memory: uint64(block * room), SubSymbol: room}
+		d := fec.Derivation{Payload: room, Alignment: 4, Memory: uint64(max(block, raptorQBlock) * room), SubSymbol: room}
 		p.info, err = d.RaptorQ(n)
 	case fec.Raptor:
 		d := fec.Derivation{Payload: room, Alignment: 4, Memory: derivationMemory}
