@@ -130,10 +130,8 @@ func TestCaptures(t *testing.T) {
 	findings = diagnose.Diagnose(received(t, "gpac-route-dash.pcap", netip.MustParseAddrPort("232.1.1.1:6000")))
 	require.Equal(t, []string{"note sls-envelope SLS: package 0x80060001"}, texts(findings))
 
-	// The capture is cut down to LLS and TSI 0.
-	findings = diagnose.Diagnose(received(t, "gpac-atsc-sls.pcap", netip.MustParseAddrPort("225.1.1.0:6000")))
+	findings = diagnose.Diagnose(received(t, "gpac-atsc.pcap", netip.MustParseAddrPort("225.1.1.0:6000")))
 	require.Equal(t, []string{
-		"fatal stsid-packets S-TSID",
 		"note systemtime-namespace SystemTime",
 		"note sls-toi SLS: package 0x80060001",
 	}, texts(findings))

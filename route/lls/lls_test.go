@@ -35,7 +35,7 @@ func datagrams(tb testing.TB, file string) (list [][]byte) {
 var captures = []string{
 	"testdata/ota-2019-lls.pcap",
 	"testdata/atsc3-enensys-lls-signed.pcap",
-	filepath.Join("..", "testdata", "gpac-atsc-sls.pcap"),
+	filepath.Join("..", "testdata", "gpac-atsc.pcap"),
 	filepath.Join("..", "testdata", "atsc3-ateme-lls-esg.pcap"),
 }
 

@@ -44,11 +44,11 @@ func carousel(tb testing.TB, capture, wantMD5 string) []byte {
 }
 
 func gpacFLUTE(tb testing.TB) []byte {
-	return carousel(tb, filepath.Join("..", "..", "flute", "testdata", "gpac-mabr-flute-heads.pcap"), "W1RQViSSb5SyTSWEZicVng==")
+	return carousel(tb, filepath.Join("..", "..", "flute", "testdata", "gpac-mabr-flute.pcap"), "W1RQViSSb5SyTSWEZicVng==")
 }
 
 func gpacROUTE(tb testing.TB) []byte {
-	return carousel(tb, filepath.Join("..", "testdata", "gpac-mabr-route-sls.pcap"), "5rjoQ/16lNwg0oydnUasAQ==")
+	return carousel(tb, filepath.Join("..", "testdata", "gpac-mabr-route.pcap"), "5rjoQ/16lNwg0oydnUasAQ==")
 }
 
 func TestParseGPAC(t *testing.T) {

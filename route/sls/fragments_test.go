@@ -30,7 +30,7 @@ func fragment(tb testing.TB, capture string, kind sls.Kind) []byte {
 }
 
 func TestParseUSBDCaptures(t *testing.T) {
-	u, err := sls.ParseUSBD(fragment(t, "gpac-atsc-sls.pcap", sls.KindUSBD))
+	u, err := sls.ParseUSBD(fragment(t, "gpac-atsc.pcap", sls.KindUSBD))
 	require.NoError(t, err)
 	require.Equal(t, &sls.USBD{
 		ServiceID: "1",
@@ -164,7 +164,7 @@ func TestPackageValidity(t *testing.T) {
 }
 
 func FuzzParseFragments(f *testing.F) {
-	f.Add(fragment(f, "gpac-atsc-sls.pcap", sls.KindUSBD))
+	f.Add(fragment(f, "gpac-atsc.pcap", sls.KindUSBD))
 	for _, a := range []interface{ Append([]byte) ([]byte, error) }{usbd(), held(), dwd(), &sls.APD{}} {
 		b, err := a.Append(nil)
 		require.NoError(f, err)
