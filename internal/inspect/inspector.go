@@ -114,6 +114,14 @@ func (in *Inspector) Push(at time.Time, from, to netip.AddrPort, payload []byte)
 	s.push(payload, n)
 }
 
+// Advance tells objects that have waited for a name long enough, where no datagrams come that would bring it about.
+func (in *Inspector) Advance(now time.Time) {
+	if now.After(in.now) {
+		in.now = now
+	}
+	in.tellWaiting(false)
+}
+
 func (in *Inspector) notOurs(to netip.AddrPort) {
 	in.total.Foreign++
 	if _, ok := in.foreign[to]; ok || len(in.foreign) < maxSessions {

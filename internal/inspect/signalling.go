@@ -449,6 +449,9 @@ func (ch *channel) contents(o *object, body []byte) {
 	if o.file == nil {
 		return
 	}
+	if _, err := decoded(body, o.file.ContentEncoding); err != nil {
+		ch.s.bad(fmt.Sprintf("object %.100q", o.file.ContentLocation), fmt.Errorf("its content encoding is %.40q, it says: %w", o.file.ContentEncoding, err))
+	}
 	mediaType := bundle.MediaType(o.file.ContentType)
 	var kind string
 	switch {
