@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 	"strconv"
 	"strings"
 	"unicode"
@@ -32,17 +33,17 @@ func (p *Printer) Print(event Event) error {
 	var s string
 	switch e := event.(type) {
 	case *SessionEvent:
-		s = fmt.Sprintf("session    %s:%d from %s: %s", e.Dst, e.Port, e.Source, strings.ToUpper(e.Protocol))
+		s = fmt.Sprintf("session    %s from %s: %s", netip.AddrPortFrom(e.Dst, e.Port), e.Source, strings.ToUpper(e.Protocol))
 	case *ServiceEvent:
 		s = "service    " + clean(strings.TrimSpace(e.Channel+" "+e.Name)) + " (" + clean(e.ID) + ", " + e.System + ")"
 		if e.Dst.IsValid() {
-			s += fmt.Sprintf(": %s to %s:%d", strings.ToUpper(e.Protocol), e.Dst, e.Port)
+			s += fmt.Sprintf(": %s to %s", strings.ToUpper(e.Protocol), netip.AddrPortFrom(e.Dst, e.Port))
 		}
 		if e.Source.IsValid() {
 			s += fmt.Sprintf(" from %s", e.Source)
 		}
 	case *SignallingEvent:
-		s = fmt.Sprintf("signalling %s:%d", e.Dst, e.Port)
+		s = fmt.Sprintf("signalling %s", netip.AddrPortFrom(e.Dst, e.Port))
 		if e.TSI != nil {
 			s += fmt.Sprintf(" TSI %d TOI %d", *e.TSI, *e.TOI)
 		}
@@ -60,8 +61,8 @@ func (p *Printer) Print(event Event) error {
 		s = objectLine(e)
 	case *FindingEvent:
 		s = fmt.Sprintf("%-10s ", e.Severity)
-		if e.Dst.IsValid() {
-			s += fmt.Sprintf("%s:%d: ", e.Dst, e.Port)
+		if to := netip.AddrPortFrom(e.Dst, e.Port).String(); e.Dst.IsValid() && !strings.Contains(e.Where, to) {
+			s += to + ": "
 		}
 		s += clean(e.Where) + ": " + clean(e.Text)
 		if e.Section != "" {
@@ -70,7 +71,7 @@ func (p *Printer) Print(event Event) error {
 	case *SummaryEvent:
 		s = "sum        "
 		if e.Dst.IsValid() {
-			s += fmt.Sprintf("%s:%d from %s: %s, %d channels, ", e.Dst, e.Port, e.Source, strings.TrimSpace(strings.ToUpper(e.Protocol)+" "+e.System), e.Channels)
+			s += fmt.Sprintf("%s from %s: %s, %d channels, ", netip.AddrPortFrom(e.Dst, e.Port), e.Source, strings.TrimSpace(strings.ToUpper(e.Protocol)+" "+e.System), e.Channels)
 		}
 		s += fmt.Sprintf("%d packets, %s, %d objects", e.Packets, octets(int64(e.Octets)), e.Objects)
 		if e.Incomplete > 0 {
@@ -94,7 +95,7 @@ func objectLine(e *ObjectEvent) string {
 	if !e.Complete {
 		state = "incomplete"
 	}
-	s := fmt.Sprintf("%s %s:%d TSI %d TOI %d", state, e.Dst, e.Port, e.TSI, e.TOI)
+	s := fmt.Sprintf("%s %s TSI %d TOI %d", state, netip.AddrPortFrom(e.Dst, e.Port), e.TSI, e.TOI)
 	if e.FDT != nil {
 		s += fmt.Sprintf(" FDT %d", *e.FDT)
 	}
