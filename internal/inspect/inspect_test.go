@@ -3,6 +3,7 @@ package inspect_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -19,7 +20,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/treedn/treedn/fec"
+	fecobject "github.com/treedn/treedn/fec/object"
+	"github.com/treedn/treedn/fec/superobject"
 	"github.com/treedn/treedn/flute"
+	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/flute/packetio/pcap"
 	"github.com/treedn/treedn/internal/inspect"
 	"github.com/treedn/treedn/route"
@@ -347,4 +351,124 @@ func testFLUTE(t *testing.T, profile flute.Profile, scheme fec.EncodingID, fti b
 		delete(want, *o.Location)
 	}
 	require.Empty(t, want)
+}
+
+// sendROUTE makes source packets of an object.
+func sendROUTE(t *testing.T, tsi, toi uint64, body []byte, tol bool) (packets []packet) {
+	for off := 0; off < len(body); off += 1300 {
+		end := min(off+1300, len(body))
+		h := lct.Header{PSI: 2, TSI: tsi, TOI: toi, HasTOI: true, Codepoint: 8, CloseObject: end == len(body)}
+		if tol {
+			var err error
+			h.Extensions, err = h.Extensions.AppendTOL(uint64(len(body)))
+			require.NoError(t, err)
+		}
+		b, err := h.AppendTo(nil)
+		require.NoError(t, err)
+		b = binary.BigEndian.AppendUint32(b, uint32(off))
+		packets = append(packets, packet{noon, source, group, append(b, body[off:end]...)})
+	}
+	return packets
+}
+
+// A repair flow as the standard has it, made by hand: on a TSI of its own, over two source flows at once, with an OTI
+// that leaves the length open, and with source objects of which whole ends are lost.
+func TestSuperObjects(t *testing.T) {
+	const symbol = 512
+	first, second := random(1, 40_000), random(2, 3_000)
+	for _, c := range []struct {
+		name    string
+		members []superobject.Member
+		oti     bool // with its length
+		flow    sls.RepairFlow
+		lose    func(tsi uint64, i int) bool
+		tol     bool
+	}{
+		{
+			"two flows", []superobject.Member{{TSI: 10, TOI: 5, Length: 40_000}, {TSI: 11, TOI: 10, Length: 3_000}}, true,
+			sls.RepairFlow{Protected: []sls.ProtectedObject{{TSI: 10}, {TSI: 11, SourceTOIs: []sls.SourceTOI{{X: 2}}}}},
+			func(tsi uint64, i int) bool { return i%4 == 1 || tsi == 11 }, true,
+		},
+		{
+			"open length", []superobject.Member{{TSI: 10, TOI: 5, Length: 40_000}, {TSI: 11, TOI: 10, Length: 3_000}}, false,
+			sls.RepairFlow{Protected: []sls.ProtectedObject{{TSI: 10}, {TSI: 11, SourceTOIs: []sls.SourceTOI{{X: 2}}}}},
+			func(_ uint64, i int) bool { return i == 1 || i == 7 }, true,
+		},
+		{
+			"lost end", []superobject.Member{{TSI: 10, TOI: 5, Length: 40_000}}, true,
+			sls.RepairFlow{Protected: []sls.ProtectedObject{{TSI: 10}}},
+			func(_ uint64, i int) bool { return i > 20 }, false,
+		},
+		{
+			"lost end, open length", []superobject.Member{{TSI: 10, TOI: 5, Length: 40_000}}, false,
+			sls.RepairFlow{Protected: []sls.ProtectedObject{{TSI: 10}}},
+			func(_ uint64, i int) bool { return i > 20 }, false,
+		},
+		{
+			"nothing but repair", []superobject.Member{{TSI: 10, TOI: 5, Length: 40_000}}, true,
+			sls.RepairFlow{Protected: []sls.ProtectedObject{{TSI: 10}}},
+			func(uint64, int) bool { return true }, false,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			info, err := superobject.Info(c.members, symbol, 1000)
+			require.NoError(t, err)
+			oti := info.OTI()
+			if !c.oti {
+				oti.TransferLength = 0
+			}
+			c.flow.HasOTI = true
+			copy(c.flow.OTI[:], fec.AppendOTI(nil, oti))
+			stsid := sls.STSID{RS: []sls.RS{{LS: []sls.LS{{TSI: 20, RepairFlow: &c.flow}}}}}
+			for _, m := range c.members {
+				stsid.RS[0].LS = append(stsid.RS[0].LS, sls.LS{TSI: m.TSI, SrcFlow: &sls.SrcFlow{RealTime: true}})
+			}
+			fragment, err := stsid.Append(nil)
+			require.NoError(t, err)
+			pkg := sls.Package{Version: 1, Parts: []sls.Part{{ContentType: sls.MediaTypeSTSID, Location: "s", Body: fragment}}}
+			object, err := pkg.AppendGzip(nil)
+			require.NoError(t, err)
+
+			var packets []packet
+			readers := []io.ReaderAt{bytes.NewReader(first)}
+			bodies := [][]byte{first}
+			if len(c.members) > 1 {
+				readers, bodies = append(readers, bytes.NewReader(second)), append(bodies, second)
+			}
+			for i, m := range c.members {
+				for k, p := range sendROUTE(t, uint64(m.TSI), uint64(m.TOI), bodies[i], c.tol) {
+					if !c.lose(uint64(m.TSI), k) {
+						packets = append(packets, p)
+					}
+				}
+			}
+			var codec fecobject.Codec
+			enc, err := codec.NewEncoder(info, superobject.NewSource(c.members, symbol, readers))
+			require.NoError(t, err)
+			block, err := enc.Block(0)
+			require.NoError(t, err)
+			for i := block.SourcePackets(); i < block.SourcePackets()+block.K()+5; i++ {
+				h := lct.Header{TSI: 20, TOI: 5, HasTOI: true, Codepoint: 1}
+				b, err := h.AppendTo(nil)
+				require.NoError(t, err)
+				b = binary.BigEndian.AppendUint32(b, uint32(i))
+				b, err = block.AppendSymbol(b, uint32(i))
+				require.NoError(t, err)
+				packets = append(packets, packet{noon, source, group, b})
+			}
+			// The signalling comes last.
+			signalling := sendROUTE(t, 0, uint64(pkg.TOI(true)), object, true)
+			for _, order := range [][]packet{append(slices.Clone(packets), signalling...), append(slices.Clone(signalling), packets...)} {
+				got := map[uint64]string{}
+				for _, o := range objects(inspectAll(order, inspect.Config{})) {
+					require.True(t, o.Complete, "%d %d %v", o.TSI, o.TOI, o.Missing)
+					require.NotEqual(t, uint64(20), o.TSI, "repair packets are no object")
+					got[o.TSI] = *o.SHA256
+				}
+				for i, m := range c.members {
+					require.Equal(t, digest(bodies[i]), got[uint64(m.TSI)])
+				}
+			}
+		})
+	}
 }

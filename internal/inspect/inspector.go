@@ -59,6 +59,7 @@ type Inspector struct {
 	sdps      []*mbms.SDP
 	plans     map[netip.AddrPort]*sls.RS // what S-TSIDs say of sessions
 	foreign   map[netip.AddrPort]uint64
+	held      int // octets of packets whose protocol is not known
 	announced []Channel
 	services  map[string]bool
 	finished  bool
@@ -109,6 +110,10 @@ func (in *Inspector) Push(at time.Time, from, to netip.AddrPort, payload []byte)
 	s := in.session(from.Addr(), to)
 	if s == nil {
 		in.notOurs(to)
+		return
+	}
+	if s.alike++; s.alike*4 < in.foreign[to] {
+		in.notOurs(to) // of another protocol, some of whose datagrams look like LCT by chance
 		return
 	}
 	s.push(payload, n)
