@@ -141,7 +141,7 @@ func (ch *channel) arrived(in *Inspector) diagnose.Channel {
 		c.Protocol = diagnose.ProtocolROUTE
 	}
 	for _, o := range ch.sortedObjects() {
-		if o.key.toi != 0 && len(c.Objects) < maxNotes {
+		if !o.isInstance() && len(c.Objects) < maxNotes {
 			c.Objects = append(c.Objects, diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: !o.complete, Name: o.name()})
 		}
 	}

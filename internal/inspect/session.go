@@ -337,7 +337,7 @@ const maxNotes = 4096
 
 // note remembers an object for the diagnosis.
 func (ch *channel) note(o *object) {
-	if o.key.toi != 0 && len(ch.names) < maxNotes {
+	if !o.isInstance() && len(ch.names) < maxNotes {
 		ch.names = append(ch.names, diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: !o.complete, Name: o.name()})
 	}
 }

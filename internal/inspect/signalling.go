@@ -190,7 +190,7 @@ func names(c *mabr.Configuration, to netip.AddrPort) bool {
 // received takes signalling out of an object that is complete.
 func (ch *channel) received(o *object) {
 	switch {
-	case o.key.toi == 0:
+	case o.isInstance():
 		ch.fdtInstance(o)
 	case ch.protocol == routing && ch.tsi == 0:
 		ch.s.slsPackage(o)

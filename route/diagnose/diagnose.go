@@ -145,7 +145,7 @@ type Channel struct {
 	Repair uint64
 	// Codepoints are those seen.
 	Codepoints []uint8
-	// Objects are the transport objects, TOI 0 excluded.
+	// Objects are the transport objects, without FDT Instances.
 	Objects []Object
 	// Closed: the sender has announced the end of the session.
 	Closed bool
