@@ -62,11 +62,25 @@ func TestInspectText(t *testing.T) {
 		"signalling 232.1.1.4:6001 TSI 0 TOI 2147876865 S-TSID stsid.xml\n",
 		"object     232.1.1.4:6001 TSI 20 TOI 7 17.1 kB clip_dash_track2_7.m4s\n",
 		"fault      session configuration: carousel 1: no packets come to 232.1.1.4:6001 with the TSI 1 (TS 103 769 10.2.3.9)\n",
-		"sum        232.1.1.4:6001 from 10.77.0.1: ROUTE dvb-mabr, 3 channels, 840 packets, 1215.0 kB, 17 objects\n",
+		"sum        232.1.1.4:6001 from 10.77.0.1: ROUTE dvb-mabr, 3 channels, no FEC, 840 packets, 1215.0 kB, 17 objects\n",
 	} {
 		require.Contains(t, stdout, line)
 	}
 	require.Empty(t, stderr, "no progress where there is no terminal")
+}
+
+// A session description from a file is compared with what comes.
+func TestInspectSDP(t *testing.T) {
+	sdp := filepath.Join(t.TempDir(), "x.sdp")
+	require.NoError(t, os.WriteFile(sdp, []byte("v=0\nm=application 40085 FLUTE/UDP 0\nc=IN IP4 238.1.1.95/1\na=flute-tsi:17\n"), 0o644))
+	_, described, _ := inspectRun(t, nil, "-sdp", sdp, "../../flute/testdata/libflute-gzip.pcap")
+	require.Contains(t, described, "SDP: it announces the TSI 17, the packets to 238.1.1.95:40085 have 16")
+	require.NoError(t, os.WriteFile(sdp, []byte("v=0\nt=x"), 0o644))
+	for _, file := range []string{"/does/not/exist", sdp} {
+		code, _, stderr := inspectRun(t, nil, "-sdp", file)
+		require.Equal(t, 1, code)
+		require.NotEmpty(t, stderr)
+	}
 }
 
 func TestInspectStandardInputAndFiles(t *testing.T) {

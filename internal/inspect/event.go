@@ -125,6 +125,8 @@ type SummaryEvent struct {
 	Protocol string     `json:"protocol,omitempty"`
 	System   string     `json:"system,omitempty"`
 	Channels int        `json:"channels,omitempty"`
+	// FEC are the codes that protect the session, such as RaptorQ.
+	FEC []string `json:"fec,omitempty"`
 	Counts
 }
 

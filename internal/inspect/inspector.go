@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/list"
 	"crypto/sha256"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -268,6 +269,7 @@ func (in *Inspector) Finish() {
 	for _, s := range sessions {
 		s.decide(true)
 		s.repairAll()
+		s.guessAll()
 	}
 	in.tellWaiting(true)
 	for _, o := range in.retired {
@@ -287,7 +289,7 @@ func (in *Inspector) Finish() {
 		}
 		in.cfg.Emit(&SummaryEvent{
 			Head: Head{Event: "summary", Time: in.now}, Source: s.source, Dst: s.to.Addr(), Port: s.to.Port(),
-			Protocol: s.protocol().String(), System: s.system(), Channels: len(s.channels), Counts: s.counts,
+			Protocol: s.protocol().String(), System: s.system(), Channels: len(s.channels), FEC: slices.Sorted(maps.Keys(s.fec)), Counts: s.counts,
 		})
 	}
 	in.cfg.Emit(&SummaryEvent{Head: Head{Event: "summary", Time: in.now}, Counts: in.total})

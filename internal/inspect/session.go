@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/flute/fdt"
 	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/flute/ntp"
@@ -57,6 +58,7 @@ type session struct {
 	manifest  *diagnose.Manifest
 	malformed []diagnose.Malformed
 	repairs   map[repairKey]*repairSet
+	fec       map[string]bool // the codes in use
 	// carriesConfig: a session configuration of DVB-MABR came here.
 	carriesConfig bool
 }
@@ -112,6 +114,18 @@ func (s *session) push(pkt []byte, n int) {
 		s.decided(ch)
 	}
 	ch.take(pkt, n)
+}
+
+// maxCodes bounds what is remembered of codes.
+const maxCodes = 16
+
+func (s *session) protects(code string) {
+	if s.fec == nil {
+		s.fec = map[string]bool{}
+	}
+	if len(s.fec) < maxCodes {
+		s.fec[code] = true
+	}
 }
 
 func (s *session) newChannel(tsi uint64) *channel {
@@ -265,6 +279,7 @@ func (ch *channel) take(pkt []byte, n int) {
 		ch.repair++
 		ch.s.counts.Repair++
 		ch.s.in.total.Repair++
+		ch.s.protects(fec.RaptorQ.String())
 		ch.takeRepair(pkt[n:])
 		return
 	}
