@@ -61,6 +61,7 @@ type Inspector struct {
 	plans     map[netip.AddrPort]*sls.RS // what S-TSIDs say of sessions
 	foreign   map[netip.AddrPort]uint64
 	held      int // octets of packets whose protocol is not known
+	places    int // for slabs, of all objects
 	announced []Channel
 	services  map[string]bool
 	finished  bool

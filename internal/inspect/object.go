@@ -127,13 +127,22 @@ func (o *object) store(off int64, b []byte) (added int64, err error) {
 	if o.held.Len() >= maxRanges {
 		return 0, nil
 	}
-	for !o.data.WriteAt(o.ch.s.in.pool, b, off) {
-		if !o.ch.s.in.evict(o) {
+	in := o.ch.s.in
+	places := o.data.Slabs()
+	for !o.data.WriteAt(in.pool, b, off) {
+		if !in.evict(o) {
 			return 0, nil
 		}
 	}
+	// A high offset takes places for all octets before it.
+	in.places += o.data.Slabs() - places
+	for int64(in.places)*placeSize > in.cfg.MaxMemory/4 && in.evict(o) {
+	}
 	return o.held.Add(off, end), nil
 }
+
+// placeSize is what a place for a slab takes, in octets.
+const placeSize = 8
 
 // whole tells whether all octets are there.
 func (o *object) whole() bool {
@@ -162,6 +171,7 @@ func (o *object) digest() {
 
 // drop gives the octets back.
 func (o *object) drop() {
+	o.ch.s.in.places -= o.data.Slabs()
 	o.data.Release(o.ch.s.in.pool, false)
 	o.early, o.decoder = nil, nil
 	o.dropped = true
