@@ -276,10 +276,7 @@ func askedSymbols(blocks []BlockSymbols) (n int) {
 // parseSymbols parses a whole answer: symbols of one size, of the blocks asked
 // for.
 func parseSymbols(b []byte, size int, blocks []BlockSymbols) ([]Symbol, error) {
-	var asked [256]bool
-	for _, block := range blocks {
-		asked[block.SBN] = true
-	}
+	asked := blockSet(blocks)
 	symbols := make([]Symbol, 0, len(b)/(symbolHeader+size))
 	for len(b) > 0 {
 		s, n, err := ParseSymbol(b)
@@ -293,4 +290,13 @@ func parseSymbols(b []byte, size int, blocks []BlockSymbols) ([]Symbol, error) {
 		b = b[n:]
 	}
 	return symbols, nil
+}
+
+// blockSet returns the numbers of the blocks asked for.
+func blockSet(blocks []BlockSymbols) map[uint16]bool {
+	asked := make(map[uint16]bool, len(blocks))
+	for _, block := range blocks {
+		asked[block.SBN] = true
+	}
+	return asked
 }

@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/treedn/treedn/flute/internal/overload"
+	"github.com/treedn/treedn/flute/internal/via"
 )
 
 // ask asks one parent for what is missing.
@@ -108,8 +110,8 @@ func (f *flight) exchange(p *parent, ranges []Range, take func(*http.Response, [
 	if len(ranges) > 0 {
 		req.Header.Set("Range", string(appendRange(nil, ranges)))
 	}
-	if via := appendVia(f.target.via, c.config.NodeID); via != "" {
-		req.Header.Set("Via", via)
+	if v := via.Append(f.target.via, c.config.NodeID); v != "" {
+		req.Header.Set("Via", v)
 	}
 	c.requests.Add(1)
 	if err := f.roundTrip(req, p, ranges, take); err != nil {
@@ -177,14 +179,5 @@ func (f *flight) checkStatus(resp *http.Response, ranges bool) error {
 	default:
 		err = &StatusError{resp.StatusCode}
 	}
-	return &statusAnswer{err, retryAfter(resp.Header.Get("Retry-After"))}
-}
-
-// retryAfter takes the seconds of Retry-After; a date is of no use for media.
-func retryAfter(s string) time.Duration {
-	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil {
-		return 0
-	}
-	return time.Duration(n) * time.Second
+	return &statusAnswer{err, overload.Parse(resp.Header.Get(overload.RetryAfter), resp.Header.Get(overload.RetryAfterMs))}
 }
