@@ -137,7 +137,7 @@ func (f *flight) roundTrip(req *http.Request, p *parent, ranges []Range, take fu
 	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && len(ranges) > 0 {
 		return f.takeEnd(resp, ranges)
 	}
-	if err := f.checkStatus(resp, len(ranges) > 0); err != nil {
+	if err := checkStatus(resp, len(ranges) > 0); err != nil {
 		// A short body lets the connection be used again.
 		_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
 		return err
@@ -152,7 +152,8 @@ func (f *flight) roundTrip(req *http.Request, p *parent, ranges []Range, take fu
 	return take(resp, ranges)
 }
 
-func (f *flight) checkStatus(resp *http.Response, ranges bool) error {
+// checkStatus returns what a status other than 200, and 206 if ranges were asked for, says.
+func checkStatus(resp *http.Response, ranges bool) error {
 	var err error
 	switch resp.StatusCode {
 	case http.StatusOK:
@@ -180,4 +181,39 @@ func (f *flight) checkStatus(resp *http.Response, ranges bool) error {
 		err = &StatusError{resp.StatusCode}
 	}
 	return &statusAnswer{err, overload.Parse(resp.Header.Get(overload.RetryAfter), resp.Header.Get(overload.RetryAfterMs))}
+}
+
+// takeOctets takes an answer with octets.
+func (f *flight) takeOctets(resp *http.Response, ranges []Range) error {
+	parts, err := f.gathering.takeOctets(resp, ranges)
+	for _, p := range parts {
+		f.client.octets.Add(uint64(len(p.Data)))
+	}
+	return err
+}
+
+// takeSymbols takes an answer with symbols.
+func (f *flight) takeSymbols(resp *http.Response, _ []Range) error {
+	if t := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || !strings.EqualFold(t, SymbolsType) {
+		return fmt.Errorf("%w: media type %.80q", ErrAnswer, t)
+	}
+	oti, err := ParseOTI(resp.Header.Get(OTIHeader))
+	if err != nil {
+		return err
+	}
+	limit := f.client.config.MaxOctets
+	if n := askedSymbols(f.target.blocks); n > 0 {
+		limit = min(limit, int64(n)*int64(symbolHeader+oti.SymbolSize()))
+	}
+	body, err := readBody(resp.Body, resp.ContentLength, limit)
+	if err != nil {
+		return err
+	}
+	symbols, err := parseSymbols(body, oti.SymbolSize(), f.target.blocks)
+	if err != nil {
+		return err
+	}
+	f.client.symbols.Add(uint64(len(symbols)))
+	f.symbols = &SymbolAnswer{OTI: oti, ETag: resp.Header.Get("ETag"), Symbols: symbols}
+	return nil
 }
