@@ -31,13 +31,13 @@ var ioPackages = []string{
 	"amt/ssm/ssmtest",    // sockets, for tests
 	"cache",              // files, http.Handler
 	"flute/flutetest",    // files, for tests
-	"flute/push",         // http.Handler and client
 }
 
 // ioFiles are the only files that may do so in packages where sockets and the
 // machines that they serve are behind one name, for their users' sake.
 var ioFiles = map[string][]string{
 	"amt": {"deadline.go", "dial.go", "native.go", "serve.go"},
+	"flute/push": {"feed.go", "handler.go", "pusher.go", "sink.go", "table.go", "upload.go"},
 	"flute/repair": {
 		"answer.go", "client.go", "config.go", "exchange.go", "fetcher.go", "flight.go", "server.go", "server_octets.go",
 		"server_symbols.go",
