@@ -133,8 +133,8 @@ func (f *Fetcher) ask(ctx context.Context, ask Ask, plan *Plan, g *gathering, go
 	req.Header.Set("Accept-Encoding", "identity") // a content coding would change the octets
 	if len(ask.Ranges) > 0 {
 		req.Header.Set("Range", string(appendRange(nil, ask.Ranges)))
-		if ask.IfRange != "" {
-			req.Header.Set("If-Range", ask.IfRange)
+		if ask.ETag != "" {
+			req.Header.Set("If-Range", ask.ETag)
 		}
 	}
 	resp, err := f.client.Do(req)
@@ -203,14 +203,14 @@ func checkAnswer(resp *http.Response, ask Ask) error {
 	if coding := resp.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
 		return fmt.Errorf("%w: content coding %.40q", ErrAnswer, coding)
 	}
-	if ask.IfRange == "" {
+	if ask.ETag == "" {
 		return nil
 	}
-	// If another version is there, the server answers 200 with all of it (RFC 9110 section 13.1.5). A 206 may leave the tag
-	// out that it was asked with.
+	// If another version is there, the server answers a request for ranges with 200 and all of it (RFC 9110 section 13.1.5). A
+	// 206 may leave the tag out that it was asked with, and all of an object may have none: its octets are of one version.
 	tag := resp.Header.Get("ETag")
-	if tag != ask.IfRange && (tag != "" || resp.StatusCode == http.StatusOK) {
-		return fmt.Errorf("%w: %.80q instead of %s", ErrChanged, tag, ask.IfRange)
+	if tag != ask.ETag && (tag != "" || resp.StatusCode == http.StatusOK && len(ask.Ranges) > 0) {
+		return fmt.Errorf("%w: %.80q instead of %s", ErrChanged, tag, ask.ETag)
 	}
 	return nil
 }

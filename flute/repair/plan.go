@@ -74,8 +74,8 @@ type Ask struct {
 	Form Form
 	// Ranges for the header field Range, in octets of what the source serves; none means all.
 	Ranges []Range
-	// IfRange is the version that the ranges are of, or empty.
-	IfRange string
+	// ETag is the version that the answer has to be of, for If-Range if there are ranges, or empty if any will do.
+	ETag string
 	// Blocks and Scheme of a request for symbols.
 	Blocks []BlockSymbols
 	Scheme Scheme
@@ -218,7 +218,7 @@ func (p *Plan) Poll(now time.Time) (Ask, bool) {
 		}, true
 	}
 	p.before = octets(p.missing)
-	ask := Ask{URL: s.URL, IfRange: p.etag}
+	ask := Ask{URL: s.URL, ETag: p.etag}
 	offset := p.config.Procedure.Offset
 	for _, r := range p.missing[:min(len(p.missing), p.config.MaxRanges)] {
 		if r.Start += offset; r.End < ToEnd-offset {
@@ -229,7 +229,7 @@ func (p *Plan) Poll(now time.Time) (Ask, bool) {
 		ask.Ranges = append(ask.Ranges, r)
 	}
 	if len(ask.Ranges) == 1 && ask.Ranges[0] == (Range{0, ToEnd}) {
-		ask.Ranges, ask.IfRange = nil, ""
+		ask.Ranges = nil
 	}
 	return ask, true
 }

@@ -40,7 +40,7 @@ func TestPlanInOrder(t *testing.T) {
 
 	ask, ok := p.Poll(now)
 	require.True(t, ok)
-	require.Equal(t, Ask{URL: "http://first/", Ranges: []Range{{0, 100}, {5000, 6000}}, IfRange: `"1"`}, ask)
+	require.Equal(t, Ask{URL: "http://first/", Ranges: []Range{{0, 100}, {5000, 6000}}, ETag: `"1"`}, ask)
 	_, ok = p.Poll(now)
 	require.False(t, ok, "one at a time")
 	_, ok = p.Timeout()
@@ -51,7 +51,7 @@ func TestPlanInOrder(t *testing.T) {
 	p.Answered(now, Outcome{Length: 10_000})
 	ask, ok = p.Poll(now)
 	require.True(t, ok)
-	require.Equal(t, Ask{URL: "http://first/", Ranges: []Range{{5000, 6000}}, IfRange: `"1"`}, ask)
+	require.Equal(t, Ask{URL: "http://first/", Ranges: []Range{{5000, 6000}}, ETag: `"1"`}, ask)
 	p.Answered(now, Outcome{Err: &StatusError{503}, RetryAfter: 5 * time.Second, Length: -1})
 
 	ask, ok = p.Poll(now)
@@ -174,7 +174,7 @@ func TestPlanEnds(t *testing.T) {
 		p.Received(Range{0, 10})
 		p.Answered(planStart, Outcome{ETag: `"2"`, Length: 90_005})
 		ask, _ = p.Poll(planStart)
-		require.Equal(t, Ask{URL: "http://a/", Ranges: []Range{{90_000, 90_005}}, IfRange: `"2"`}, ask)
+		require.Equal(t, Ask{URL: "http://a/", Ranges: []Range{{90_000, 90_005}}, ETag: `"2"`}, ask)
 		p.Received(Range{90_000, 90_005})
 		p.Answered(planStart, Outcome{Length: 90_005})
 		require.True(t, p.Done())
