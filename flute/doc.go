@@ -8,7 +8,8 @@
 //   - flute/seal: signed prefix digests, so that an object can be believed
 //     whatever way it came
 //   - flute/repair: file repair by HTTP
+//   - flute/push: unicast push of objects by HTTP
 //
-// All but the last are pure: octets and, where it matters, the time go in,
+// All but the last two are pure: octets and, where it matters, the time go in,
 // values come out. Sending and receiving objects is package route.
 package flute
