@@ -103,6 +103,7 @@
 // Requests come from anybody who can reach the server: number of ranges and
 // symbols is bounded and overlapping ranges are merged, so that an answer is
 // never larger than the object or the bound. Parents can be wrong: memory is
-// bounded by what was asked for, and nothing else than that is taken. The
-// octets themselves are not authenticated here.
+// bounded by what was asked for, and nothing else than that is taken but small
+// gaps, over which servers may join ranges. The octets themselves are not
+// authenticated here.
 package repair

@@ -112,6 +112,19 @@ func TestFetcherTakesJoinedRanges(t *testing.T) {
 	requireParts(t, o.data, &got.Answer, Range{10, 40})
 }
 
+// But what was not asked for is not taken: memory is bounded by that.
+func TestFetcherTakesNoMoreThanGaps(t *testing.T) {
+	o := newFakeObject(100_000)
+	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Set("Range", "bytes=10-99999")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(o.data))
+	}))
+	var f Fetcher
+	defer f.Close()
+	_, err := f.Fetch(context.Background(), newPlan(t, PlanConfig{Missing: []Range{{10, 20}, {99_990, 100_000}}}, server.URL), nil)
+	require.ErrorIs(t, err, ErrAnswer)
+}
+
 func TestFetcherWaitsForOverload(t *testing.T) {
 	o := newFakeObject(1000)
 	refusals := 2
