@@ -48,7 +48,8 @@ type ReceiverConfig struct {
 	MaxInstance int
 	// MaxInstances bounds the FDT Instances of one session that are incomplete. Default 8.
 	MaxInstances int
-	// MaxFiles bounds the files that the FDT Instances of one session describe. Default 65536.
+	// MaxFiles bounds the files that FDT Instances describe, of all sessions together, except that each may describe 256.
+	// Default 65536.
 	MaxFiles int
 	// MaxSessions bounds the sessions: pairs of source and TSI. Default 64.
 	MaxSessions int

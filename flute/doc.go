@@ -30,7 +30,7 @@
 // # Sessions
 //
 // A FLUTE session is what one source sends under one TSI. One Receiver takes all sessions that come to one address and
-// port; a Sender makes one. A session has one channel.
+// port, or to several if the session has several channels; a Sender makes one session of one channel.
 //
 // What a session's files are is told by FDT Instances, objects with TOI 0, of which the Receiver keeps the rules in an
 // [fdt.Database] for each session. Packets that come before their description are kept for a while.
@@ -49,6 +49,6 @@
 //
 // # Left out
 //
-// Sessions of several channels, congestion control (RFC 6726 section 4 permits that in networks with capacity set aside),
+// Sending on several channels, congestion control (RFC 6726 section 4 permits that in networks with capacity set aside),
 // EXT_AUTH, and the FEC schemes 4, 128 and 130. Files that grow while they are sent are for package route.
 package flute

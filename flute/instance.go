@@ -18,6 +18,7 @@ func (r *Receiver) readInstance(now time.Time, o *Object) {
 	doc, err := decodeInstance(raw, o.cenc, r.cfg.MaxInstance)
 	var changes []fdt.Change
 	if err == nil {
+		r.limitFiles(s)
 		changes, err = s.db.Add(now, id, doc)
 	}
 	if err != nil {

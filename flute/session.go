@@ -72,7 +72,7 @@ func (r *Receiver) session(now time.Time, key sessionKey) (*Session, error) {
 			return nil, errSessions
 		}
 		s = &Session{key: key}
-		s.db.Limits.Octets, s.db.MaxFiles = r.cfg.MaxInstance, r.cfg.MaxFiles
+		s.db.Limits.Octets = r.cfg.MaxInstance
 		r.sessions[key] = s
 	}
 	r.lastSession = s
@@ -99,12 +99,31 @@ func (r *Receiver) evictSession(now time.Time) bool {
 			r.lose(now, o, ErrEvicted)
 		}
 	}
+	for key := range r.records.m {
+		if key.s == victim {
+			r.records.remove(key)
+		}
+	}
 	delete(r.sessions, victim.key)
 	if r.lastSession == victim {
 		r.lastSession = nil
 	}
 	return true
 }
+
+// limitFiles bounds what the instances of a session may describe by what those of others do.
+func (r *Receiver) limitFiles(s *Session) {
+	left := r.cfg.MaxFiles
+	for _, other := range r.sessions {
+		if other != s {
+			left -= other.db.Len()
+		}
+	}
+	s.db.MaxFiles = max(left, min(minFiles, r.cfg.MaxFiles))
+}
+
+// minFiles is what a session may describe whatever others do.
+const minFiles = 256
 
 // arrived notes a packet of the session and its flag A.
 func (r *Receiver) arrived(now time.Time, s *Session) {
