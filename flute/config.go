@@ -28,7 +28,7 @@ type ReceiverConfig struct {
 	// Matrix is the generator matrix of Reed-Solomon codes, on which senders differ; see [rs.Matrix].
 	Matrix rs.Matrix
 
-	// MaxObject bounds one object, in octets. Default 64 MiB.
+	// MaxObject bounds one object, in octets. Default 64 MiB, at most 64 GiB.
 	MaxObject int64
 	// MaxMemory bounds the octets of all objects, including those complete and not released, and of repair symbols.
 	// Default 64 MiB.
@@ -77,7 +77,7 @@ type ReceiverConfig struct {
 const maxTransfer = 1<<48 - 1
 
 func (c ReceiverConfig) withDefaults() ReceiverConfig {
-	c.MaxObject = min(maxTransfer, cmp.Or(c.MaxObject, 64<<20))
+	c.MaxObject = min(64<<30, cmp.Or(c.MaxObject, 64<<20))
 	c.MaxMemory = cmp.Or(c.MaxMemory, 64<<20)
 	c.MaxDecoding = cmp.Or(c.MaxDecoding, 256<<20)
 	c.MaxObjects = cmp.Or(c.MaxObjects, 256)
