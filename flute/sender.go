@@ -49,11 +49,9 @@ type File struct {
 	Deadline time.Time
 	Priority int
 
-	// These go into the FDT as they are.
-	ETag               string
-	CacheControl       fdt.CacheControl
-	AlternateLocations []fdt.AlternateLocation
-	Groups             []string
+	// Attributes is what else the FDT shall say: entity tag, caching, alternate locations, groups, signatures, and so
+	// on. What this File says, and FEC, lengths and digests, take the place of what is there.
+	Attributes fdt.File
 	// TOI, if it is not zero, is the TOI to use.
 	TOI uint64
 }
@@ -187,10 +185,10 @@ func (o *outgoing) describe(toi uint64) error {
 	if f.FEC != nil {
 		o.fec = *f.FEC
 	}
-	o.desc = fdt.File{
-		TOI: toi, ContentLocation: f.Location, ContentType: f.ContentType, ContentEncoding: f.ContentEncoding,
-		ETag: f.ETag, CacheControl: f.CacheControl, AlternateLocations: f.AlternateLocations, Groups: f.Groups,
-	}
+	o.desc = f.Attributes
+	o.desc.TOI, o.desc.ContentLocation = toi, f.Location
+	o.desc.ContentType, o.desc.ContentEncoding = f.ContentType, f.ContentEncoding
+	o.desc.ContentLength, o.desc.HasContentLength = 0, false
 	switch {
 	case f.ContentEncoding == "" && f.Compress == "":
 		o.desc.ContentLength, o.desc.HasContentLength = uint64(f.Length), true

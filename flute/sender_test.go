@@ -234,9 +234,11 @@ func TestSenderContentEncoding(t *testing.T) {
 		w := newWire(t, flute.SenderConfig{}, flute.ReceiverConfig{})
 		f := file("a", body)
 		f.Compress = encoding
-		f.ETag, f.Groups, f.ContentType = "x", []string{"g"}, "text/plain"
-		f.CacheControl = fdt.CacheControl{NoCache: true}
-		f.AlternateLocations = []fdt.AlternateLocation{{Set: 1, URLs: []string{"http://example.com/a"}}}
+		f.ContentType = "text/plain"
+		f.Attributes = fdt.File{
+			ETag: "x", Groups: []string{"g"}, CacheControl: fdt.CacheControl{NoCache: true}, IndependentUnitPositions: []uint64{0, 7},
+			AlternateLocations: []fdt.AlternateLocation{{Set: 1, URLs: []string{"http://example.com/a"}}}, ContentLocation: "other",
+		}
 		w.add(f)
 		w.run(time.Second)
 		require.Equal(t, flute.DigestDecoded, w.c.digests[object{0, 1, -1}])
@@ -244,10 +246,13 @@ func TestSenderContentEncoding(t *testing.T) {
 		require.Equal(t, encoding, e.ContentEncoding)
 		require.Equal(t, uint64(len(body)), e.ContentLength)
 		require.Less(t, e.TransferLength, uint64(1000))
-		require.Equal(t, f.ETag, e.ETag)
-		require.Equal(t, f.Groups, e.Groups)
-		require.Equal(t, f.CacheControl, e.CacheControl)
-		require.Equal(t, f.AlternateLocations, e.AlternateLocations)
+		require.Equal(t, "a", e.ContentLocation)
+		require.Equal(t, "text/plain", e.ContentType)
+		require.Equal(t, f.Attributes.ETag, e.ETag)
+		require.Equal(t, f.Attributes.Groups, e.Groups)
+		require.Equal(t, f.Attributes.CacheControl, e.CacheControl)
+		require.Equal(t, f.Attributes.AlternateLocations, e.AlternateLocations)
+		require.Equal(t, f.Attributes.IndependentUnitPositions, e.IndependentUnitPositions)
 	}
 }
 
