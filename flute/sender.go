@@ -78,6 +78,7 @@ type Sender struct {
 	closed   bool
 	nextA    time.Time
 	removed  bool // a file was, so that no instance lists all
+	noMore   bool
 	stats    SenderStats
 	lastPage *page
 }
@@ -123,7 +124,7 @@ func (s *Sender) maxTOI() uint64 {
 // and Compress done, so that all of Body is read once.
 func (s *Sender) Add(now time.Time, f File) (toi uint64, err error) {
 	switch {
-	case s.closing > 0 || s.closed:
+	case s.closing > 0 || s.closed || s.noMore:
 		return 0, fmt.Errorf("%w: session is closed", ErrConfig)
 	case f.Location == "":
 		return 0, fmt.Errorf("%w: no location", ErrConfig)
@@ -456,6 +457,15 @@ func (s *Sender) pollClose(now time.Time, buf []byte) ([]byte, bool) {
 	s.closed = s.closing == 0
 	s.nextA = now.Add(closeInterval)
 	return out, true
+}
+
+// NoMore announces that no other files will follow: the FDT says so, as long as one instance describes all that the session
+// ever had.
+func (s *Sender) NoMore() {
+	s.noMore = true
+	for _, p := range s.pages {
+		p.dirty = true
+	}
 }
 
 // Closed tells that the session has ended.

@@ -326,3 +326,15 @@ func TestSenderPacketsAllocateLittle(t *testing.T) {
 	}
 	require.Less(t, testing.AllocsPerRun(10_000, poll), 1.0, "what a block takes is spread over its packets")
 }
+
+func TestSenderNoMore(t *testing.T) {
+	w := newWire(t, flute.SenderConfig{}, flute.ReceiverConfig{})
+	w.add(file("a", random(1, 100)))
+	w.run(500 * time.Millisecond)
+	require.False(t, w.c.r.Sessions()[0].FDT().Complete())
+	w.s.NoMore()
+	w.run(500 * time.Millisecond)
+	require.True(t, w.c.r.Sessions()[0].FDT().Complete())
+	_, err := w.s.Add(w.now, file("b", nil))
+	require.ErrorIs(t, err, flute.ErrConfig)
+}
