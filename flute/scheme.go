@@ -30,8 +30,9 @@ func (f *FEC) repair(k int) int {
 
 const (
 	defaultBlock = 1024
-	// noCodeBlock is a block where its size is of no consequence; it has room for objects of 16 bits of blocks.
-	noCodeBlock = 64
+	// noCodeBlock is a block without a code, whose size is of no consequence, except that GPAC's receiver knows one block
+	// only. It has the most symbols that an ESI counts.
+	noCodeBlock = math.MaxUint16
 	// derivationMemory keeps objects of Raptor in one sub-block.
 	derivationMemory = 1 << 30
 	ldpcSeed         = 1
@@ -58,8 +59,10 @@ func (f *FEC) cut(length int64, room int) (plan, error) {
 	var err error
 	switch f.Scheme {
 	case fec.CompactNoCode:
-		symbols := (n + uint64(room) - 1) / uint64(room)
-		p.info.MaxBlock = uint32(max(noCodeBlock, (symbols+math.MaxUint16)/(math.MaxUint16+1)))
+		p.info.MaxBlock = noCodeBlock
+		if f.MaxBlock > 0 {
+			p.info.MaxBlock = uint32(min(f.MaxBlock, noCodeBlock))
+		}
 	case fec.RaptorQ:
 		d := fec.Derivation{Payload: room, Alignment: 4, Memory: uint64(max(block, raptorQBlock) * room), SubSymbol: room}
 		p.info, err = d.RaptorQ(n)
