@@ -243,6 +243,14 @@ func (s *Sender) channelOf(f *flow) sls.LS {
 	} else if f.track.Representation != "" {
 		src.Media = &sls.MediaInfo{ContentType: f.track.Kind.String(), RepID: f.track.Representation}
 	}
+	if f.entities {
+		codepoints = append(codepoints, sls.CPMediaEntity)
+	}
+	for _, x := range f.files {
+		if !slices.Contains(codepoints, x.tx.cp) {
+			codepoints = append(codepoints, x.tx.cp)
+		}
+	}
 	for _, cp := range codepoints {
 		p, _ := sls.BuiltinPayload(cp)
 		src.Payloads = append(src.Payloads, p)

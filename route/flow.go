@@ -15,18 +15,19 @@ import (
 // a receiver that missed the newest S-TSID their TOIs would look like the
 // template's, and it would give the object a wrong name.
 type flow struct {
-	tsi     uint32
-	track   Track
-	rev     uint64
-	files   []*file         // of the metadata channel
-	nextTOI uint32          // likewise
-	numbers numbers         // of a track
-	queue   []*Transmission // with packets to come, oldest first
-	open    int             // transmissions that have not ended
-	idle    time.Time       // since when there has been nothing to send
-	gone    bool            // superseded by a newer run
-	efdt    *fdt.Instance   // as announced last
-	version uint8           // of it
+	tsi      uint32
+	track    Track
+	rev      uint64
+	files    []*file         // of the metadata channel
+	nextTOI  uint32          // likewise
+	numbers  numbers         // of a track
+	queue    []*Transmission // with packets to come, oldest first
+	open     int             // transmissions that have not ended
+	idle     time.Time       // since when there has been nothing to send
+	entities bool            // of a track: objects of Entity Mode
+	gone     bool            // superseded by a newer run
+	efdt     *fdt.Instance   // as announced last
+	version  uint8           // of it
 
 	// The rhythm of low-latency chunks.
 	chunkAt    time.Time     // when the first octets of the latest chunk came

@@ -41,7 +41,7 @@ func FuzzReceiver(f *testing.F) {
 	f.Add(append(grow, 0, 1, 1, 0, 50, 0, 200, 11, 7))
 	f.Add([]byte{8, 0x12, 0xa0, 5, 3, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h := newHand(t, ReceiverConfig{
+		h := newHand(t, ReceiverConfig{Unpack: true,
 			MaxMemory: 1 << 20, MaxObject: 300_000, MaxObjects: 4, MaxRanges: 8, MaxUndescribed: 1 << 18,
 			MaxChannels: 4, Remember: 16, MaxSignalling: 10_000, MaxBlocks: 20,
 		})
@@ -227,7 +227,7 @@ func FuzzTransfer(f *testing.F) {
 	f.Add([]byte{241, 1, 3, 30, 250, 3, 30, 241, 3, 30, 250, 3, 62, 241, 3, 30, 250, 3, 30, 241, 3, 250, 3, 62, 5, 9, 0, 6, 8, 11})
 	f.Add([]byte{250, 2, 3, 254, 254, 241, 3, 254, 1, 5, 1, 6, 3, 250, 3, 254, 30, 5})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := newSim(t, SenderConfig{BlockSymbols: 8, GrowingDelay: 8 * time.Millisecond}, ReceiverConfig{})
+		s := newSim(t, SenderConfig{BlockSymbols: 8, GrowingDelay: 8 * time.Millisecond}, ReceiverConfig{Unpack: true})
 		sc := &script{b}
 		losses := &script{append([]byte(nil), b...)}
 		reliable := false
@@ -322,7 +322,7 @@ func FuzzPush(f *testing.F) {
 	f.Add(pk{tsi: 10, toi: 1, cp: 8, off: 5, data: []byte{1}, close: true}.bytes())
 	f.Add(pk{tsi: 10, toi: 0, cp: 0, data: []byte("<FDT-Instance Expires='1'/>"), tol: 27}.bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r := NewReceiver(ReceiverConfig{MaxMemory: 1 << 20})
+		r := NewReceiver(ReceiverConfig{Unpack: true, MaxMemory: 1 << 20})
 		var h lct.Header
 		n, err := h.Unmarshal(b)
 		got := r.Push(simStart, simSrc, b)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/flute/lct"
+	"github.com/treedn/treedn/route/entity"
 )
 
 // Outgoing describes an object that is about to be sent.
@@ -27,6 +28,14 @@ type Outgoing struct {
 	// Track is the media track of the object. The zero value makes it a lone
 	// file in the metadata channel.
 	Track Track
+	// Format is the delivery object format (RFC 9223, section 4): sls.FormatFile,
+	// which 0 stands for, sls.FormatEntity, or one of the packages. Objects of
+	// Entity Mode begin with the fields Content-Location, Content-Type and those
+	// of Header, and with Content-Length if Length, which is that of the body, is
+	// known; otherwise the body goes in HTTP chunks, one for each Append.
+	// Packages, which SendPackage makes, are lone files.
+	Format uint8
+	Header []entity.Field
 	// Carousel repeats the object every CarouselInterval until an object of
 	// the same name replaces it or RemoveFile ends it: for initialization
 	// segments. It has no effect on objects that a template names.
@@ -52,6 +61,8 @@ type Track struct {
 var (
 	errLength  = errors.New("route: octets differ from the length announced")
 	errAborted = errors.New("route: transmission was aborted")
+	errChunks  = errors.New("route: object is not in HTTP chunks")
+	errFormat  = errors.New("route: no such delivery object format, or not for this object")
 )
 
 // A Transmission is one object on its way out. It belongs to its Sender's
@@ -64,6 +75,10 @@ type Transmission struct {
 	toi  uint32
 	cp   uint8
 	rev  uint64 // announcement that must have been sent before
+
+	chunked bool           // an entity without a length
+	trailer []entity.Field // of it
+	line    []byte         // scratch
 
 	buf     []byte
 	packets []span
@@ -89,6 +104,38 @@ func (t *Transmission) TOI() uint32 { return t.toi }
 // Append adds octets to the object. Packets that are full become ready to
 // leave at once; the rest waits for more, for Cut or for End. b is copied.
 func (t *Transmission) Append(now time.Time, b []byte) error {
+	if t.chunked {
+		return t.AppendChunk(now, b, "")
+	}
+	return t.append(now, b)
+}
+
+// AppendChunk is Append for an entity that goes in HTTP chunks: b is one, with
+// extensions (RFC 9112, section 7.1.1) such as the digests of DVB.
+func (t *Transmission) AppendChunk(now time.Time, b []byte, extensions string) error {
+	if !t.chunked {
+		return errChunks
+	}
+	if len(b) == 0 {
+		return nil
+	}
+	t.line = entity.AppendChunk(t.line[:0], b, extensions)
+	return t.append(now, t.line)
+}
+
+// SetTrailer gives the fields that follow the last chunk of an entity.
+func (t *Transmission) SetTrailer(fields ...entity.Field) error {
+	if !t.chunked {
+		return errChunks
+	}
+	if _, err := entity.AppendEnd(nil, fields...); err != nil {
+		return err
+	}
+	t.trailer = fields
+	return nil
+}
+
+func (t *Transmission) append(now time.Time, b []byte) error {
 	switch {
 	case t.aborted:
 		return errAborted
@@ -146,6 +193,15 @@ func (t *Transmission) End(now time.Time) error {
 	case t.length >= 0 && int64(len(t.buf)) != t.length:
 		t.Abort()
 		return errLength
+	case t.chunked:
+		end, err := entity.AppendEnd(nil, t.trailer...)
+		if err == nil {
+			err = t.append(now, end)
+		}
+		if err != nil {
+			t.Abort()
+			return err
+		}
 	}
 	t.Cut()
 	t.length = int64(len(t.buf))
