@@ -10,6 +10,7 @@ import (
 	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/flute/fdt"
 	"github.com/treedn/treedn/flute/lct"
+	"github.com/treedn/treedn/route/sls"
 )
 
 // script hands out octets, zeros at its end.
@@ -30,6 +31,9 @@ func (s *script) number() uint32 {
 
 // FuzzReceiver plays a script of packets, true and forged, of time steps and of
 // what a role may do, to a Receiver with tight limits.
+// bare is an entity, and its end is another.
+var bare = []byte("A: b\r\n\r\n--x\r\nContent-Location: c\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n--x--")
+
 func FuzzReceiver(f *testing.F) {
 	f.Add([]byte{0, 1, 1, 0, 0, 0, 100, 0, 0, 1, 1, 1, 0, 100, 200, 9, 3, 255, 6, 1, 0, 0, 50, 200})
 	f.Add([]byte{2, 1, 1, 0, 0, 3, 4, 5, 9, 255, 5, 0, 0, 0, 100, 7, 0})
@@ -48,6 +52,7 @@ func FuzzReceiver(f *testing.F) {
 		h.signal(
 			growingTrack(1),
 			channelLS(2, fdt.Instance{Files: []fdt.File{{TOI: 1, ContentLocation: "f", Generation: 7}, {TOI: 2, ContentLocation: "g"}}}),
+			sls.LS{TSI: 3, SrcFlow: &sls.SrcFlow{}}, // objects that name themselves
 		)
 		states := map[*Object]EventKind{}
 		var live []*Object
@@ -62,6 +67,12 @@ func FuzzReceiver(f *testing.F) {
 			case 0, 1, 2: // a source packet
 				p := pk{tsi: uint32(s.octet() % 4), toi: uint32(s.octet() % 8), cp: 8}
 				p.off, p.data = s.number()*4, seq(int(s.number()%1500))
+				if p.tsi == 3 {
+					p.cp = uint8(2 + p.toi%3)
+					if op&64 != 0 {
+						p.off, p.data = 0, bare[min(len(bare), len(p.data)):]
+					}
+				}
 				if op&16 != 0 {
 					p.tol = int64(s.number()) * 2
 				}
