@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -255,7 +256,7 @@ func (s *Sender) channelOf(f *flow) sls.LS {
 		p, _ := sls.BuiltinPayload(cp)
 		src.Payloads = append(src.Payloads, p)
 	}
-	ls := sls.LS{TSI: f.tsi, SrcFlow: src}
+	ls := sls.LS{TSI: f.tsi, SrcFlow: src, Bandwidth: uint32(min((f.limit+999)/1000, math.MaxUint32))}
 	if !s.cfg.NoRepair {
 		ls.RepairFlow = &sls.RepairFlow{HasOTI: true, Protected: []sls.ProtectedObject{{TSI: f.tsi}}}
 		if tsi := s.growingTSI(f.tsi); tsi != 0 {

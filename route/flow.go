@@ -25,6 +25,8 @@ type flow struct {
 	open     int             // transmissions that have not ended
 	idle     time.Time       // since when there has been nothing to send
 	entities bool            // of a track: objects of Entity Mode
+	limit    int64           // bit/s, 0 for none
+	bucket   bucket          // of it
 	gone     bool            // superseded by a newer run
 	efdt     *fdt.Instance   // as announced last
 	version  uint8           // of it
@@ -40,6 +42,8 @@ type file struct {
 	tx       *Transmission
 	name     string
 	carousel bool
+	every    time.Duration
+	left     int       // repetitions, -1 without end
 	next     time.Time // next repetition
 	at       int       // its packet that is next, during a repetition
 	expires  time.Time // when a lone file that is not repeated leaves the EFDT
@@ -105,15 +109,43 @@ func (s *Sender) place(out *Outgoing) (f *flow, toi uint32, templated bool) {
 	return f, f.nextTOI, false
 }
 
-// pendingIn returns the oldest transmission of the flow with a packet to send.
-func (f *flow) pendingIn() *Transmission {
+// pendingIn returns the transmission of the flow whose packet goes first, the
+// oldest if it makes no difference.
+func (f *flow) pendingIn() (best *Transmission) {
 	for _, t := range f.queue {
-		if t.pending() {
-			return t
+		if t.pending() && (best == nil || t.before(best)) {
+			best = t
 		}
 	}
-	return nil
+	return best
 }
+
+// before tells whether the next packet of t goes before that of u, who has the
+// turn otherwise.
+func (t *Transmission) before(u *Transmission) bool {
+	if t.out.Priority != u.out.Priority {
+		return t.out.Priority > u.out.Priority
+	}
+	return (t.out.Within > 0 || u.out.Within > 0) && t.due[t.next].Before(u.due[u.next])
+}
+
+// wait is how long the channel's own limit holds its packets back.
+func (f *flow) wait(now time.Time) time.Duration {
+	if f.limit <= 0 {
+		return 0
+	}
+	return f.bucket.wait(now, f.limit, channelBurst)
+}
+
+// spend counts a packet against the channel's limit.
+func (f *flow) spend(now time.Time, octets int) {
+	if f.limit > 0 {
+		f.bucket.take(now, octets+udpOverhead, f.limit)
+	}
+}
+
+// channelBurst is how much of a channel with a limit of its own may leave at once.
+const channelBurst = 16 << 10
 
 func (f *flow) removeFile(x *file) {
 	if i := slices.Index(f.files, x); i >= 0 {

@@ -37,6 +37,9 @@ func (o *Outgoing) codepoint(templated bool) (uint8, error) {
 	return 0, errFormat
 }
 
+// repeated tells whether a lone file goes round in the carousel.
+func (o *Outgoing) repeated() bool { return (o.Carousel || o.Every > 0) && o.Times != 1 }
+
 // entityHeader makes the header of an object of Entity Mode.
 func (o *Outgoing) entityHeader() (b []byte, chunked bool, err error) {
 	h := entity.Header{Length: o.Length, Chunked: o.Length == 0}

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -121,8 +122,12 @@ func (s *Sender) Begin(now time.Time, out Outgoing) (*Transmission, error) {
 		t.rev = s.announce()
 		t.flow.rev = t.rev
 	}
+	if out.ChannelRate > 0 && out.ChannelRate != t.flow.limit {
+		t.flow.limit = out.ChannelRate
+		s.changed(now)
+	}
 	if !templated {
-		t.file = &file{tx: t, name: out.Name, carousel: out.Carousel}
+		t.file = &file{tx: t, name: out.Name, carousel: out.repeated(), every: cmp.Or(out.Every, s.cfg.CarouselInterval), left: out.Times - 1}
 		t.flow.files = append(t.flow.files, t.file)
 		t.rev = s.announce()
 	}
@@ -189,7 +194,7 @@ func (s *Sender) ended(now time.Time, t *Transmission) {
 			}
 		}
 		if t.file.carousel {
-			t.file.next = now.Add(s.cfg.CarouselInterval)
+			t.file.next = now.Add(t.file.every)
 		} else {
 			t.file.expires = now.Add(s.cfg.TrackLinger)
 		}

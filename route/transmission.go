@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"time"
@@ -40,6 +41,23 @@ type Outgoing struct {
 	// the same name replaces it or RemoveFile ends it: for initialization
 	// segments. It has no effect on objects that a template names.
 	Carousel bool
+	// Every is the time between repetitions in place of CarouselInterval. It
+	// repeats files that are no initialization segments, too.
+	Every time.Duration
+	// Times is how often the object is sent in all before it is withdrawn, 0 for
+	// without end.
+	Times int
+	// Priority puts the object's source packets, or its repetitions, before all
+	// of lower ones that wait. Default 0.
+	Priority int
+	// Within is how long after Append octets have to have left. Of one priority
+	// what is due first leaves first; channels without it take turns, and count
+	// as if it were a second.
+	Within time.Duration
+	// ChannelRate limits what is sent in the channel of the object, in bit/s,
+	// repair packets included. The latest one that is not 0 counts. It is
+	// announced as the channel's bandwidth.
+	ChannelRate int64
 }
 
 // Track names one media track in one run of its encoder.
@@ -82,8 +100,11 @@ type Transmission struct {
 
 	buf     []byte
 	packets []span
-	cut     int // octets in packets
-	next    int // first packet not sent
+	due     []time.Time // when a packet has to leave
+	at      time.Time   // of the latest Append
+	cutAt   int         // where the latest Cut was
+	cut     int         // octets in packets
+	next    int         // first packet not sent
 	length  int64
 	ended   bool
 	aborted bool
@@ -151,12 +172,14 @@ func (t *Transmission) append(now time.Time, b []byte) error {
 	t.s.buffered += int64(len(b))
 	t.s.peak.add(now, len(b))
 	t.grew(now)
+	t.at = now
 	t.buf = append(t.buf, b...)
 	for unit := t.s.unit; ; {
 		// Packets end at multiples of the unit, counted from the start of
-		// the object, so that one lost packet is one lost symbol.
+		// the object, so that one lost packet is one lost symbol. A chunk
+		// that may turn out to fit one packet waits for its end.
 		end := (t.cut/unit + 1) * unit
-		if len(t.buf) < end {
+		if len(t.buf) < end || t.cut == t.cutAt && t.cut > 0 && len(t.buf) <= t.cut+unit {
 			break
 		}
 		t.addPacket(end)
@@ -164,8 +187,11 @@ func (t *Transmission) append(now time.Time, b []byte) error {
 	return nil
 }
 
+const defaultWithin = time.Second
+
 func (t *Transmission) addPacket(end int) {
 	t.packets = append(t.packets, span{uint32(t.cut), uint32(end - t.cut)})
+	t.due = append(t.due, t.at.Add(cmp.Or(t.out.Within, defaultWithin)))
 	t.cut = end
 	t.s.enqueue(t)
 }
@@ -179,6 +205,7 @@ func (t *Transmission) Cut() {
 	if t.cut < len(t.buf) {
 		t.addPacket(len(t.buf))
 	}
+	t.cutAt = t.cut
 	t.cutOff()
 }
 
