@@ -31,6 +31,7 @@ var ioPackages = []string{
 	"amt/ssm/ssmtest",    // sockets, for tests
 	"cache",              // files, http.Handler
 	"flute/flutetest",    // files, for tests
+	"flute/packetio",     // a clock: paced sending, replay
 	"flute/repair",       // http.Handler and client
 }
 
