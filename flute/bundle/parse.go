@@ -1,37 +1,43 @@
-package sls
+package bundle
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
+
+	"github.com/treedn/treedn/flute/gunzip"
 )
 
-// Errors of ParsePackage. A package that ends too early gives an error that
-// matches io.ErrUnexpectedEOF.
+// Errors of Parse. A bundle that ends too early gives an error that matches
+// io.ErrUnexpectedEOF.
 var (
+	// ErrSize: a bundle is too large, or grows too much when it is inflated.
+	ErrSize = gunzip.ErrSize
 	// ErrHeader: the octets do not begin with header fields.
-	ErrHeader = errors.New("sls: malformed header field")
+	ErrHeader = errors.New("bundle: malformed header field")
 	// ErrBoundary: multipart without a usable boundary.
-	ErrBoundary = errors.New("sls: no boundary")
+	ErrBoundary = errors.New("bundle: no boundary")
 	// ErrParts: there are more parts than Limits allows.
-	ErrParts = errors.New("sls: too many parts")
+	ErrParts = errors.New("bundle: too many parts")
 	// ErrEncoding: a part is in base64 or quoted-printable, which nobody sends.
-	ErrEncoding = errors.New("sls: unsupported Content-Transfer-Encoding")
-	// ErrGeneration: X-Treedn-Generation is not a number.
-	ErrGeneration = errors.New("sls: malformed generation")
+	ErrEncoding = errors.New("bundle: unsupported Content-Transfer-Encoding")
+	// ErrRoot: the document is XML, and something else than an envelope.
+	ErrRoot = errors.New("bundle: root element is not metadataEnvelope")
 )
 
 // maxBoundary is generous: RFC 2046 allows 70 octets.
 const maxBoundary = 200
 
-// Limits bounds what ParsePackage accepts. The zero value has the defaults.
+// maxExtra bounds the fields that are kept of a part.
+const maxExtra = 16
+
+// Limits bounds what Parse accepts. The zero value has the defaults.
 type Limits struct {
-	// Octets is the length of the package, inflated. Default 4 MiB.
+	// Octets is the length of the bundle, inflated. Default 4 MiB.
 	Octets int
-	// Ratio is how many times its length a compressed package may inflate to.
+	// Ratio is how many times its length a compressed bundle may inflate to.
 	// Up to 64 KiB are allowed anyway. Default 200.
 	Ratio int
 	// Parts is their number. Default 1024.
@@ -57,45 +63,49 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// ParsePackage decodes a package, compressed or not, within the default limits.
-func ParsePackage(b []byte) (Package, error) {
-	return Limits{}.ParsePackage(b)
+// Parse decodes a bundle, compressed or not, within the default limits.
+func Parse(b []byte) (Bundle, error) {
+	return Limits{}.Parse(b)
 }
 
-// ParsePackage decodes a package, compressed or not. Bodies alias b if it is
-// not compressed. The metadataEnvelope, if there is one, is not among the parts:
-// their versions are what it says.
+// Parse decodes a bundle, compressed or not. Bodies alias b if it is not
+// compressed. The envelope is not among the parts.
 //
-// An object that is not multipart gives a package of one part.
-func (l Limits) ParsePackage(b []byte) (Package, error) {
+// An object that is not multipart gives a bundle of one part, or of those inside
+// the envelope if it is one.
+func (l Limits) Parse(b []byte) (Bundle, error) {
 	l = l.withDefaults()
 	if len(b) > l.Octets {
-		return Package{}, fmt.Errorf("%w: %d octets", ErrSize, len(b))
+		return Bundle{}, fmt.Errorf("bundle: %w: %d octets", ErrSize, len(b))
 	}
-	if isGzip(b) {
+	if gunzip.Is(b) {
 		var err error
-		if b, err = l.inflate(b); err != nil {
-			return Package{}, err
+		if b, err = (gunzip.Limits{Octets: l.Octets, Ratio: l.Ratio}).Inflate(b); err != nil {
+			return Bundle{}, fmt.Errorf("bundle: %w", err)
 		}
 	}
 	parts, err := l.parts(b)
 	if err != nil {
-		return Package{}, err
+		return Bundle{}, err
 	}
-	p := Package{NoEnvelope: true}
-	var versionOf map[string]uint32
+	var out Bundle
 	for _, part := range parts {
-		if mediaType(part.ContentType) == mediaTypeEnvelope {
-			p.NoEnvelope = false
-			versionOf = versions(part.Body)
+		if MediaType(part.ContentType) != MediaTypeEnvelope {
+			out.Parts = append(out.Parts, part)
 			continue
 		}
-		p.Parts = append(p.Parts, part)
+		e, err := ParseEnvelope(part.Body)
+		if err != nil || out.Envelope != nil {
+			continue // it says nothing; the parts are there nevertheless
+		}
+		out.Envelope = e
+		for i := range e.Items {
+			if f := e.Items[i].Fragment; f != nil && len(out.Parts) < l.Parts {
+				out.Parts = append(out.Parts, Part{ContentType: e.Items[i].ContentType, Location: e.Items[i].URI, Body: f})
+			}
+		}
 	}
-	for i := range p.Parts {
-		p.Parts[i].Version = versionOf[p.Parts[i].Location]
-	}
-	return p, nil
+	return out, nil
 }
 
 func (l Limits) parts(b []byte) (parts []Part, err error) {
@@ -109,7 +119,7 @@ func (l Limits) parts(b []byte) (parts []Part, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if !strings.HasPrefix(mediaType(whole.ContentType), "multipart/") {
+		if !strings.HasPrefix(MediaType(whole.ContentType), "multipart/") {
 			return []Part{whole}, nil
 		}
 		boundary = parameter(whole.ContentType, "boundary")
@@ -125,6 +135,9 @@ func (l Limits) parts(b []byte) (parts []Part, err error) {
 	for {
 		octets, more := s.next()
 		if s.truncated {
+			if len(parts) > 0 && strings.HasSuffix(boundary, "--") && len(bytes.TrimSpace(s.rest)) == 0 {
+				return parts, nil // a boundary that looks like its end was taken for it
+			}
 			return nil, s.err()
 		}
 		if len(parts) >= l.Parts {
@@ -166,7 +179,11 @@ func (s *splitter) next() (octets []byte, more bool) {
 		line, after, ended := bytes.Cut(s.rest[from:], []byte("\n"))
 		end := bytes.TrimRight(line, " \t\r")
 		last := string(end) == "--"
-		if len(end) > 0 && !last || len(end) == 0 && !ended {
+		if len(end) == 0 && !ended {
+			// Where the boundary itself ends like the last one, some take it for that.
+			last = bytes.HasSuffix(s.delimiter, []byte("--"))
+		}
+		if !last && (len(end) > 0 || !ended) {
 			continue // the boundary is but the beginning of something else
 		}
 		octets = s.rest[:i]
@@ -180,7 +197,7 @@ func (s *splitter) next() (octets []byte, more bool) {
 
 func (s *splitter) err() error {
 	if s.truncated {
-		return fmt.Errorf("sls: no closing boundary: %w", io.ErrUnexpectedEOF)
+		return fmt.Errorf("bundle: no closing boundary: %w", io.ErrUnexpectedEOF)
 	}
 	return fmt.Errorf("%w: package without parts", ErrBoundary)
 }
@@ -191,7 +208,7 @@ func (l Limits) part(b []byte, inside bool) (p Part, err error) {
 	rest := b
 	for {
 		if len(rest) == 0 && !inside {
-			return Part{}, fmt.Errorf("sls: header: %w", io.ErrUnexpectedEOF)
+			return Part{}, fmt.Errorf("bundle: header: %w", io.ErrUnexpectedEOF)
 		}
 		var name, value string
 		name, value, rest, err = nextField(rest)
@@ -209,15 +226,15 @@ func (l Limits) part(b []byte, inside bool) (p Part, err error) {
 			p.ContentType = value
 		case strings.ToLower(fieldLocation):
 			p.Location = value
-		case strings.ToLower(fieldGeneration):
-			if p.Generation, err = strconv.ParseUint(value, 10, 64); err != nil {
-				return Part{}, fmt.Errorf("%w: %.32q", ErrGeneration, value)
-			}
 		case strings.ToLower(fieldEncoding):
 			switch strings.ToLower(value) {
 			case "7bit", "8bit", "binary":
 			default:
 				return Part{}, fmt.Errorf("%w: %.32q", ErrEncoding, value)
+			}
+		default:
+			if len(p.Extra) < maxExtra {
+				p.Extra = append(p.Extra, Field{Name: name, Value: value})
 			}
 		}
 	}
