@@ -39,6 +39,11 @@ var ioPackages = []string{
 // machines that they serve are behind one name, for their users' sake.
 var ioFiles = map[string][]string{
 	"amt": {"deadline.go", "dial.go", "native.go", "serve.go"},
+	"flute/push": {"feed.go", "handler.go", "pusher.go", "sink.go", "table.go", "upload.go"},
+	"flute/repair": {
+		"answer.go", "client.go", "config.go", "exchange.go", "fetcher.go", "flight.go", "server.go", "server_octets.go",
+		"server_symbols.go",
+	},
 }
 
 // ioImports are what a codec or a state machine does not import itself; what
