@@ -290,6 +290,10 @@ func TestExchange(t *testing.T) {
 	require.ErrorIs(t, err, ErrServers)
 }
 
+// forward: dnsmessage follows pointers to later octets, which RFC 1035 section 4.1.4
+// does not have.
+func forward(err error) bool { return err != nil && strings.Contains(err.Error(), "does not lead back") }
+
 // Whatever arrives: no panic, bounded results, and what dnsmessage reads, we read,
 // too.
 func FuzzAnswer(f *testing.F) {
@@ -321,6 +325,9 @@ func FuzzAnswer(f *testing.F) {
 			if derr != nil {
 				break
 			}
+			if forward(err) {
+				return
+			}
 			require.NoError(t, err)
 			require.True(t, ok)
 			if !strings.Contains(ours.Name.String(), `\`) {
@@ -337,6 +344,9 @@ func FuzzAnswer(f *testing.F) {
 			}
 			var r Resource
 			ok, err := p.Next(&r)
+			if forward(err) {
+				return
+			}
 			require.NoError(t, err)
 			require.True(t, ok)
 			require.Equal(t, uint16(h.Type), uint16(r.Type))
