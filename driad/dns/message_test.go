@@ -292,7 +292,9 @@ func TestExchange(t *testing.T) {
 
 // forward: dnsmessage follows pointers to later octets, which RFC 1035 section 4.1.4
 // does not have.
-func forward(err error) bool { return err != nil && strings.Contains(err.Error(), "does not lead back") }
+func forward(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "does not lead back")
+}
 
 // Whatever arrives: no panic, bounded results, and what dnsmessage reads, we read,
 // too.
