@@ -186,4 +186,3 @@ func (a *Authority) zoneOf(n *dns.Name) *zone {
 	}
 	return nil
 }
-

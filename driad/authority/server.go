@@ -39,6 +39,8 @@ type Server struct {
 	tcp    []*net.TCPListener
 	slots  chan struct{}
 	once   sync.Once
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
 }
 
 // Listen opens the sockets.
@@ -53,6 +55,7 @@ func Listen(config ServerConfig) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	list, err := expand(config.Listen)
 	if err == nil && len(list) == 0 {
 		err = errors.New("no addresses to listen on")
@@ -134,7 +137,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		}
 	}
 	for _, t := range s.tcp {
-		wg.Go(func() { s.accept(ctx, &wg, t) })
+		wg.Go(func() { s.accept(&wg, t) })
 	}
 	wg.Wait()
 	_ = s.Close()
@@ -144,9 +147,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	return net.ErrClosed
 }
 
-// Close closes the sockets.
+// Close closes the sockets and connections.
 func (s *Server) Close() error {
 	s.once.Do(func() {
+		s.cancel()
 		for _, u := range s.udp {
 			_ = u.Close()
 		}
@@ -176,7 +180,7 @@ func (s *Server) serveUDP(u *net.UDPConn) {
 	}
 }
 
-func (s *Server) accept(ctx context.Context, wg *sync.WaitGroup, t *net.TCPListener) {
+func (s *Server) accept(wg *sync.WaitGroup, t *net.TCPListener) {
 	for {
 		conn, err := t.AcceptTCP()
 		if err != nil {
@@ -185,7 +189,7 @@ func (s *Server) accept(ctx context.Context, wg *sync.WaitGroup, t *net.TCPListe
 			}
 			s.log.Warn("accepting a connection", "err", err)
 			select {
-			case <-ctx.Done():
+			case <-s.ctx.Done():
 			case <-time.After(50 * time.Millisecond): // out of files, mostly
 			}
 			continue
@@ -194,7 +198,7 @@ func (s *Server) accept(ctx context.Context, wg *sync.WaitGroup, t *net.TCPListe
 		case s.slots <- struct{}{}:
 			wg.Go(func() {
 				defer func() { <-s.slots }()
-				s.serveTCP(ctx, conn)
+				s.serveTCP(conn)
 			})
 		default:
 			_ = conn.Close() // too many
@@ -203,9 +207,9 @@ func (s *Server) accept(ctx context.Context, wg *sync.WaitGroup, t *net.TCPListe
 }
 
 // serveTCP answers the questions of a connection one after the other (RFC 7766).
-func (s *Server) serveTCP(ctx context.Context, conn *net.TCPConn) {
+func (s *Server) serveTCP(conn *net.TCPConn) {
 	defer func() { _ = conn.Close() }()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	defer context.AfterFunc(s.ctx, func() { _ = conn.Close() })()
 	client := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
 	var length [2]byte
 	in := make([]byte, dns.MaxMessage)

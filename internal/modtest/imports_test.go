@@ -30,6 +30,7 @@ var ioPackages = []string{
 	"amt/ssm",            // sockets
 	"amt/ssm/ssmtest",    // sockets, for tests
 	"cache",              // files, http.Handler
+	"driad/resolver",     // sockets, HTTP client, files
 	"flute/flutetest",    // files, for tests
 	"flute/repair",       // http.Handler and client
 }
@@ -37,7 +38,9 @@ var ioPackages = []string{
 // ioFiles are the only files that may do so in packages where sockets and the
 // machines that they serve are behind one name, for their users' sake.
 var ioFiles = map[string][]string{
-	"amt": {"deadline.go", "dial.go", "native.go", "serve.go"},
+	"amt":             {"deadline.go", "dial.go", "native.go", "serve.go"},
+	"driad":           {"discover.go"},
+	"driad/authority": {"server.go"},
 }
 
 // ioImports are what a codec or a state machine does not import itself; what
