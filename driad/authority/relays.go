@@ -179,6 +179,27 @@ func (t *table) choose(p netip.Prefix, out *chosen) {
 	})
 }
 
+// plain keeps the relays that plain names have: those with addresses. Addresses have
+// no precedence of their own, so that only those of the lowest are there.
+func (c *chosen) plain() []choice {
+	n := 0
+	for _, x := range c.list[:c.n] {
+		if x.relay.Record.Type == amtrelay.None {
+			break // no relay from here on
+		}
+		if x.relay.addr == nil {
+			continue
+		}
+		if n > 0 && x.relay.Record.Precedence != c.list[0].relay.Record.Precedence {
+			break
+		}
+		c.list[n] = x
+		n++
+	}
+	c.n = n
+	return c.list[:n]
+}
+
 func (t *table) listed(out *chosen, r *compiled) bool {
 	if len(r.Coverage) < 2 {
 		return false

@@ -131,24 +131,11 @@ func (r *response) answer(z *zone) {
 	r.b.Record(dns.SectionAuthority, &z.Name, dns.TypeSOA, dns.ClassINET, min(z.ttl, z.negative), z.appendSOA(r.scratch[:0], &r.b, t.serial))
 }
 
-// plain appends addresses. They have no precedence of their own, so that only those of
-// the lowest are there.
+// plain appends addresses.
 func (r *response) plain(z *zone) {
-	n, precedence := 0, -1
-	for _, c := range r.chosen.list[:r.chosen.n] {
-		if c.relay.Record.Type == amtrelay.None {
-			break // no relay from here on
-		}
-		if c.relay.addr == nil {
-			continue
-		}
-		if precedence < 0 {
-			precedence = int(c.relay.Record.Precedence)
-		}
-		if int(c.relay.Record.Precedence) != precedence || n >= r.a.config.MaxRecords {
-			break
-		}
-		if r.q.Type == c.relay.kind || r.q.Type == dns.TypeANY {
+	n := 0
+	for _, c := range r.chosen.plain() {
+		if n < r.a.config.MaxRecords && (r.q.Type == c.relay.kind || r.q.Type == dns.TypeANY) {
 			r.record(&r.q.Name, c.relay.kind, z.ttl, c.relay.addr)
 			n++
 		}

@@ -52,33 +52,27 @@ func (a *Authority) AppendZone(b []byte, name dns.Name, generic bool) []byte {
 	for _, p := range t.wildcards(z.source.Prefix) {
 		owner := ownerOf(p, z.source.Plain)
 		t.choose(p, &r.chosen)
+		if z.source.Plain && len(r.chosen.plain()) == 0 {
+			// The name has to be there, or a wildcard above it would answer.
+			line(owner, z.ttl, dns.TypeTXT)
+			b = append(b, "\"no address\"\n"...)
+		}
 		for _, c := range r.chosen.list[:r.chosen.n] {
 			switch {
-			case !z.source.Plain:
-				line(owner, z.ttl, dns.TypeAMTRELAY)
-				if generic {
-					b, _ = c.relay.Record.AppendGeneric(b)
-				} else {
-					b, _ = c.relay.Record.AppendText(b)
-				}
-				b = append(b, '\n')
-			case c.relay.addr != nil && c.relay.Record.Precedence == lowest(r.chosen.list[:r.chosen.n]):
+			case z.source.Plain:
 				line(owner, z.ttl, c.relay.kind)
 				b = c.relay.Record.Address.AppendTo(b)
-				b = append(b, '\n')
+			case generic:
+				line(owner, z.ttl, dns.TypeAMTRELAY)
+				b, _ = c.relay.Record.AppendGeneric(b)
+			default:
+				line(owner, z.ttl, dns.TypeAMTRELAY)
+				b, _ = c.relay.Record.AppendText(b)
 			}
+			b = append(b, '\n')
 		}
 	}
 	return b
-}
-
-func lowest(list []choice) uint8 {
-	for _, c := range list {
-		if c.relay.addr != nil {
-			return c.relay.Record.Precedence
-		}
-	}
-	return 0
 }
 
 // ownerOf returns the name of an address, or the wildcard for those of a prefix of

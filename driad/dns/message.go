@@ -17,6 +17,7 @@ const (
 	TypeCNAME    Type = 5
 	TypeSOA      Type = 6
 	TypePTR      Type = 12
+	TypeTXT      Type = 16
 	TypeAAAA     Type = 28
 	TypeSRV      Type = 33
 	TypeDNAME    Type = 39
@@ -28,7 +29,7 @@ const (
 )
 
 var typeNames = map[Type]string{
-	TypeA: "A", TypeNS: "NS", TypeCNAME: "CNAME", TypeSOA: "SOA", TypePTR: "PTR", TypeAAAA: "AAAA", TypeSRV: "SRV",
+	TypeA: "A", TypeNS: "NS", TypeCNAME: "CNAME", TypeSOA: "SOA", TypePTR: "PTR", TypeTXT: "TXT", TypeAAAA: "AAAA", TypeSRV: "SRV",
 	TypeDNAME: "DNAME", TypeOPT: "OPT", TypeIXFR: "IXFR", TypeAXFR: "AXFR", TypeANY: "ANY", TypeAMTRELAY: "AMTRELAY",
 }
 

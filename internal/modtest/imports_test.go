@@ -26,13 +26,14 @@ const host = "github.com/treedn/treedn"
 // time in, octets and events out. A new package is one of the latter until it
 // is listed here.
 var ioPackages = []string{
-	"amt/internal/udpio", // sockets
-	"amt/ssm",            // sockets
-	"amt/ssm/ssmtest",    // sockets, for tests
-	"cache",              // files, http.Handler
-	"driad/resolver",     // sockets, HTTP client, files
-	"flute/flutetest",    // files, for tests
-	"flute/repair",       // http.Handler and client
+	"amt/internal/udpio",     // sockets
+	"amt/ssm",                // sockets
+	"amt/ssm/ssmtest",        // sockets, for tests
+	"cache",                  // files, http.Handler
+	"driad/internal/dnstest", // processes and sockets, for tests
+	"driad/resolver",         // sockets, HTTP client, files
+	"flute/flutetest",        // files, for tests
+	"flute/repair",           // http.Handler and client
 }
 
 // ioFiles are the only files that may do so in packages where sockets and the
