@@ -128,7 +128,7 @@ func Start(t testing.TB, server netip.AddrPort, files map[string]string, name st
 			t.Logf("%s: %s", name, b)
 		}
 	})
-	q := dns.Query{ID: 1, Question: dns.Question{Type: dns.TypeNS}}
+	q := dns.Query{ID: 1, Question: dns.Question{Name: dns.MustParseName("ready.test"), Type: dns.TypeA}}
 	for end := time.Now().Add(30 * time.Second); ; {
 		if _, err := Exchange(server, q.AppendTo(nil), 200*time.Millisecond); err == nil {
 			return p
@@ -196,6 +196,7 @@ zone "." { type primary; file "root.zone"; };
 		conf += fmt.Sprintf("zone %q { type primary; file %q; };\n", name, name+".zone")
 	}
 	for name, server := range forward {
+		files["root.zone"] += name + ". IN NS a.\n" // what is delegated can be forwarded
 		conf += fmt.Sprintf("zone %q { type forward; forward only; forwarders { %s port %d; }; };\n", name, server.Addr(), server.Port())
 	}
 	files["named.conf"] = conf
@@ -250,12 +251,13 @@ server:
 	module-config: "iterator"
 	do-not-query-localhost: no
 	root-hints: ""
-	local-zone: "in-addr.arpa." nodefault
+	local-zone: "." static
+	local-data: "ready.test. A 127.0.0.1"
 remote-control:
 	control-enable: no
 `, a.Port())
 	for name, server := range stubs {
-		conf = strings.Replace(conf, "remote-control:", fmt.Sprintf("\tlocal-zone: %q nodefault\nremote-control:", name), 1)
+		conf = strings.Replace(conf, "remote-control:", fmt.Sprintf("\tlocal-zone: %q transparent\nremote-control:", name), 1)
 		conf += fmt.Sprintf("stub-zone:\n\tname: %q\n\tstub-addr: %s@%d\n", name, server.Addr(), server.Port())
 	}
 	Start(t, a, map[string]string{"unbound.conf": conf}, "unbound", "-d", "-c", "unbound.conf")
