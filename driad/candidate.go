@@ -136,3 +136,20 @@ const (
 	restartTimeout    = 4 * time.Second
 	restartMaxTimeout = 120 * time.Second
 )
+
+// As converts candidates to another package's type for them, such as
+//
+//	conn.SetRelays(driad.As[amt.Candidate](list))
+func As[T ~struct {
+	Address netip.AddrPort
+	Direct  bool
+}](list []Candidate) []T {
+	out := make([]T, len(list))
+	for i, c := range list {
+		out[i] = T(struct {
+			Address netip.AddrPort
+			Direct  bool
+		}{c.Address, c.Direct})
+	}
+	return out
+}
