@@ -35,12 +35,14 @@ func Tool(t testing.TB, name string) string {
 			return path
 		}
 	}
-	if slices.Contains(strings.Split(os.Getenv("TREEDN_REQUIRE"), ","), "dns") {
+	if required() {
 		t.Fatalf("%s is not installed", name)
 	}
 	t.Skipf("%s is not installed", name)
 	return ""
 }
+
+func required() bool { return slices.Contains(strings.Split(os.Getenv("TREEDN_REQUIRE"), ","), "dns") }
 
 // Run runs a program and returns what it prints.
 func Run(t testing.TB, name string, args ...string) string {
@@ -135,6 +137,9 @@ func Start(t testing.TB, server netip.AddrPort, files map[string]string, name st
 		}
 		select {
 		case <-exited:
+			if b, _ := os.ReadFile(p.log.Name()); bytes.Contains(bytes.ToLower(b), []byte("permission denied")) && !required() {
+				t.Skipf("%s may not read its files in %s (AppArmor?)", name, p.Dir)
+			}
 			t.Fatalf("%s has ended", name)
 		case <-time.After(50 * time.Millisecond):
 		}
