@@ -293,6 +293,14 @@ func (b *Bridge) Stats() BridgeStats {
 	return s
 }
 
+// SetRelays replaces the candidates. The relay in use stays in use.
+func (b *Bridge) SetRelays(relays []Candidate) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.gateway.SetRelays(time.Now(), relays)
+	b.pump.after()
+}
+
 // Close leaves the relay. It may be called more than once.
 func (b *Bridge) Close() error {
 	b.mu.Lock()

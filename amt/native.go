@@ -91,6 +91,17 @@ func NewNative(config NativeConfig) (*Native, error) {
 // Whole reports whether it takes whole packets.
 func (n *Native) Whole() bool { return n.whole != nil }
 
+// Dropped counts packets that came faster than they could be delivered.
+func (n *Native) Dropped() (packets uint64) {
+	if n.whole != nil {
+		return n.whole.dropped()
+	}
+	for _, m := range n.host.Memberships() {
+		packets += m.Stats.Dropped
+	}
+	return packets
+}
+
 // Join is for [Server].
 func (n *Native) Join(source, group netip.Addr, deliver func(packets [][]byte)) error {
 	if n.whole != nil {

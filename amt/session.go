@@ -236,9 +236,12 @@ func (s *session) handleQuery(now time.Time, d *Datagram, m *Message) {
 		s.gateway.stats.Unexpected++
 		return
 	}
-	if m.Flags&FlagL != 0 && !s.joined {
-		s.gateway.lost(now, s, ErrFull)
-		return
+	if m.Flags&FlagL != 0 {
+		if !s.joined {
+			s.gateway.lost(now, s, ErrFull)
+			return
+		}
+		defer s.gateway.advised(now, s)
 	}
 	s.gateway.stats.Queries++
 	c.linux = c.sentLinux
