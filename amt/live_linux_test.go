@@ -36,7 +36,7 @@ func serve(t testing.TB, listen netip.AddrPort, upstream amt.Upstream, config am
 }
 
 func native(t testing.TB, port uint16) *amt.Native {
-	n, err := amt.NewNative(amt.NativeConfig{Ports: []uint16{port}})
+	n, err := amt.NewNative(amt.NativeConfig{Ports: []uint16{port}, Sockets: true})
 	require.NoError(t, err)
 	return n
 }

@@ -49,12 +49,14 @@ type Server struct {
 	conns  []*udpio.Conn
 	log    *slog.Logger
 
-	mu    sync.Mutex // guards below
-	relay *Relay
-	todo  []Event // for the loop that joins and leaves
-	armed time.Time
-	sent  ServerStats
-	icmp  map[netip.Addr]time.Time // when the source was last told of the MTU
+	mu     sync.Mutex // guards below
+	relay  *Relay
+	todo   []Event // for the loop that joins and leaves
+	armed  time.Time
+	sent   ServerStats
+	have   map[[2]netip.Addr]bool      // joined upstream
+	failed map[[2]netip.Addr]time.Time // could not be joined, until it is tried again
+	icmp   map[netip.Addr]time.Time    // when the source was last told of the MTU
 
 	wake   chan struct{}
 	closed chan struct{}
@@ -81,7 +83,7 @@ func NewServer(config ServerConfig) (*Server, error) {
 	}
 	s := &Server{
 		config: config, log: config.Logger, wake: make(chan struct{}, 1), closed: make(chan struct{}),
-		icmp: make(map[netip.Addr]time.Time),
+		have: make(map[[2]netip.Addr]bool), failed: make(map[[2]netip.Addr]time.Time), icmp: make(map[netip.Addr]time.Time),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -284,9 +286,10 @@ func (s *Server) loop() {
 		s.mu.Lock()
 		s.relay.HandleTimeout(time.Now())
 		s.after()
-		todo := s.todo
+		retry, again := s.retry(time.Now())
+		todo := append(retry, s.todo...)
 		s.todo = nil
-		s.armed = s.relay.NextTimeout()
+		s.armed = sooner(s.relay.NextTimeout(), again)
 		wait := time.Hour
 		if !s.armed.IsZero() {
 			wait = max(time.Until(s.armed), time.Millisecond)
@@ -306,15 +309,49 @@ func (s *Server) loop() {
 }
 
 func (s *Server) upstream(e *Event) {
+	key := [2]netip.Addr{e.Source, e.Group}
 	if e.Type == EventLeave {
-		s.config.Upstream.Leave(e.Source, e.Group)
+		s.mu.Lock()
+		joined := s.have[key]
+		delete(s.have, key)
+		delete(s.failed, key)
+		s.mu.Unlock()
+		if joined {
+			s.config.Upstream.Leave(e.Source, e.Group)
+		}
 		return
 	}
 	f := &forwarder{server: s, source: e.Source, group: e.Group}
-	if err := s.config.Upstream.Join(e.Source, e.Group, f.forward); err != nil {
-		s.log.Error("cannot join a channel that gateways want", "source", e.Source, "group", e.Group, "err", err)
+	err := s.config.Upstream.Join(e.Source, e.Group, f.forward)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.have[key] = true
+		delete(s.failed, key)
+		return
 	}
+	if s.failed[key].IsZero() {
+		s.log.Error("cannot join a channel that gateways want; it is tried again",
+			"source", e.Source, "group", e.Group, "err", err)
+	}
+	s.failed[key] = time.Now().Add(retryJoin)
 }
+
+// retry returns the joins that failed and are due again, and when the next one
+// is. The mutex is held.
+func (s *Server) retry(now time.Time) (todo []Event, next time.Time) {
+	for key, at := range s.failed {
+		if at.After(now) {
+			next = sooner(next, at)
+			continue
+		}
+		todo = append(todo, Event{Type: EventJoin, Source: key[0], Group: key[1]})
+	}
+	return todo, next
+}
+
+// retryJoin is the time after which a join that failed is tried again.
+const retryJoin = 5 * time.Second
 
 // forwarder sends the packets of one channel, or of a group with all its
 // sources, to the tunnels that want them.
@@ -555,6 +592,9 @@ func (f *forwarder) route(source netip.Addr) *route {
 	s := f.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !f.source.IsValid() && s.have[[2]netip.Addr{source, f.group}] {
+		return &route{} // the one of that source forwards them
+	}
 	version := s.relay.Version(source, f.group)
 	if r.known && r.version == version {
 		return r

@@ -88,6 +88,7 @@ const (
 	protocolMLD  = 1
 
 	controlMTU = 1200 // of reports; any path takes as much
+	learnAfter = 4 * time.Second
 )
 
 func newSession(g *Gateway, now time.Time, candidate int) *session {
@@ -236,9 +237,12 @@ func (s *session) handleQuery(now time.Time, d *Datagram, m *Message) {
 		s.gateway.stats.Unexpected++
 		return
 	}
-	if m.Flags&FlagL != 0 && !s.joined {
-		s.gateway.lost(now, s, ErrFull)
-		return
+	if m.Flags&FlagL != 0 {
+		if !s.joined {
+			s.gateway.lost(now, s, ErrFull)
+			return
+		}
+		defer s.gateway.advised(now, s)
 	}
 	s.gateway.stats.Queries++
 	c.linux = c.sentLinux
@@ -294,6 +298,11 @@ func (s *session) interval(protocol int) time.Duration {
 	if s.hurry > 0 {
 		s.hurry--
 		return time.Second
+	}
+	if !s.joined && s.cycles[protocol].query.Flags&FlagG == 0 {
+		// Relays tell the endpoint once there is a tunnel, and without it nothing
+		// could be torn down.
+		return learnAfter + s.gateway.random(learnAfter)
 	}
 	d := min(s.hosts[protocol].Interval(), s.gateway.config.Keepalive)
 	d = max(d, minKeepalive)

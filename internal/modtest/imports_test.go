@@ -26,6 +26,8 @@ const host = "github.com/treedn/treedn"
 // time in, octets and events out. A new package is one of the latter until it
 // is listed here.
 var ioPackages = []string{
+	"amt/internal/mmsg",      // system calls of sockets
+	"amt/internal/rawip",     // sockets
 	"amt/internal/udpio",     // sockets
 	"amt/ssm",                // sockets
 	"amt/ssm/ssmtest",        // sockets, for tests
@@ -39,7 +41,7 @@ var ioPackages = []string{
 // ioFiles are the only files that may do so in packages where sockets and the
 // machines that they serve are behind one name, for their users' sake.
 var ioFiles = map[string][]string{
-	"amt":             {"deadline.go", "dial.go", "native.go", "serve.go"},
+	"amt":             {"bridge.go", "chain.go", "deadline.go", "dial.go", "native.go", "serve.go", "uplink.go", "whole.go"},
 	"driad":           {"discover.go"},
 	"driad/authority": {"server.go"},
 	"flute/push":      {"feed.go", "handler.go", "pusher.go", "sink.go", "table.go", "upload.go"},

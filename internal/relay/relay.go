@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/flute/repair"
+	"github.com/treedn/treedn/internal/amtrelay"
 	"github.com/treedn/treedn/internal/config"
 	"github.com/treedn/treedn/internal/depot"
 	"github.com/treedn/treedn/internal/edge"
@@ -41,6 +42,7 @@ type Node struct {
 	base    *reception.Base
 	depot   *depot.Depot
 	repairs *repair.Handler
+	amt     *amtrelay.Relay
 
 	http, repairServer, admin *node.Server
 	count, repairCount        telemetry.Requests
@@ -92,6 +94,9 @@ func (n *Node) open(o Options) (err error) {
 		return err
 	}
 	if n.repairServer, err = node.Open(cfg.Repair.Listen, config.TLS{}, n.repairCount.Wrap(children), n.log); err != nil {
+		return err
+	}
+	if n.amt, err = amtrelay.Open(cfg.AMT, n.log); err != nil {
 		return err
 	}
 	n.admin, err = node.Open(cfg.Admin.Listen, config.TLS{}, telemetry.NewHandler(telemetry.Config{Status: n.Status, Pprof: cfg.Admin.Pprof, Log: n.log}), n.log)
@@ -231,6 +236,9 @@ func (n *Node) Apply(next *config.Relay) error {
 	); err != nil {
 		return err
 	}
+	if err := n.amt.Apply(next.AMT); err != nil {
+		return err
+	}
 	if err := n.http.Renew(next.HTTP.TLS); err != nil {
 		return err
 	}
@@ -250,6 +258,7 @@ func (n *Node) Status() telemetry.Status {
 	st.HTTP = n.count.Server()
 	st.Repair = n.repairCount.Server()
 	st.Repair.Symbols = n.repairs.Stats().Symbols
+	st.AMT = n.amt.Status()
 	for i := range st.Services {
 		if e := n.emission(st.Services[i].Name); e != nil {
 			e.Status(&st.Services[i])
@@ -264,6 +273,7 @@ func (n *Node) Injected() uint64 { return n.base.Injected() }
 // Run waits until ctx ends, and then closes the node: requests under way may end.
 func (n *Node) Run(ctx context.Context) error {
 	n.base.Sweep(ctx)
+	n.amt.Drain(context.WithoutCancel(ctx))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), node.DrainTime)
 	defer cancel()
 	return n.Close(ctx)
@@ -279,7 +289,7 @@ func (n *Node) close(ctx context.Context) error {
 	n.applying.Lock()
 	n.ended = true
 	n.applying.Unlock()
-	err := errors.Join(n.http.Shutdown(ctx), n.repairServer.Shutdown(ctx), n.admin.Shutdown(ctx))
+	err := errors.Join(n.http.Shutdown(ctx), n.repairServer.Shutdown(ctx), n.amt.Close(), n.admin.Shutdown(ctx))
 	if n.base != nil {
 		n.base.Services.Close()
 	}

@@ -85,7 +85,7 @@ func truth(b bool) float64 {
 }
 
 func families() []family {
-	return []family{
+	return append(amtFamilies(), []family{
 		{"treedn_node_info", "Always 1; the labels say which node this is.", gauge, []string{"name", "role", "version"}, func(s *Status, emit func(float64, ...string)) {
 			emit(1, s.Node.Name, s.Node.Role, s.Node.Version)
 		}},
@@ -199,7 +199,7 @@ func families() []family {
 
 		perSocket("treedn_socket_drops_total", "Packets that the system dropped for lack of buffer.", counter, func(k *Socket) uint64 { return k.Drops }),
 		perSocket("treedn_socket_buffer_octets", "Receive buffer that the system granted.", gauge, func(k *Socket) uint64 { return k.Buffer }),
-	}
+	}...)
 }
 
 func perLimit(value func(*Limit) uint64) func(*Status, func(float64, ...string)) {

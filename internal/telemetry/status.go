@@ -18,12 +18,13 @@ type Status struct {
 	Repair  *Server  `json:"repair,omitempty"`
 	Ingest  *Server  `json:"ingest,omitempty"`
 	Sockets []Socket `json:"sockets,omitempty"`
+	AMT     *AMT     `json:"amt,omitempty"`
 }
 
 // Node says which node this is.
 type Node struct {
 	Name    string    `json:"name"`
-	Role    string    `json:"role"` // "cast", "relay" or "beacon"
+	Role    string    `json:"role"` // "cast", "relay", "beacon" or "amt-relay"
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
 	// Uptime in seconds.
