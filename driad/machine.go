@@ -129,7 +129,10 @@ func (m *Machine) NetworkChanged(now time.Time, domains []dns.Name) {
 	for _, e := range m.entries {
 		e.known = false // other resolvers may say something else
 		e.retryAt = time.Time{}
+		e.asked, e.queued = false, false
 	}
+	clear(m.byID)
+	m.queue, m.out = nil, nil
 	ids := make([]ID, 0, len(m.searches))
 	for id := range m.searches {
 		ids = append(ids, id)

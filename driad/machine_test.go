@@ -479,6 +479,17 @@ func TestCache(t *testing.T) {
 	r.m.NetworkChanged(r.now, nil)
 	r.run(100 * time.Millisecond)
 	require.Empty(t, r.m.Candidates(ids[0]), "but not in another network")
+
+	// Nor do answers from the other network that are still under way.
+	r.lost = false
+	r.run(10 * time.Minute)
+	r.m.NetworkChanged(r.now, nil)
+	l, ok := r.m.PollQuery()
+	require.True(t, ok)
+	r.m.NetworkChanged(r.now, nil)
+	r.m.Answer(r.now, l.ID, dns.Response{Message: zone{reverse: {"60 1 0 1 192.0.2.66"}}.respond(t, l.Question, false)})
+	r.run(100 * time.Millisecond)
+	require.Equal(t, []string{"192.0.2.1:2268"}, addresses(r.m.Candidates(ids[0])))
 }
 
 // At most 10 questions in any 100 ms (RFC 8777 section 3.2.2), each once.

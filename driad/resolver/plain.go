@@ -160,7 +160,7 @@ func (u *udp) send(ctx context.Context, t dns.Transmission) error {
 
 // read ends when the socket is closed.
 func (u *udp) read(conn net.Conn, from netip.AddrPort) {
-	b := make([]byte, dns.MaxMessage)
+	b := make([]byte, 4096) // who is told of 1,232 does not send more
 	for {
 		n, err := conn.Read(b)
 		p := packet{from, append([]byte{}, b[:n]...)}
