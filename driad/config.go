@@ -11,7 +11,8 @@ import (
 // Config configures a [Machine]. With the zero value, the anycast addresses and the
 // source's DNS records are used.
 type Config struct {
-	// Relays are preferred to all others, in this order. A port of 0 is [Port].
+	// Relays are preferred to all others, in this order. A port of 0 is [Port]. One
+	// without an address is looked up by its Name.
 	Relays []Candidate
 	// Domains are where to look for relays by DNS-SD, and for domains to look in
 	// (RFC 6763 section 11): those of the network that the machine is in.

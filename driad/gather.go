@@ -37,14 +37,18 @@ func (g *gathering) pendingUpTo(m Method) bool { return slices.Contains(g.pendin
 func (m *Machine) gather(now time.Time, s *search) gathering {
 	g := gathering{m: m, s: s, now: now}
 	for _, r := range m.config.Relays {
-		g.add(r, true)
+		if r.Address.Addr().IsValid() {
+			g.add(r, false)
+		} else {
+			g.addresses(r.Name, r, true)
+		}
 	}
 	if !m.config.NoServiceDiscovery {
 		g.serviceDiscovery()
 	}
 	if !m.config.NoAnycast {
-		g.add(Candidate{Address: netip.AddrPortFrom(AnycastIPv4, Port), Method: Anycast}, true)
-		g.add(Candidate{Address: netip.AddrPortFrom(AnycastIPv6, Port), Method: Anycast}, true)
+		g.add(Candidate{Address: netip.AddrPortFrom(AnycastIPv4, Port), Method: Anycast}, false)
+		g.add(Candidate{Address: netip.AddrPortFrom(AnycastIPv6, Port), Method: Anycast}, false)
 	}
 	if s.source.IsValid() {
 		found := false
@@ -87,12 +91,13 @@ func (g *gathering) ask(by Method, name dns.Name, kind dns.Type) *dns.Answer {
 }
 
 // add takes a candidate unless it cannot be used.
-func (g *gathering) add(c Candidate, trusted bool) {
+func (g *gathering) add(c Candidate, fromDNS bool) {
 	a := c.Address.Addr()
 	config := &g.m.config
 	switch {
-	case a.Is4() && config.NoIPv4, a.Is6() && config.NoIPv6, !trusted && !config.Allow(a),
-		!trusted && config.RequireAuthentic && !c.Authentic:
+	case a.Is4() && config.NoIPv4, a.Is6() && config.NoIPv6:
+	case fromDNS && c.Method != Configured && !config.Allow(a):
+	case fromDNS && config.RequireAuthentic && !c.Authentic:
 	case slices.ContainsFunc(g.list, func(o Candidate) bool { return o.Address == c.Address }):
 		// It was found by a preferred method.
 	case g.m.held(g.now, c.Address):
@@ -117,7 +122,7 @@ func (g *gathering) addresses(name dns.Name, c Candidate, authentic bool) {
 			c.Authentic = authentic && a.Authentic
 			for _, r := range a.Records {
 				c.Address = netip.AddrPortFrom(r.Address, c.Address.Port())
-				g.add(c, false)
+				g.add(c, true)
 			}
 		}
 	}
@@ -162,7 +167,7 @@ func (g *gathering) driad() bool {
 			g.addresses(r.Host, c, a.Authentic)
 		case r.Type != amtrelay.None:
 			c.Address = netip.AddrPortFrom(r.Address.Unmap(), Port)
-			g.add(c, false)
+			g.add(c, true)
 		}
 	}
 	return len(records) > 0
@@ -240,7 +245,7 @@ func (g *gathering) services(name dns.Name) {
 		}
 		for _, x := range list {
 			c.Address = netip.AddrPortFrom(x.Address, r.Port)
-			g.add(c, false)
+			g.add(c, true)
 		}
 	}
 }

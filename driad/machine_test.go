@@ -444,6 +444,32 @@ func TestNoRelayForSource(t *testing.T) {
 	id = r.m.Start(r.now, source)
 	r.run(100 * time.Millisecond)
 	require.Equal(t, []string{"192.0.2.9:2268"}, addresses(r.m.Candidates(id)))
+	r = newRig(t, onlyDRIAD, zone{reverse: {"60 0 0 0 ."}})
+	id = r.m.Start(r.now, source)
+	l, ok := r.m.PollQuery()
+	require.True(t, ok)
+	b := dns.NewBuilder(nil, dns.Header{Flags: dns.FlagResponse}, &l.Question)
+	for _, data := range []string{"\x00\x00\x00", "\x00", "", "\x01\x01\xcb\x00\x71", "\x02\x01\xc0\x00\x02\x09"} {
+		b.Record(dns.SectionAnswer, &l.Question.Name, dns.TypeAMTRELAY, dns.ClassINET, 60, []byte(data))
+	}
+	r.m.Answer(r.now, l.ID, dns.Response{Message: b.Message()})
+	r.run(10 * time.Millisecond)
+	require.Equal(t, []string{"192.0.2.9:2268"}, addresses(r.m.Candidates(id)))
+	require.ErrorIs(t, r.last(driad.EventMalformed).Err, amtrelay.ErrRecord)
+	require.EqualValues(t, 4, r.m.Stats().Malformed)
+}
+
+// Configured relays may be names, and may be where those from the DNS may not.
+func TestConfiguredNames(t *testing.T) {
+	r := newRig(t, driad.Config{NoAnycast: true, NoPlain: true, NoDRIAD: true, Relays: []driad.Candidate{
+		{Address: netip.MustParseAddrPort("127.0.0.1:2269")}, {Name: dns.MustParseName("relay.example"), Direct: true},
+		{Name: dns.MustParseName("none.example")}, {Address: port("192.0.2.3")}}},
+		zone{"relay.example. A": {"60 127.0.0.2"}})
+	id := r.m.Start(r.now, netip.Addr{})
+	r.run(100 * time.Millisecond)
+	list := r.m.Candidates(id)
+	require.Equal(t, []string{"127.0.0.1:2269", "127.0.0.2:2268", "192.0.2.3:2268"}, addresses(list))
+	require.True(t, list[1].Direct)
 }
 
 func TestCache(t *testing.T) {
@@ -647,4 +673,40 @@ func TestErrorsOfServers(t *testing.T) {
 	require.ErrorIs(t, err, driad.ErrLookup)
 	require.ErrorContains(t, err, "SERVFAIL")
 	require.False(t, errors.Is(err, driad.ErrNoRelay))
+}
+
+// BenchmarkDiscovery is one source: questions, answers, an attempt, a connection. The
+// messages are made beforehand.
+func BenchmarkDiscovery(b *testing.B) {
+	config := onlyDRIAD
+	config.Rand = rand.New(rand.NewPCG(1, 2))
+	m := driad.NewMachine(config)
+	z := zone{}
+	var messages [][]byte
+	for i := range 256 {
+		name := amtrelay.ReverseName(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}))
+		z[name.String()+" AMTRELAY"] = []string{"60 1 1 1 192.0.2.1", "60 1 1 1 192.0.2.2"}
+		messages = append(messages, z.respond(b, dns.Question{Name: name, Type: dns.TypeAMTRELAY}, false))
+	}
+	now := epoch
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		now = now.Add(10 * time.Minute) // nothing is known any more
+		id := m.Start(now, netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}))
+		l, ok := m.PollQuery()
+		if !ok {
+			b.Fatal("no question")
+		}
+		m.Answer(now, l.ID, dns.Response{Message: messages[i%256]})
+		for {
+			e, ok := m.PollEvent()
+			if !ok {
+				break
+			}
+			if e.Type == driad.EventAttempt {
+				m.Report(now, id, e.Candidate.Address, driad.Connected, time.Millisecond)
+			}
+		}
+		m.Stop(id)
+	}
 }
