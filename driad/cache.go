@@ -53,11 +53,12 @@ const (
 	lookupReady lookupState = iota
 	lookupPending
 	lookupFailed
+	lookupTooMany
 )
 
 // lookup returns what is known about a question, and asks it if need be. Answers of
 // the current round count even after their TTL, or one of 0 could never be used.
-func (m *Machine) lookup(now time.Time, s *search, name dns.Name, kind dns.Type) (*entry, lookupState) {
+func (m *Machine) lookup(now time.Time, s *search, by Method, name dns.Name, kind dns.Type) (*entry, lookupState) {
 	k := key{name.Lower(), kind}
 	e := m.entries[k]
 	if e == nil {
@@ -79,7 +80,11 @@ func (m *Machine) lookup(now time.Time, s *search, name dns.Name, kind dns.Type)
 	case len(m.queue) >= m.config.MaxEntries:
 		m.fail(now, e, errTooManyQueries)
 		return e, lookupFailed
+	case s.asked[by] >= m.config.MaxLookups:
+		// Whatever order answers come in, a round does not ask for more.
+		return e, lookupTooMany
 	}
+	s.asked[by]++
 	e.ask, e.aliases, e.ttl, e.authent = k.name, 0, -1, true
 	m.enqueue(e)
 	m.wait(e, s)

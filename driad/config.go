@@ -49,9 +49,9 @@ type Config struct {
 	// MaxEntries bounds the answers and the relays that are remembered. Default:
 	// 4,096 of each.
 	MaxEntries int
-	// MaxCandidates bounds those of one source. Default: 64.
+	// MaxCandidates bounds those of one source and method. Default: 64.
 	MaxCandidates int
-	// MaxLookups bounds the questions for one source. Default: 64.
+	// MaxLookups bounds the questions for one source and method. Default: 64.
 	MaxLookups int
 	// QueriesPer100ms bounds the questions in any 100 ms. Default: 10 (RFC 8777
 	// section 3.2.2).

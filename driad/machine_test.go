@@ -634,6 +634,26 @@ func TestBounds(t *testing.T) {
 	require.LessOrEqual(t, len(r.asked), 64)
 	require.Len(t, r.m.Candidates(id), 64)
 
+	// A network that names many relays and domains does not keep the source's away.
+	z = zone{reverse: {"60 1 0 1 203.0.113.1"}}
+	for i := range 200 {
+		name := "i" + string(rune('a'+i%26)) + string(rune('a'+i/26)) + "._amt._udp.example.com."
+		z["_amt._udp.example.com. PTR"] = append(z["_amt._udp.example.com. PTR"], "60 "+name)
+		for k := range 20 {
+			target := string(rune('a'+i%26)) + string(rune('a'+i/26)) + string(rune('a'+k)) + ".example.com."
+			z[name+" SRV"] = append(z[name+" SRV"], "60 0 0 2268 "+target)
+			z[target+" A"] = []string{"60 " + netip.AddrFrom4([4]byte{10, 1, byte(i), byte(k)}).String()}
+		}
+	}
+	r = newRig(t, driad.Config{NoAnycast: true, NoPlain: true, Domains: []dns.Name{dns.MustParseName("example.com")}}, z)
+	id = r.m.Start(r.now, source)
+	r.run(5 * time.Second)
+	require.Contains(t, r.asked[0], "AMTRELAY", "it is asked first")
+	require.LessOrEqual(t, len(r.asked), 64+1)
+	list := addresses(r.m.Candidates(id))
+	require.Less(t, len(list), 66)
+	require.Equal(t, "203.0.113.1:2268", list[len(list)-1])
+
 	config := onlyDRIAD
 	config.MaxEntries = 100
 	r = newRig(t, config, zone{})
