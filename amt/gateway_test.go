@@ -448,3 +448,32 @@ func TestGatewayLeavesDrainingRelay(t *testing.T) {
 		require.Equal(t, uint64(1), g.gateway.Stats().Moves)
 	}
 }
+
+// The E flag waits until the relay has answered, so that it delays no join, and
+// is left out for a relay that does not answer to it.
+func TestGatewayECN(t *testing.T) {
+	for _, refuses := range []bool{false, true} {
+		s := newSim(t, 1)
+		r := s.addRelay(relayA, amt.RelayConfig{})
+		dropped := 0
+		r.drops = func(b []byte) bool {
+			if refuses && b[0] == 3 && b[1]&0x7e != 0 { // as Linux does
+				dropped++
+				return true
+			}
+			return false
+		}
+		g := s.addGateway(amt.GatewayConfig{Relays: candidates(relayA), ECN: true})
+		s.stream(source4, group4, 20*time.Millisecond)
+		g.join(source4, group4)
+		s.run(time.Second)
+		require.NotEmpty(t, g.packets, "it need not wait")
+		g.gap = 0
+		s.run(2 * time.Minute)
+		tunnels, _ := r.relay.AppendTunnels(nil, nil, netip.MustParseAddr(source4), netip.MustParseAddr(group4))
+		require.Len(t, tunnels, 1)
+		require.Equal(t, !refuses, tunnels[0].ECN)
+		require.LessOrEqual(t, dropped, 1)
+		require.LessOrEqual(t, g.gap, 50*time.Millisecond)
+	}
+}

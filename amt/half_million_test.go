@@ -3,6 +3,7 @@ package amt_test
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -57,6 +58,13 @@ const (
 	crowdSlots = 1 << 18 // ms: more than the longest timer
 	queryTime  = 125 * time.Second
 )
+
+// gatewayAt returns the endpoint of gateway i.
+func gatewayAt(i int) netip.AddrPort {
+	var a [4]byte
+	binary.BigEndian.PutUint32(a[:], uint32(100<<24+i/2))
+	return netip.AddrPortFrom(netip.AddrFrom4(a), uint16(2000+i%2))
+}
 
 func newCrowd(relay *amt.Relay, n int, loss float64) *crowd {
 	return &crowd{

@@ -171,6 +171,7 @@ func NewRelay(now time.Time, config RelayConfig) (*Relay, error) {
 		MaxGroups:             config.MaxGroups,
 		MaxSources:            config.MaxSources,
 		MaxChannels:           config.MaxChannels,
+		MaxMembers:            config.MaxCopies,
 	}
 	if config.Allow != nil {
 		routerConfig.Allow = func(l gmp.Link, source, group netip.Addr) bool {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/amt"
+	"github.com/treedn/treedn/driad"
 	"github.com/treedn/treedn/internal/config"
 	"github.com/treedn/treedn/internal/receive"
 )
@@ -37,7 +38,7 @@ func receiveTo(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	fs.Usage = func() { fmt.Fprint(stderr, receiveUsage); fs.PrintDefaults() }
 	var c receive.Config
 	var relays []string
-	fs.Func("relay", "`address` or name of an AMT relay, or one to discover it by; may be repeated, in order", func(s string) error {
+	fs.Func("relay", "`address` or name of an AMT relay, or one to discover it by; may be repeated, in order (default: those that RFC 8777 finds)", func(s string) error {
 		relays = append(relays, s)
 		return nil
 	})
@@ -79,6 +80,9 @@ func receiveTo(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	}
 	if c.Relays, err = findRelays(ctx, relays); err != nil {
 		return fail(1, err)
+	}
+	if len(relays) == 0 {
+		c.Discovery = &driad.ClientConfig{}
 	}
 	if c.Sink, err = receive.OpenSink(*to, stdout); err != nil {
 		return fail(1, err)

@@ -8,25 +8,25 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/treedn/treedn/amt"
 	"github.com/treedn/treedn/amt/ssm"
+	"github.com/treedn/treedn/driad"
 )
-
-// Lookup finds relays for a source, in the order of preference.
-type Lookup func(ctx context.Context, source netip.Addr) ([]amt.Candidate, error)
 
 // Config says what to receive, how, and where to.
 type Config struct {
 	// Channel is what to receive. Port 0 takes the port of the first packet that comes.
 	Channel ssm.Channel
 	Mode    amt.Mode
-	// Relays are used if there are any, else what Lookup finds, else the anycast address.
-	Relays []amt.Candidate
-	Lookup Lookup // optional
+	// Relays are used if there are any, else what is found as RFC 8777 says. A nil Discovery finds but the anycast
+	// address.
+	Relays    []amt.Candidate
+	Discovery *driad.ClientConfig
 	// Interface is where to join natively. Default: the one on the route to the source.
 	Interface string
 	// Sink takes the payloads. It is not closed.
@@ -50,7 +50,11 @@ var ErrPortOrPrivilege = errors.New("either the UDP port is needed, as in S,G:po
 func Run(ctx context.Context, c Config) error {
 	r := &receiver{Config: c, report: newReport(c.Line, c.Terminal)}
 	defer r.report.end()
-	r.relays(ctx)
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	r.relays(ctx, &looking)
 	var cancel context.CancelFunc = func() {}
 	first := ctx
 	if c.Wait > 0 {
@@ -69,8 +73,11 @@ type receiver struct {
 	Config
 	report *report
 
-	mu      sync.Mutex // guards below
-	reasons []string   // why nothing may come, the latest last
+	mu        sync.Mutex // guards below
+	reasons   []string   // why nothing may come, the latest last
+	found     []amt.Candidate
+	discovery *driad.Discovery
+	use       func([]amt.Candidate) // of who uses relays now
 }
 
 // because notes why nothing may come.
@@ -107,29 +114,90 @@ func (r *receiver) nothing(ctx context.Context) error {
 	return fmt.Errorf("%w: %s", ErrNothing, why)
 }
 
-// relays fills in where tunnels may lead.
-func (r *receiver) relays(ctx context.Context) {
-	if r.Mode == amt.ModeNative || len(r.Relays) > 0 {
+// relays fills in where tunnels may lead, and goes on looking.
+func (r *receiver) relays(ctx context.Context, looking *sync.WaitGroup) {
+	if r.Mode == amt.ModeNative {
 		return
 	}
-	if r.Lookup != nil {
-		list, err := r.Lookup(ctx, r.Channel.Source)
-		switch {
-		case err != nil:
-			r.because("no relay was found for %v: %v", r.Channel.Source, err)
-		case len(list) > 0:
-			r.Relays = list
-			for _, c := range list {
-				r.report.say("found relay %v", c.Address)
-			}
-			return
-		}
+	r.found = r.Relays
+	if len(r.found) > 0 {
+		return
 	}
 	anycast := amt.DiscoveryIPv4
 	if r.Channel.Source.Is6() {
 		anycast = amt.DiscoveryIPv6
 	}
-	r.Relays = []amt.Candidate{{Address: netip.AddrPortFrom(anycast, amt.Port)}}
+	r.found = []amt.Candidate{{Address: netip.AddrPortFrom(anycast, amt.Port)}}
+	if r.Discovery == nil {
+		return
+	}
+	d, err := driad.Discover(ctx, r.Channel.Source, *r.Discovery)
+	if err != nil {
+		r.because("cannot look for relays of %v: %v", r.Channel.Source, err)
+		return
+	}
+	r.discovery = d
+	looking.Go(func() {
+		for list := range d.Lists() {
+			r.looked(d, list)
+		}
+	})
+}
+
+// looked takes what was found.
+func (r *receiver) looked(d *driad.Discovery, list []driad.Candidate) {
+	if len(list) == 0 {
+		r.because("no relay was found for %v: %v", r.Channel.Source, d.Err())
+		return
+	}
+	candidates := driad.As[amt.Candidate](list)
+	r.mu.Lock()
+	use, news := r.use, !slices.Equal(r.found, candidates)
+	r.found = candidates
+	r.mu.Unlock()
+	if !news {
+		return
+	}
+	var texts []string
+	for _, c := range list {
+		texts = append(texts, fmt.Sprintf("%v (%v)", c.Address, c.Method))
+	}
+	r.report.say("relays for %v: %s", r.Channel.Source, strings.Join(texts, ", "))
+	if use != nil {
+		use(candidates)
+	}
+}
+
+// candidates returns the relays that are known now; others are told to use when they are found.
+func (r *receiver) candidates(use func([]amt.Candidate)) []amt.Candidate {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.use = use
+	return r.found
+}
+
+// known returns the relays that are known now.
+func (r *receiver) known() []amt.Candidate {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.found
+}
+
+// outcome tells discovery what became of a relay.
+func (r *receiver) outcome(relay netip.AddrPort, err error) {
+	if r.discovery == nil {
+		return
+	}
+	o := driad.Unreachable
+	switch {
+	case err == nil:
+		o = driad.Connected
+	case errors.Is(err, amt.ErrFull):
+		o = driad.Overloaded
+	case errors.Is(err, amt.ErrNoData):
+		o = driad.NoTraffic
+	}
+	r.discovery.Report(relay, o, 0)
 }
 
 // findPort waits for the first packet, whatever port it is for.
@@ -169,11 +237,13 @@ func (r *receiver) findPort(ctx context.Context) error {
 		}
 	}
 	if r.Mode != amt.ModeNative {
-		chain, err := amt.NewChain(amt.ChainConfig{Gateway: amt.GatewayConfig{Relays: r.Relays}})
+		chain, err := amt.NewChain(amt.ChainConfig{Gateway: amt.GatewayConfig{Relays: r.candidates(nil)}})
 		if err != nil {
 			return err
 		}
 		defer chain.Close()
+		defer r.candidates(nil)
+		chain.SetRelays(r.candidates(chain.SetRelays))
 		if err := chain.Join(r.Channel.Source, r.Channel.Group, deliver); err != nil {
 			return err
 		}
@@ -192,7 +262,7 @@ func (r *receiver) findPort(ctx context.Context) error {
 			return ErrPortOrPrivilege
 		}
 		if r.Mode != amt.ModeNative {
-			r.because("no relay of %s delivered", addresses(r.Relays))
+			r.because("no relay of %s delivered", addresses(r.known()))
 		}
 		return r.nothing(ctx)
 	}
@@ -221,10 +291,12 @@ func (r *receiver) event(e amt.ConnEvent) {
 		r.because("cannot join natively: %v", e.Err)
 	case amt.ConnRelay:
 		r.report.say("relay %v has been asked for the channel", e.Relay)
+		r.outcome(e.Relay, nil)
 	case amt.ConnRelayLost:
+		r.outcome(e.Relay, e.Err)
 		r.because("relay %v: %s", e.Relay, reasonOf(e.Err))
 	case amt.ConnNoRelay:
-		r.because("no relay works; tried %s, and goes on trying", addresses(r.Relays))
+		r.because("no relay works; tried %s, and goes on trying", addresses(r.known()))
 	}
 }
 
@@ -246,7 +318,7 @@ func reasonOf(err error) string {
 func (r *receiver) run(ctx, first context.Context) error {
 	events := make(chan amt.ConnEvent, 64)
 	conn, err := amt.Dial(ctx, r.Channel.Source, r.Channel.Destination(), amt.DialConfig{
-		Mode: r.Mode, Gateway: amt.GatewayConfig{Relays: r.Relays, ECN: true}, Interface: r.Interface,
+		Mode: r.Mode, Gateway: amt.GatewayConfig{Relays: r.known(), ECN: true}, Interface: r.Interface,
 		OnEvent: func(e amt.ConnEvent) {
 			select {
 			case events <- e:
@@ -258,6 +330,10 @@ func (r *receiver) run(ctx, first context.Context) error {
 		return err
 	}
 	defer conn.Close()
+	if r.Mode != amt.ModeNative {
+		defer r.candidates(nil)
+		conn.SetRelays(r.candidates(conn.SetRelays))
+	}
 	if r.Mode != amt.ModeTunnel {
 		r.report.say("joining %v natively", r.Channel)
 	}

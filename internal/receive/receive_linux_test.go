@@ -19,6 +19,8 @@ import (
 	"github.com/treedn/treedn/amt"
 	"github.com/treedn/treedn/amt/ssm"
 	"github.com/treedn/treedn/amt/ssm/ssmtest"
+	"github.com/treedn/treedn/driad"
+	"github.com/treedn/treedn/driad/dns"
 )
 
 // counting is a sink that ends the reception after some packets.
@@ -170,12 +172,36 @@ func TestNothing(t *testing.T) {
 			require.ErrorContains(t, err, c.want)
 		})
 	}
-	t.Run("lookup", func(t *testing.T) {
-		t.Parallel()
-		failing := func(context.Context, netip.Addr) ([]amt.Candidate, error) { return nil, errors.New("no such domain") }
-		err := Run(t.Context(), Config{Channel: ch, Mode: amt.ModeTunnel, Lookup: failing, Sink: &counting{}, Wait: 100 * time.Millisecond})
-		require.ErrorContains(t, err, "no relay was found for "+ch.Source.String()+": no such domain")
-	})
+}
+
+// answers is a resolver that knows nothing.
+type answers struct {
+	err error
+}
+
+func (a answers) Resolve(context.Context, dns.Question) (dns.Response, error) {
+	return dns.Response{}, a.err
+}
+
+// Without relays they are looked for; that there are none is said with the
+// reason.
+func TestDiscovery(t *testing.T) {
+	ch := ssmtest.Channel(t)
+	send(t, ch)
+	relay := serveRelay(t, ch)
+	config := driad.Config{NoAnycast: true, NoServiceDiscovery: true, Allow: func(netip.Addr) bool { return true }}
+	failing := driad.ClientConfig{Config: config, Resolver: answers{err: errors.New("no such domain")}}
+	err := Run(t.Context(), Config{Channel: ch, Mode: amt.ModeTunnel, Discovery: &failing, Sink: &counting{}, Wait: time.Second})
+	require.ErrorIs(t, err, ErrNothing)
+	require.ErrorContains(t, err, "no relay was found for "+ch.Source.String())
+
+	config.Relays = []driad.Candidate{{Address: relay}}
+	found := driad.ClientConfig{Config: config, Resolver: answers{err: errors.New("no such domain")}}
+	var l log
+	sink := &counting{want: 50}
+	err = Run(t.Context(), Config{Channel: ch, Mode: amt.ModeTunnel, Discovery: &found, Sink: sink, Wait: 20 * time.Second, Line: &l})
+	require.ErrorIs(t, err, errEnough)
+	require.Contains(t, l.String(), "relays for "+ch.Source.String()+": "+relay.String())
 }
 
 func TestSinks(t *testing.T) {

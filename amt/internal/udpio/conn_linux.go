@@ -238,43 +238,47 @@ func (c *Conn) NewWriter() *Writer {
 }
 
 // put lays out message i.
-func (w *Writer) put(i int, payload []byte, segment int, to netip.AddrPort, from netip.Addr, ecn uint8) {
-	w.iovecs[i].Base = unsafe.SliceData(payload)
-	w.iovecs[i].SetLen(len(payload))
+func (w *Writer) put(i int, d *Datagram) {
+	w.iovecs[i].Base = unsafe.SliceData(d.Payload)
+	w.iovecs[i].SetLen(len(d.Payload))
 	h := &w.headers[i]
 	h.Name = (*byte)(unsafe.Pointer(&w.names[i]))
-	h.Namelen = mmsg.PutName(&w.names[i], to)
+	h.Namelen = mmsg.PutName(&w.names[i], d.To)
 	h.Iov = &w.iovecs[i]
 	h.SetIovlen(1)
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&w.controls[i])), controlWords*8)
 	n := 0
-	v6 := to.Addr().Is6()
-	if from.IsValid() && !from.IsUnspecified() {
-		if v6 {
-			data := mmsg.PutControl(b, &n, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo)
-			a := from.As16()
-			copy(data, a[:])
-		} else {
-			data := mmsg.PutControl(b, &n, unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)
-			a := from.As4()
-			copy(data[4:], a[:]) // ipi_spec_dst
-		}
-	}
-	if ecn != 0 {
-		level, typ := int32(unix.IPPROTO_IP), int32(unix.IP_TOS)
-		if v6 {
-			level, typ = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
-		}
-		binary.NativeEndian.PutUint32(mmsg.PutControl(b, &n, level, typ, 4), uint32(ecn))
-	}
-	if segment > 0 && segment < len(payload) {
-		binary.NativeEndian.PutUint16(mmsg.PutControl(b, &n, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 2), uint16(segment))
-	}
+	putFrom(b, &n, d.From, d.To.Addr().Is6())
 	h.Control = nil
 	if n > 0 {
 		h.Control = &b[0]
 	}
 	h.SetControllen(n)
+}
+
+// putFrom lays out a control message with the source address, if there is one.
+func putFrom(b []byte, n *int, from netip.Addr, v6 bool) {
+	switch {
+	case !from.IsValid() || from.IsUnspecified():
+	case v6:
+		a := from.As16()
+		copy(mmsg.PutControl(b, n, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo), a[:])
+	default:
+		a := from.As4()
+		copy(mmsg.PutControl(b, n, unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)[4:], a[:]) // ipi_spec_dst
+	}
+}
+
+// putTOS lays out a control message with the octet of DSCP and ECN, and returns
+// where its value is, an int.
+func putTOS(b []byte, n *int, v6 bool, value uint32) []byte {
+	level, typ := int32(unix.IPPROTO_IP), int32(unix.IP_TOS)
+	if v6 {
+		level, typ = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
+	}
+	data := mmsg.PutControl(b, n, level, typ, 4)
+	binary.NativeEndian.PutUint32(data, value)
+	return data
 }
 
 // flush sends the messages laid out. What the kernel refuses is passed over and
@@ -302,7 +306,7 @@ func (w *Writer) WriteBatch(ds []Datagram) (sent int, err error) {
 	for len(ds) > 0 {
 		n := min(len(ds), mmsg.Size)
 		for i := range ds[:n] {
-			w.put(i, ds[i].Payload, 0, ds[i].To, ds[i].From, 0)
+			w.put(i, &ds[i])
 		}
 		if err := w.flush(n); err != nil {
 			return sent, err
@@ -315,68 +319,4 @@ func (w *Writer) WriteBatch(ds []Datagram) (sent int, err error) {
 		ds = ds[n:]
 	}
 	return sent, nil
-}
-
-// WriteCopies sends the datagrams in b, all of size octets except that the last
-// may be shorter, to each destination: to each in as few messages as the kernel
-// can cut up by itself (UDP_SEGMENT). It returns how many datagrams the kernel
-// refused.
-func (w *Writer) WriteCopies(b []byte, size int, copies []Copy) (refused int, err error) {
-	per := max(1, min(maxSegments, maxRun/size))
-	if size >= int(w.conn.segment.Load()) {
-		per = 1
-	}
-	for ; len(b) > 0; b = b[min(per*size, len(b)):] {
-		run := b[:min(per*size, len(b))]
-		for rest := copies; len(rest) > 0; {
-			n := min(len(rest), mmsg.Size)
-			for i := range rest[:n] {
-				w.put(i, run, size, rest[i].To, rest[i].From, rest[i].ECN)
-			}
-			if err := w.flush(n); err != nil {
-				return refused, err
-			}
-			more, err := w.retry(run, size, rest[:n])
-			refused += more
-			if err != nil {
-				return refused, err
-			}
-			rest = rest[n:]
-		}
-	}
-	return refused, nil
-}
-
-// retry sends one by one what was refused as a run.
-func (w *Writer) retry(run []byte, size int, copies []Copy) (refused int, err error) {
-	failed := w.failed
-	count := 0
-	for i := range copies {
-		switch errno := failed[i]; {
-		case errno == 0:
-			continue
-		case len(run) <= size:
-			refused++
-			continue
-		case errno == unix.EIO: // no checksum offload
-			w.conn.segment.Store(0)
-		case errno != unix.EINVAL && errno != unix.EMSGSIZE: // the interface's MTU
-			refused += (len(run) + size - 1) / size
-			continue
-		}
-		count++
-		for b := run; len(b) > 0; b = b[min(size, len(b)):] {
-			w.put(0, b[:min(size, len(b))], 0, copies[i].To, copies[i].From, copies[i].ECN)
-			if err := w.flush(1); err != nil {
-				return refused, err
-			}
-			if w.failed[0] != 0 {
-				refused++
-			}
-		}
-	}
-	if count == len(copies) && count > 1 {
-		w.conn.segment.Store(min(w.conn.segment.Load(), int32(size)))
-	}
-	return refused, nil
 }
