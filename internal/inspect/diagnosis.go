@@ -4,11 +4,15 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/treedn/treedn/flute/mbms"
 	"github.com/treedn/treedn/flute/xmllimit"
 	"github.com/treedn/treedn/route/diagnose"
+	"github.com/treedn/treedn/route/lls"
 )
 
 // diagnose tells what is wrong with each session, and with what was announced and did not come.
@@ -54,25 +58,27 @@ func (in *Inspector) diagnose(sessions []*session) {
 	for _, s := range sessions {
 		tell(s, diagnose.Diagnose(s.input(in, all)))
 	}
-	for to, n := range in.foreign {
+	foreign := slices.SortedFunc(maps.Keys(in.foreign), netip.AddrPort.Compare)
+	for _, to := range foreign {
+		n := in.foreign[to]
 		if n < 8 {
 			continue // strays
 		}
 		tell(nil, []diagnose.Finding{{
 			Severity: diagnose.Note, Rule: "foreign", Where: to.String(),
-			Text: fmt.Sprintf("%d datagrams are neither FLUTE nor ROUTE: %s", n, in.foreignName(to.String())),
+			Text: fmt.Sprintf("%d datagrams are neither FLUTE nor ROUTE: %s", n, in.foreignName(to)),
 		}})
 	}
 }
 
 // foreignName says what datagrams to a destination are, if the SLT tells.
-func (in *Inspector) foreignName(to string) string {
+func (in *Inspector) foreignName(to netip.AddrPort) string {
 	for _, l := range in.lls {
 		if l.SLT == nil {
 			continue
 		}
 		for i := range l.SLT.Services {
-			if b := l.SLT.Services[i].Signalling; b != nil && b.Protocol == 2 && b.Destination.String() == to {
+			if b := l.SLT.Services[i].Signalling; b != nil && b.Protocol == lls.ProtocolMMTP && b.Destination == to {
 				return fmt.Sprintf("the SLT says that service %d comes by MMTP", l.SLT.Services[i].ID)
 			}
 		}
@@ -135,7 +141,7 @@ func (ch *channel) arrived(in *Inspector) diagnose.Channel {
 		c.Protocol = diagnose.ProtocolROUTE
 	}
 	for _, o := range ch.sortedObjects() {
-		if o.key.toi != 0 && len(c.Objects) < maxNotes {
+		if !o.isInstance() && len(c.Objects) < maxNotes {
 			c.Objects = append(c.Objects, diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: !o.complete, Name: o.name()})
 		}
 	}

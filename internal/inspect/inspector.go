@@ -59,6 +59,7 @@ type Inspector struct {
 	sdps      []*mbms.SDP
 	plans     map[netip.AddrPort]*sls.RS // what S-TSIDs say of sessions
 	foreign   map[netip.AddrPort]uint64
+	held      int // octets of packets whose protocol is not known
 	announced []Channel
 	services  map[string]bool
 	finished  bool
@@ -111,7 +112,19 @@ func (in *Inspector) Push(at time.Time, from, to netip.AddrPort, payload []byte)
 		in.notOurs(to)
 		return
 	}
+	if s.alike++; s.alike*4 < in.foreign[to] {
+		in.notOurs(to) // of another protocol, some of whose datagrams look like LCT by chance
+		return
+	}
 	s.push(payload, n)
+}
+
+// Advance tells objects that have waited for a name long enough, where no datagrams come that would bring it about.
+func (in *Inspector) Advance(now time.Time) {
+	if now.After(in.now) {
+		in.now = now
+	}
+	in.tellWaiting(false)
 }
 
 func (in *Inspector) notOurs(to netip.AddrPort) {

@@ -177,7 +177,14 @@ func (o *object) name() string {
 
 // nameable tells whether signalling may name the object: FDT Instances and packages of signalling have no names.
 func (o *object) nameable() bool {
-	return o.key.toi != 0 && (o.ch.protocol == flute || o.ch.tsi != 0)
+	return !o.isInstance() && (o.ch.protocol == flute || o.ch.tsi != 0)
+}
+
+// isInstance tells whether the object is an FDT Instance. A flow of ROUTE that is described in the S-TSID has none; GPAC
+// sends media as TOI 0 there, if it begins at that time.
+func (o *object) isInstance() bool {
+	f := o.ch.flow
+	return o.key.toi == 0 && (o.key.instance > 0 || o.ch.protocol == flute || f == nil || f.SrcFlow == nil || f.SrcFlow.EFDT == nil)
 }
 
 // maxMissing bounds the ranges that an event lists.

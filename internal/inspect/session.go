@@ -42,6 +42,7 @@ type session struct {
 	channels map[uint64]*channel
 	first    time.Time
 	counts   Counts
+	alike    uint64 // packets that look like LCT
 	// seen are the protocols that a packet was certainly of.
 	seenFLUTE, seenROUTE bool
 	announced            bool // by a SessionEvent
@@ -125,16 +126,18 @@ func (s *session) classify(ch *channel, h *lct.Header) protocol {
 	_, instance := h.Extensions.FDT()
 	_, length := h.Extensions.TOL()
 	switch {
-	case instance:
-		s.seenFLUTE = true
-		return flute
 	case h.TSILen == 2 || h.TSILen == 6 || h.TOILen == 2 || h.TOILen == 6:
 		// ROUTE has 32 bits of both; the profiles of FLUTE have 16.
 		s.seenFLUTE = true
 		return flute
 	case h.PSI&psiSource != 0, length:
+		// Of FLUTE the bit has a meaning with schemes that nobody sends. FDT Instances inside a flow of ROUTE may have
+		// an EXT_FDT.
 		s.seenROUTE = true
 		return routing
+	case instance:
+		s.seenFLUTE = true
+		return flute
 	case ch.flow != nil, s.seenROUTE:
 		return routing
 	case s.seenFLUTE:
@@ -143,15 +146,19 @@ func (s *session) classify(ch *channel, h *lct.Header) protocol {
 	return undecided
 }
 
-// maxHeld bounds the packets of a session that wait for a decision, in octets.
-const maxHeld = 1 << 20
+// maxHeld bounds the packets of a session that wait for a decision, maxHeldAll those of all sessions, in octets.
+const (
+	maxHeld    = 1 << 20
+	maxHeldAll = 64 << 20
+)
 
 // hold keeps a packet for when its protocol is known.
 func (s *session) hold(ch *channel, pkt []byte) {
 	ch.held = append(ch.held, bytes.Clone(pkt))
 	s.held += len(pkt)
-	if s.held > maxHeld || len(ch.held)%64 == 0 {
-		s.decide(s.held > maxHeld)
+	s.in.held += len(pkt)
+	if force := s.held > maxHeld || s.in.held > maxHeldAll; force || len(ch.held)%64 == 0 {
+		s.decide(force)
 	}
 }
 
@@ -180,9 +187,9 @@ func (s *session) decide(force bool) {
 			continue
 		}
 		switch guess := ch.guess(); {
-		case guess != undecided:
-			ch.protocol = guess
-		case force:
+		case guess == routing:
+			ch.protocol = routing
+		case force: // numbers may be those of a repair flow of ROUTE, until nothing of a source flow comes for long
 			ch.protocol = flute
 		default:
 			continue
@@ -230,6 +237,7 @@ func (s *session) replay(ch *channel) {
 	h := s.in.hdr // that of the packet which brought the decision
 	for _, pkt := range held {
 		s.held -= len(pkt)
+		s.in.held -= len(pkt)
 		if n, err := s.in.hdr.Unmarshal(pkt); err == nil {
 			ch.take(pkt, n)
 		}
@@ -329,7 +337,7 @@ const maxNotes = 4096
 
 // note remembers an object for the diagnosis.
 func (ch *channel) note(o *object) {
-	if o.key.toi != 0 && len(ch.names) < maxNotes {
+	if !o.isInstance() && len(ch.names) < maxNotes {
 		ch.names = append(ch.names, diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: !o.complete, Name: o.name()})
 	}
 }
@@ -388,7 +396,11 @@ func (ch *channel) takeROUTE(offset uint32, payload []byte) {
 	if !h.HasTOI {
 		return
 	}
-	o := ch.find(objectKey{toi: h.TOI})
+	key := objectKey{toi: h.TOI}
+	if x, ok := h.Extensions.FDT(); ok && h.TOI == 0 {
+		key.instance = x.InstanceID + 1
+	}
+	o := ch.find(key)
 	for range 2 {
 		if ch.placeROUTE(o, int64(offset), payload) == nil {
 			ch.finish(o)
@@ -407,6 +419,9 @@ func (ch *channel) placeROUTE(o *object, offset int64, payload []byte) error {
 	}
 	if _, err := o.store(offset, payload); err != nil {
 		return err
+	}
+	if x, ok := h.Extensions.CENC(); ok {
+		o.cenc = x
 	}
 	if h.CloseObject {
 		return o.setLength(offset+int64(len(payload)), false)

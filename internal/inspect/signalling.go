@@ -190,7 +190,7 @@ func names(c *mabr.Configuration, to netip.AddrPort) bool {
 // received takes signalling out of an object that is complete.
 func (ch *channel) received(o *object) {
 	switch {
-	case o.key.toi == 0:
+	case o.isInstance():
 		ch.fdtInstance(o)
 	case ch.protocol == routing && ch.tsi == 0:
 		ch.s.slsPackage(o)
@@ -448,6 +448,9 @@ func (s *session) takeSTSID(t *sls.STSID) {
 func (ch *channel) contents(o *object, body []byte) {
 	if o.file == nil {
 		return
+	}
+	if _, err := decoded(body, o.file.ContentEncoding); err != nil {
+		ch.s.bad(fmt.Sprintf("object %.100q", o.file.ContentLocation), fmt.Errorf("its content encoding is %.40q, it says: %w", o.file.ContentEncoding, err))
 	}
 	mediaType := bundle.MediaType(o.file.ContentType)
 	var kind string

@@ -243,9 +243,6 @@ func tsis(channels []*Channel) string {
 // packets judges whether anything came at all.
 func (d *diagnosis) packets() {
 	in := d.in
-	if !in.Destination.IsValid() {
-		return
-	}
 	for _, f := range d.findings {
 		switch f.Rule {
 		case "slt-destination", "sdp-packets", "slt-protocol":

@@ -69,7 +69,8 @@ type Input struct {
 	// (EXT_TIME), and ReceivedAt the receiver's at that moment.
 	SenderTime, ReceivedAt time.Time
 
-	// Destination is the group and port that the session was looked for at.
+	// Destination is the group and port that the session was looked for at. Without it only the announcements are
+	// judged.
 	Destination netip.AddrPort
 
 	// LLS is what the low level signalling says, nil if none was expected.
@@ -144,7 +145,7 @@ type Channel struct {
 	Repair uint64
 	// Codepoints are those seen.
 	Codepoints []uint8
-	// Objects are the transport objects, TOI 0 excluded.
+	// Objects are the transport objects, without FDT Instances.
 	Objects []Object
 	// Closed: the sender has announced the end of the session.
 	Closed bool
@@ -185,13 +186,15 @@ func Diagnose(in *Input) []Finding {
 	d.lls()
 	d.mabr()
 	d.sdp()
-	d.packets()
-	d.signalling()
-	d.stsid()
-	d.fdt()
-	d.manifest()
-	d.objects()
-	d.clock()
+	if in.Destination.IsValid() {
+		d.packets()
+		d.signalling()
+		d.stsid()
+		d.fdt()
+		d.manifest()
+		d.objects()
+		d.clock()
+	}
 	slices.SortStableFunc(d.findings, func(a, b Finding) int { return cmp.Compare(a.Severity, b.Severity) })
 	return d.findings
 }

@@ -71,6 +71,9 @@ func (d *diagnosis) objects() {
 			if o.Name == "" && c.TSI != 0 {
 				nameless++
 			}
+			if o.TOI == 0 {
+				d.add(Fault, "toi-zero", "RFC 9223 3.2", where, "an object of media has the TOI 0, which is that of FDT Instances: receivers take it for one, or drop it")
+			}
 		}
 		if lost > 0 {
 			how := "nothing repairs them"

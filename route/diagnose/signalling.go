@@ -28,7 +28,7 @@ func (d *diagnosis) route() bool {
 
 // here tells whether a channel belongs to the session of the diagnosis.
 func (d *diagnosis) here(c *Channel) bool {
-	return !d.in.Destination.IsValid() || c.Destination == d.in.Destination
+	return c.Destination == d.in.Destination
 }
 
 // signalling judges the package of TSI 0.
