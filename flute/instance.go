@@ -15,13 +15,15 @@ func (r *Receiver) readInstance(now time.Time, o *Object) {
 	o.data.ReadAt(raw, 0)
 	o.complete = true
 	r.stats.Instances++
+	s.instances++
 	doc, err := decodeInstance(raw, o.cenc, r.cfg.MaxInstance)
 	var changes []fdt.Change
 	if err == nil {
 		r.limitFiles(s)
 		changes, err = s.db.Add(now, id, doc)
 	}
-	if err != nil {
+	if s.described = s.described || len(changes) > 0; err != nil {
+		s.badFDT = err
 		r.fault(now, s, &RejectError{Reason: RejectInstance, text: "FDT Instance", cause: err})
 	}
 	switch {

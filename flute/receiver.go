@@ -75,6 +75,10 @@ func (r *Receiver) Push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	}
 	if reject, ok := err.(*RejectError); ok {
 		r.stats.Rejected[reject.Reason]++
+		if s := r.lastSession; reject.Reason > RejectHeader && s != nil && s.key.tsi == r.pkt.TSI {
+			s.rejected[reject.Reason]++
+			s.scheme = r.pkt.Scheme
+		}
 	}
 	return err
 }
@@ -91,9 +95,10 @@ func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	} else {
 		err = p.Unmarshal(pkt)
 	}
-	if err != nil {
+	if err != nil && err != alc.ErrScheme {
 		return headerError(err)
 	}
+	unknown := err
 	if len(r.cfg.TSIs) > 0 && !slices.Contains(r.cfg.TSIs, p.TSI) {
 		return errSource
 	}
@@ -102,6 +107,9 @@ func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 		return err
 	}
 	r.arrived(now, s)
+	if unknown != nil {
+		return headerError(unknown)
+	}
 	if !p.HasID {
 		return nil // tells of the session only
 	}
@@ -429,6 +437,7 @@ func (r *Receiver) finish(now time.Time, o *Object) {
 func (r *Receiver) deliver(o *Object) {
 	o.complete = true
 	r.stats.Objects++
+	o.s.objects++
 	r.events.push(Event{Kind: Complete, Session: o.s, Object: o})
 }
 
