@@ -92,10 +92,10 @@ func (x *sending) left() int {
 	return x.end - x.next
 }
 
-// before orders files by rank: deadline, then priority, then age.
+// before orders files by rank: deadline, then priority, then for how long they have been due.
 func (o *outgoing) before(p *outgoing) bool {
 	if o.sameRank(p) {
-		return o.seq < p.seq
+		return o.next.Before(p.next) || o.next.Equal(p.next) && o.seq < p.seq
 	}
 	a, b := o.file.Deadline, p.file.Deadline
 	switch {
