@@ -54,7 +54,7 @@ func TestDiagnose(t *testing.T) {
 			h.wait(3 * time.Second)
 		},
 		"beyond the limit": func(h *hand) {
-			f := described(1, "a", 1<<40)
+			f := described(1, "a", 1<<30)
 			f.FEC = fdt.FEC{HasEncodingID: true, EncodingID: uint8(fec.CompactNoCode), EncodingSymbolLength: 60000, MaxSourceBlockLength: 60000}
 			require.NoError(t, h.push(instance(t, 0, describe(t, f))))
 			require.Error(t, h.push(data(1, 0, 0, make([]byte, 10))))
