@@ -138,7 +138,7 @@ func (r *Receiver) free(o *Object) {
 		o.dropBlock(sbn, b)
 	}
 	o.early.Release(r.pool, false)
-	o.data.Release(r.pool, o.busy > 0)
+	o.data.mem.Release(r.pool, o.busy > 0)
 	o.held.Reset()
 	o.earliest = nil
 }

@@ -20,6 +20,7 @@ type Receiver struct {
 	codec   object.Codec
 	pkt     alc.Packet
 	missing []reassembly.Range // scratch
+	scratch []byte
 
 	sessions    map[sessionKey]*Session
 	lastSession *Session
@@ -321,6 +322,7 @@ func (r *Receiver) pushObject(now time.Time, o *Object) error {
 		err = o.keepEarly(p.ID, p.Symbols)
 	default:
 		if !known {
+			o.settleStore()
 			if o.replay(now); o.released || o.full() {
 				break
 			}
@@ -337,6 +339,9 @@ func (r *Receiver) pushObject(now time.Time, o *Object) error {
 		case err == nil && r.stats.RepairPackets == repair:
 			r.stats.Repeats++
 		}
+	}
+	if !r.checkStore(now, o) {
+		return errStore
 	}
 	if err != nil && o.held.Total() == 0 && o.memory() == 0 && !o.visible() {
 		r.free(o)
@@ -379,7 +384,7 @@ func (o *Object) reused(p *alc.Packet) bool {
 
 // advanced looks after an object that got a packet, or octets.
 func (r *Receiver) advanced(now time.Time, o *Object, added int64) {
-	if o.released || o.complete || o.verifying {
+	if o.released || o.complete || o.verifying || !r.checkStore(now, o) {
 		return
 	}
 	if added > 0 {
