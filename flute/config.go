@@ -25,6 +25,10 @@ type ReceiverConfig struct {
 	// IgnoreDigests delivers files without regard to Content-MD5 and the digests of DVB. Otherwise one that has
 	// another digest than announced is lost. They find accidents; against forgery only signatures help.
 	IgnoreDigests bool
+	// Store, if it is not nil, is asked for where to keep a file as soon as its length is known; for nil that is in memory.
+	// Stores do not count towards MaxMemory, so that MaxObject is what bounds them. The caller closes a Store when its
+	// object is released or lost.
+	Store func(*Object) Store
 	// Matrix is the generator matrix of Reed-Solomon codes, on which senders differ; see [rs.Matrix].
 	Matrix rs.Matrix
 

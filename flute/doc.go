@@ -24,7 +24,7 @@
 // afterwards.
 //
 // A file can be read while it grows: [Object.Reader] yields what has come without a hole, [Object.ReadAt] also what is
-// behind holes. What multicast and FEC do not bring is reported by NeedRepair, as ranges of octets or as symbols, and
+// behind holes. Files that are larger than the memory go to a [Store]. What multicast and FEC do not bring is reported by NeedRepair, as ranges of octets or as symbols, and
 // comes back by [Receiver.Supply].
 //
 // # Sessions
