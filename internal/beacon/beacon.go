@@ -120,6 +120,7 @@ func (n *Node) Apply(next *config.Beacon) error {
 func (n *Node) Status() telemetry.Status {
 	st := n.base.Status(n.now())
 	st.HTTP = n.count.Server()
+	st.HTTP.Limits = n.http.Limits()
 	return st
 }
 

@@ -90,7 +90,7 @@ func New(cfg *config.Cast, o Options) (*Node, error) {
 
 func (n *Node) open(o Options) (err error) {
 	cfg := n.cfg
-	if n.store, err = cache.Open(cache.Config{Now: n.now, Logger: n.log}); err != nil {
+	if n.store, err = cache.Open(cache.Config{MaxObject: node.MaxObject, Now: n.now, Logger: n.log}); err != nil {
 		return err
 	}
 	n.depot = depot.New(n.store)
@@ -105,7 +105,8 @@ func (n *Node) open(o Options) (err error) {
 	}
 	n.ingest, err = ingest.New(ingest.Config{
 		Sink: sink{n}, Channels: ingestChannels(cfg.Channels), RequireKey: !cfg.Ingest.Listen.Loopback(),
-		StateDir: state, Standby: o.Standby, Logger: n.log, Now: n.now,
+		MaxObject: node.MaxObject,
+		StateDir:  state, Standby: o.Standby, Logger: n.log, Now: n.now,
 	})
 	if err != nil {
 		return err
@@ -140,7 +141,8 @@ func (c counted) ConnContext(ctx context.Context, conn net.Conn) context.Context
 func ingestChannels(channels []config.Channel) map[string]ingest.Channel {
 	m := make(map[string]ingest.Channel, len(channels))
 	for _, c := range channels {
-		ic := ingest.Channel{}
+		// Who pushes faster than the multicast may go waits: what it has sent would be too late for everybody.
+		ic := ingest.Channel{MaxRate: int64(c.Multicast.Rate) / 8}
 		if !c.Pull.IsZero() {
 			// It takes no pushes: nobody knows a key with this hash.
 			ic.Keys = []ingest.KeyHash{{}}

@@ -11,15 +11,17 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/internal/config"
+	"github.com/treedn/treedn/internal/telemetry"
 )
 
 // Server is one HTTP listener of a node. HTTP/1.1 on plain connections; HTTP/2 and HTTP/1.1 by ALPN when it has a
 // certificate.
 type Server struct {
-	ln   net.Listener
-	http *http.Server
-	cert atomic.Pointer[tls.Certificate]
-	done chan struct{}
+	ln     net.Listener
+	bounds *bounds
+	http   *http.Server
+	cert   atomic.Pointer[tls.Certificate]
+	done   chan struct{}
 }
 
 // Listen opens the address and serves until Shutdown. A nil certificate means plain HTTP.
@@ -28,17 +30,18 @@ func Listen(address string, cert *tls.Certificate, h http.Handler, log *slog.Log
 	if err != nil {
 		return nil, err
 	}
-	return serve(ln, cert, h, nil, log), nil
+	b := newBounds(Limits{})
+	return serve(boundedListener{ln, b}, b, cert, b.bodiless(h), nil, log), nil
 }
 
-func serve(ln net.Listener, cert *tls.Certificate, h http.Handler, connContext func(context.Context, net.Conn) context.Context, log *slog.Logger) *Server {
-	s := &Server{ln: ln, done: make(chan struct{})}
+func serve(ln net.Listener, b *bounds, cert *tls.Certificate, h http.Handler, connContext func(context.Context, net.Conn) context.Context, log *slog.Logger) *Server {
+	s := &Server{ln: ln, bounds: b, done: make(chan struct{})}
 	s.http = &http.Server{
 		Handler:           h,
 		ConnContext:       connContext,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       60 * time.Second,
-		MaxHeaderBytes:    64 << 10,
+		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	serve := s.http.Serve
@@ -74,6 +77,14 @@ func (s *Server) Renew(t config.TLS) error {
 	}
 	s.cert.Store(&cert)
 	return nil
+}
+
+// Limits are the bounds on what the server's clients may take; none for a nil server.
+func (s *Server) Limits() []telemetry.Limit {
+	if s == nil {
+		return nil
+	}
+	return s.bounds.status()
 }
 
 // Addr is the address that the server listens on.

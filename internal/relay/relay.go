@@ -247,8 +247,8 @@ func (n *Node) Apply(next *config.Relay) error {
 // Status returns what the node does now.
 func (n *Node) Status() telemetry.Status {
 	st := n.base.Status(n.now())
-	st.HTTP = n.count.Server()
-	st.Repair = n.repairCount.Server()
+	st.HTTP, st.Repair = n.count.Server(), n.repairCount.Server()
+	st.HTTP.Limits, st.Repair.Limits = n.http.Limits(), n.repairServer.Limits()
 	st.Repair.Symbols = n.repairs.Stats().Symbols
 	for i := range st.Services {
 		if e := n.emission(st.Services[i].Name); e != nil {

@@ -158,7 +158,7 @@ type Service struct {
 	Limits []Limit `json:"limits,omitempty"`
 }
 
-// Limit is a bound on what one service may take, and how far it is used.
+// Limit is a bound on what one service, or the clients of one server, may take, and how far it is used.
 type Limit struct {
 	Name string `json:"name"`
 	Used uint64 `json:"used"`
@@ -193,6 +193,8 @@ type Server struct {
 	OctetsOut uint64 `json:"octets_out"`
 	// Symbols are repair symbols that a repair server gave out.
 	Symbols uint64 `json:"symbols"`
+	// Limits are the bounds on what the server's clients may take.
+	Limits []Limit `json:"limits,omitempty"`
 }
 
 // Socket is a receiving multicast socket with one membership.
