@@ -115,7 +115,7 @@ func (n *Node) open(o Options) (err error) {
 	n.repairs = &repair.Handler{Backend: n.depot, NodeID: n.via, Logger: n.log}
 	objects := http.NewServeMux()
 	objects.Handle(repair.PathPrefix, n.repairs)
-	objects.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.store, Newest: n.seals})
+	objects.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.store, Newest: n.seals, Services: n.Service})
 	objects.Handle(sealing.SignallingPrefix, &sealing.SignallingHandler{Lookup: n.signalling})
 	objects.Handle("/", edge.New(edge.Config{Store: n.store, Services: n.Service, Node: cfg.Node.Name, Via: n.via}))
 	if n.ingestServer, err = node.OpenIngest(cfg.Ingest.Listen, cfg.Ingest.TLS, counted{n.ingestCount.Wrap(n.ingest), n.ingest}, n.log); err != nil {

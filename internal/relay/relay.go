@@ -85,7 +85,7 @@ func (n *Node) open(o Options) (err error) {
 	n.repairs = &repair.Handler{Backend: n.depot, NodeID: n.base.Via, Logger: n.log}
 	children := http.NewServeMux()
 	children.Handle(repair.PathPrefix, n.repairs)
-	children.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.base.Store, Newest: n.seals})
+	children.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.base.Store, Newest: n.seals, Services: n.base.Services.Lookup})
 	children.Handle(sealing.SignallingPrefix, &sealing.SignallingHandler{Lookup: n.signalling})
 	children.Handle("/", objects)
 	if n.http, err = node.Open(cfg.HTTP.Listen, cfg.HTTP.TLS, n.count.Wrap(n.origins.Wrap(objects)), n.log); err != nil {
