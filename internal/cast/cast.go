@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/treedn/treedn/cache"
@@ -51,6 +52,7 @@ type Node struct {
 	ingestServer, repairServer, adminServer *node.Server
 	ingestCount, repairCount                telemetry.Requests
 	closing                                 sync.Once
+	draining                                atomic.Bool
 	closed                                  error
 
 	applying sync.Mutex // guards below; held while a configuration is applied
@@ -374,6 +376,7 @@ func (n *Node) Close(ctx context.Context) error {
 }
 
 func (n *Node) close(ctx context.Context) error {
+	n.draining.Store(true)
 	n.applying.Lock()
 	n.ended = true
 	n.pull(nil)

@@ -50,6 +50,9 @@ func (n *Node) Status() telemetry.Status {
 	slices.SortFunc(st.Services, func(a, b telemetry.Service) int { return strings.Compare(a.Name, b.Name) })
 	slices.Sort(reasons)
 	st.Readiness = telemetry.NotReadyFor(reasons)
+	if n.draining.Load() {
+		st.Drain()
+	}
 	return st
 }
 

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/treedn/treedn/flute/repair"
@@ -46,6 +47,7 @@ type Node struct {
 	count, repairCount        telemetry.Requests
 	origins                   node.Origins
 	closing                   sync.Once
+	draining                  atomic.Bool
 	closed                    error
 
 	applying sync.Mutex // guards below; held while a configuration is applied
@@ -255,6 +257,9 @@ func (n *Node) Status() telemetry.Status {
 			e.Status(&st.Services[i])
 		}
 	}
+	if n.draining.Load() {
+		st.Drain()
+	}
 	return st
 }
 
@@ -276,10 +281,11 @@ func (n *Node) Close(ctx context.Context) error {
 }
 
 func (n *Node) close(ctx context.Context) error {
+	n.draining.Store(true)
 	n.applying.Lock()
 	n.ended = true
 	n.applying.Unlock()
-	err := errors.Join(n.http.Shutdown(ctx), n.repairServer.Shutdown(ctx), n.admin.Shutdown(ctx))
+	err := errors.Join(node.ShutdownAll(ctx, n.http, n.repairServer), n.admin.Shutdown(ctx))
 	if n.base != nil {
 		n.base.Services.Close()
 	}

@@ -63,6 +63,15 @@ func NotReadyFor(reasons []string) Readiness {
 	return Readiness{Ready: len(reasons) == 0, Reasons: reasons}
 }
 
+// Drain makes it the status of a node that is being ended: it takes nobody new,
+// and its services are those of requests under way.
+func (s *Status) Drain() {
+	s.Readiness = NotReadyFor([]string{"the node is being ended"})
+	for i := range s.Services {
+		s.Services[i].State = StateDraining
+	}
+}
+
 // State is how a service fares.
 type State string
 
