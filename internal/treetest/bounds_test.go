@@ -56,7 +56,7 @@ func TestReadersThatReadNothing(t *testing.T) {
 	c := Cast(t, CastConfig(Channel("live", up)))
 	r := Relay(t, RelayConfig(RelayService(Service(t, "live", up, c.RepairURL()), down)), lossy.Config{})
 	b := Beacon(t, BeaconConfig(Service(t, "live", down, r.RepairURL())), lossy.Config{})
-	const large, idle = 4 << 20, 40 // of each kind
+	const large, idle = 8 << 20, 40 // octets, more than a system buffers; connections to each server
 	Put(t, c.Service("live"), "large.bin", strings.Repeat("large ", large/6))
 	growing := Begin(t, c.Service("live"), "growing.bin")
 	require.NoError(t, growing.Write([]byte("it grows"), true))
@@ -65,6 +65,10 @@ func TestReadersThatReadNothing(t *testing.T) {
 			resp, _ := Get(t, base+"/live/large.bin")
 			return resp.StatusCode == http.StatusOK
 		}, "large.bin does not come")
+		Eventually(t, 15*time.Second, func() bool {
+			resp, _ := Do(t, http.MethodHead, base+"/live/growing.bin", nil)
+			return resp.StatusCode == http.StatusOK
+		}, "growing.bin does not come")
 	}
 	before := heap()
 	for _, base := range []string{r.URL(), r.RepairURL(), b.URL()} {
