@@ -3,6 +3,7 @@ package push
 import (
 	"bytes"
 	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -46,6 +47,71 @@ func BenchmarkHandler(b *testing.B) {
 		for b.Loop() {
 			h := newHash("sha-256")
 			h.Write(data)
+		}
+	})
+}
+
+// The time from octets that are made to the sink that has them, over loopback, beside an echo over a bare connection.
+func BenchmarkChunkToSink(b *testing.B) {
+	piece := pattern(4000)
+	b.Run("push", func(b *testing.B) {
+		m := &memory{came: make(chan int)}
+		h := newHandler(b, m)
+		h.MaxObject = 1 << 40
+		server := httptest.NewServer(h)
+		defer server.Close()
+		p := newTestPusher(b, Config{URL: server.URL})
+		body := newPipe()
+		done := make(chan error)
+		go func() { done <- p.Push(context.Background(), Object{ID: testID, Length: -1}, body.open) }()
+		n := 0
+		for b.Loop() {
+			n += len(piece)
+			body.add(piece, false, nil)
+			for <-m.came < n {
+			}
+		}
+		body.add(nil, true, nil)
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+	})
+	b.Run("bare", func(b *testing.B) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer l.Close()
+		came := make(chan int)
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer close(came)
+			buffer := make([]byte, chunk)
+			for {
+				n, err := c.Read(buffer)
+				if err != nil {
+					return
+				}
+				came <- n
+			}
+		}()
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			if _, err := c.Write(piece); err != nil {
+				b.Fatal(err)
+			}
+			for n := 0; n < len(piece); {
+				n += <-came
+			}
+		}
+		c.Close()
+		for range came {
 		}
 	})
 }
