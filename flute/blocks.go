@@ -82,7 +82,7 @@ func (o *Object) settle(now time.Time, sbn uint32, b *block) {
 		return
 	}
 	j := &decodeJob{
-		o: o, b: b, sbn: sbn, info: o.info, raw: o.raw, held: slices.Clone(o.held.All()), data: o.data.Clone(),
+		o: o, b: b, sbn: sbn, info: o.info, raw: o.raw, held: slices.Clone(o.held.All()), data: o.data.clone(),
 		stored: slices.Clone(b.stored), symbols: b.data.Clone(), codec: &o.r.codec,
 		budget: o.r.cfg.MaxDecoding, need: need, total: total,
 	}
@@ -128,7 +128,7 @@ type decodeJob struct {
 	info    fec.ObjectInfo
 	raw     bool
 	held    []reassembly.Range
-	data    reassembly.Buffer
+	data    octets
 	stored  []storedSymbols
 	symbols reassembly.Buffer
 	codec   *object.Codec
@@ -172,7 +172,10 @@ func (j *decodeJob) run() {
 			continue
 		}
 		clear(buf)
-		j.data.ReadAt(buf[:to-from], from)
+		if err := j.data.read(buf[:to-from], from); err != nil {
+			j.err = err
+			return
+		}
 		id.ESI = uint32(i)
 		if j.done, err = d.Add(id, buf); err != nil {
 			j.err = err

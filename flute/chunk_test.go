@@ -30,3 +30,32 @@ func TestChunk(t *testing.T) {
 		require.False(t, ok, location)
 	}
 }
+
+func TestResource(t *testing.T) {
+	var r flute.Resource
+	r.Add(flute.Chunk{Offset: 100}, 50, true)
+	require.Zero(t, r.Prefix())
+	require.Equal(t, []flute.Range{{0, 100}, {150, -1}}, r.AppendMissing(nil))
+	r.Add(flute.Chunk{Offset: 0}, 60, false)
+	require.Equal(t, int64(60), r.Prefix())
+	r.Add(flute.Chunk{Offset: 0}, 100, true)
+	require.Equal(t, int64(150), r.Prefix())
+	r.Add(flute.Chunk{Offset: 150, Last: true}, 10, false)
+	require.Equal(t, int64(160), r.Prefix())
+	require.Equal(t, int64(-1), r.Length())
+	require.False(t, r.Complete())
+	r.Add(flute.Chunk{Offset: 150, Last: true}, 30, true)
+	require.Equal(t, int64(180), r.Length())
+	require.True(t, r.Complete())
+	require.Empty(t, r.AppendMissing(nil))
+	r.Add(flute.Chunk{Offset: 500}, 10, true)
+	require.Equal(t, int64(180), r.Prefix(), "beyond the end")
+
+	var empty flute.Resource
+	empty.Add(flute.Chunk{Offset: 7}, 0, true)
+	require.Equal(t, int64(7), empty.Length(), "a chunk without octets is the last one")
+	require.False(t, empty.Complete())
+	require.Equal(t, []flute.Range{{0, 7}}, empty.AppendMissing(nil))
+	empty.Add(flute.Chunk{Offset: -1}, 5, true)
+	require.Zero(t, empty.Prefix())
+}

@@ -25,10 +25,14 @@ type ReceiverConfig struct {
 	// IgnoreDigests delivers files without regard to Content-MD5 and the digests of DVB. Otherwise one that has
 	// another digest than announced is lost. They find accidents; against forgery only signatures help.
 	IgnoreDigests bool
+	// Store, if it is not nil, is asked for where to keep a file as soon as its length is known; for nil that is in memory.
+	// Stores do not count towards MaxMemory, so that MaxObject is what bounds them. The caller closes a Store when its
+	// object is released or lost.
+	Store func(*Object) Store
 	// Matrix is the generator matrix of Reed-Solomon codes, on which senders differ; see [rs.Matrix].
 	Matrix rs.Matrix
 
-	// MaxObject bounds one object, in octets. Default 64 MiB.
+	// MaxObject bounds one object, in octets. Default 64 MiB, at most 64 GiB.
 	MaxObject int64
 	// MaxMemory bounds the octets of all objects, including those complete and not released, and of repair symbols.
 	// Default 64 MiB.
@@ -48,7 +52,8 @@ type ReceiverConfig struct {
 	MaxInstance int
 	// MaxInstances bounds the FDT Instances of one session that are incomplete. Default 8.
 	MaxInstances int
-	// MaxFiles bounds the files that the FDT Instances of one session describe. Default 65536.
+	// MaxFiles bounds the files that FDT Instances describe, of all sessions together, except that each may describe 256.
+	// Default 65536.
 	MaxFiles int
 	// MaxSessions bounds the sessions: pairs of source and TSI. Default 64.
 	MaxSessions int
@@ -76,7 +81,7 @@ type ReceiverConfig struct {
 const maxTransfer = 1<<48 - 1
 
 func (c ReceiverConfig) withDefaults() ReceiverConfig {
-	c.MaxObject = min(maxTransfer, cmp.Or(c.MaxObject, 64<<20))
+	c.MaxObject = min(64<<30, cmp.Or(c.MaxObject, 64<<20))
 	c.MaxMemory = cmp.Or(c.MaxMemory, 64<<20)
 	c.MaxDecoding = cmp.Or(c.MaxDecoding, 256<<20)
 	c.MaxObjects = cmp.Or(c.MaxObjects, 256)

@@ -1,8 +1,11 @@
 package flute
 
 import (
+	"io"
+	"slices"
 	"time"
 
+	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/fec/object"
 	"github.com/treedn/treedn/flute/fdt"
 	"github.com/treedn/treedn/flute/lct"
@@ -28,16 +31,55 @@ type outgoing struct {
 	blocks  uint32
 	cur     *sending // whose source packets leave
 	prev    *sending // whose repair packets leave meanwhile
-	fetched *object.Block
+	fetched packets
+	repairs [][2]int // by the size of a block, source packets and repair packets
 	job     *encodeJob
 	err     error
 	removed bool
 	gone    time.Time // leaves the FDT
 }
 
+// packets is a source block of a Sender, with the packets that it has.
+type packets interface {
+	SourcePackets() int
+	Packets() int
+	AppendPacket(dst []byte, i int) ([]byte, error)
+}
+
+// plainBlock is one without a code: its octets stay where they are until they are sent.
+type plainBlock struct {
+	body   io.ReaderAt
+	sbn    uint32
+	k      int
+	symbol int
+	offset int64
+	length int
+}
+
+func (b *plainBlock) SourcePackets() int { return b.k }
+func (b *plainBlock) Packets() int       { return b.k }
+
+func (b *plainBlock) AppendPacket(dst []byte, i int) ([]byte, error) {
+	out, err := fec.AppendPayloadID(dst, fec.CompactNoCode, fec.PayloadID{SBN: b.sbn, ESI: uint32(i)})
+	if err != nil {
+		return dst, err
+	}
+	at := i * b.symbol
+	n := min(b.symbol, b.length-at)
+	out = slices.Grow(out, n)
+	symbol := out[len(out) : len(out)+n]
+	if got, err := b.body.ReadAt(symbol, b.offset+int64(at)); got < n {
+		if err == nil || err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return dst, err
+	}
+	return out[:len(out)+n], nil
+}
+
 // sending is a block on its way out.
 type sending struct {
-	block *object.Block
+	block packets
 	next  int // packet
 	end   int
 	sent  int // of this stretch
@@ -50,10 +92,10 @@ func (x *sending) left() int {
 	return x.end - x.next
 }
 
-// before orders files by rank: deadline, then priority, then age.
+// before orders files by rank: deadline, then priority, then for how long they have been due.
 func (o *outgoing) before(p *outgoing) bool {
 	if o.sameRank(p) {
-		return o.seq < p.seq
+		return o.next.Before(p.next) || o.next.Equal(p.next) && o.seq < p.seq
 	}
 	a, b := o.file.Deadline, p.file.Deadline
 	switch {
@@ -80,7 +122,10 @@ func (o *outgoing) prefetch() {
 		return
 	}
 	if o.plain() {
-		o.fetched, o.err = o.enc.Block(o.sbn)
+		k, offset, length := o.plan.info.Block(o.sbn)
+		o.fetched = &plainBlock{
+			body: o.file.Body, sbn: o.sbn, k: k, symbol: int(o.plan.info.SymbolSize), offset: int64(offset), length: int(length),
+		}
 		o.sbn++
 		return
 	}
@@ -89,7 +134,7 @@ func (o *outgoing) prefetch() {
 	o.s.works = append(o.s.works, &Work{run: o.job.run, encode: o.job})
 }
 
-func (o *outgoing) plain() bool { return o.plan.info.ID == 0 }
+func (o *outgoing) plain() bool { return o.plan.info.ID == fec.CompactNoCode }
 
 // advance brings the next block, and tells whether there is a packet to send now.
 func (o *outgoing) advance() bool {
@@ -116,16 +161,34 @@ func (o *outgoing) advance() bool {
 	return o.cur.left() > 0 || o.prev.left() > 0
 }
 
-func (o *outgoing) repairOf(b *object.Block) *sending {
-	n := min(b.Packets(), b.SourcePackets()+o.fec.repair(b.SourcePackets()))
-	if o.plain() {
-		n = b.SourcePackets()
+func (o *outgoing) repairOf(b packets) *sending {
+	k := b.SourcePackets()
+	n := min(o.repair(k), b.Packets()-k)
+	// Later rounds bring other symbols, as long as there are any: those who lack some need not wait for the same again.
+	first := k
+	if n > 0 {
+		first += o.round % ((b.Packets() - k) / n) * n
 	}
-	return &sending{block: b, next: b.SourcePackets(), end: n}
+	return &sending{block: b, next: first, end: first + n}
+}
+
+// repair is the number of repair packets of a block of k source packets, of which there are two sizes at most.
+func (o *outgoing) repair(k int) int {
+	if o.plain() {
+		return 0
+	}
+	for _, known := range o.repairs {
+		if known[0] == k {
+			return known[1]
+		}
+	}
+	n := o.fec.repair(k)
+	o.repairs = append(o.repairs, [2]int{k, n})
+	return n
 }
 
 // take returns the packet to send now; last tells that it is the last one of the round.
-func (o *outgoing) take() (b *object.Block, i int, last bool) {
+func (o *outgoing) take() (b packets, i int, last bool) {
 	x := o.cur
 	// Of the block before, repair packets are spread over this block's source packets.
 	if o.prev.left() > 0 && (o.cur.left() == 0 || o.prev.sent*(o.cur.left()+o.cur.sent) < o.cur.sent*(o.prev.left()+o.prev.sent)) {
@@ -135,7 +198,7 @@ func (o *outgoing) take() (b *object.Block, i int, last bool) {
 	x.next++
 	x.sent++
 	last = o.cur.left() == 0 && o.prev.left() == 0 && o.sbn >= o.blocks && o.fetched == nil && o.job == nil &&
-		(o.cur == nil || o.repairOf(o.cur.block).left() == 0)
+		(o.cur == nil || o.repair(o.cur.block.SourcePackets()) == 0 || o.cur.block.Packets() == o.cur.block.SourcePackets())
 	return b, i, last
 }
 

@@ -20,6 +20,7 @@ type Receiver struct {
 	codec   object.Codec
 	pkt     alc.Packet
 	missing []reassembly.Range // scratch
+	scratch []byte
 
 	sessions    map[sessionKey]*Session
 	lastSession *Session
@@ -75,6 +76,10 @@ func (r *Receiver) Push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	}
 	if reject, ok := err.(*RejectError); ok {
 		r.stats.Rejected[reject.Reason]++
+		if s := r.lastSession; reject.Reason > RejectHeader && s != nil && s.key.tsi == r.pkt.TSI {
+			s.rejected[reject.Reason]++
+			s.scheme = r.pkt.Scheme
+		}
 	}
 	return err
 }
@@ -91,9 +96,10 @@ func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	} else {
 		err = p.Unmarshal(pkt)
 	}
-	if err != nil {
+	if err != nil && err != alc.ErrScheme {
 		return headerError(err)
 	}
+	unknown := err
 	if len(r.cfg.TSIs) > 0 && !slices.Contains(r.cfg.TSIs, p.TSI) {
 		return errSource
 	}
@@ -102,6 +108,9 @@ func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 		return err
 	}
 	r.arrived(now, s)
+	if unknown != nil {
+		return headerError(unknown)
+	}
 	if !p.HasID {
 		return nil // tells of the session only
 	}
@@ -313,6 +322,7 @@ func (r *Receiver) pushObject(now time.Time, o *Object) error {
 		err = o.keepEarly(p.ID, p.Symbols)
 	default:
 		if !known {
+			o.settleStore()
 			if o.replay(now); o.released || o.full() {
 				break
 			}
@@ -329,6 +339,9 @@ func (r *Receiver) pushObject(now time.Time, o *Object) error {
 		case err == nil && r.stats.RepairPackets == repair:
 			r.stats.Repeats++
 		}
+	}
+	if !r.checkStore(now, o) {
+		return errStore
 	}
 	if err != nil && o.held.Total() == 0 && o.memory() == 0 && !o.visible() {
 		r.free(o)
@@ -371,7 +384,7 @@ func (o *Object) reused(p *alc.Packet) bool {
 
 // advanced looks after an object that got a packet, or octets.
 func (r *Receiver) advanced(now time.Time, o *Object, added int64) {
-	if o.released || o.complete || o.verifying {
+	if o.released || o.complete || o.verifying || !r.checkStore(now, o) {
 		return
 	}
 	if added > 0 {
@@ -429,6 +442,7 @@ func (r *Receiver) finish(now time.Time, o *Object) {
 func (r *Receiver) deliver(o *Object) {
 	o.complete = true
 	r.stats.Objects++
+	o.s.objects++
 	r.events.push(Event{Kind: Complete, Session: o.s, Object: o})
 }
 

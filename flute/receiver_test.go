@@ -165,14 +165,14 @@ func TestRepair(t *testing.T) {
 			require.NoError(t, h.push(data(1, uint32(i/5), uint32(i%5), body[i*10:min(95, i*10+10)])))
 		}
 	}
-	list, kinds := h.events()
+	_, kinds := h.events()
 	require.Equal(t, "fdt;started;progress;", kinds)
 	require.Equal(t, noon.Add(50*time.Millisecond), h.r.NextTimeout(), "the last symbol came")
 	h.wait(49 * time.Millisecond)
 	_, kinds = h.events()
 	require.Empty(t, kinds)
 	h.wait(time.Millisecond)
-	list, kinds = h.events()
+	list, kinds := h.events()
 	require.Equal(t, "need repair;", kinds)
 	require.Equal(t, []flute.Range{{30, 50}}, list[0].Missing)
 	h.wait(199 * time.Millisecond)
@@ -561,6 +561,7 @@ func TestSessions(t *testing.T) {
 	require.Equal(t, []string{"0000000000", "1111111111"}, h.release())
 	sessions := h.r.Sessions()
 	require.Len(t, sessions, 2)
+	require.False(t, sessions[0].Closed())
 	require.Equal(t, other.Addr(), sessions[1].Source())
 	require.Equal(t, uint64(1), sessions[1].TSI())
 	require.Equal(t, uint64(2), sessions[1].Packets())
@@ -579,4 +580,43 @@ func TestDecode(t *testing.T) {
 	b, err = io.ReadAll(r)
 	require.NoError(t, err)
 	require.Equal(t, "abc", string(b))
+}
+
+// A packet costs no memory but that of its octets.
+func TestPushAllocations(t *testing.T) {
+	h := newHand(t, flute.ReceiverConfig{})
+	f := described(1, "a", 10_000*1000)
+	f.FEC = fdt.FEC{HasEncodingID: true, EncodingSymbolLength: 1000, MaxSourceBlockLength: 100}
+	require.NoError(t, h.push(instance(t, 0, describe(t, f))))
+	var packets [][]byte
+	for i := range 5000 {
+		p := data(1, uint32(i/100), uint32(i%100), make([]byte, 1000))
+		b, err := p.AppendTo(nil)
+		require.NoError(t, err)
+		packets = append(packets, b)
+	}
+	push := func(b []byte) {
+		if err := h.r.Push(h.now, source, b); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			if _, ok := h.r.Poll(); !ok {
+				return
+			}
+		}
+	}
+	i := 0
+	fresh := testing.AllocsPerRun(4000, func() { push(packets[i]); i++ })
+	require.Less(t, fresh, 0.1, "a slab for each 16 packets")
+	require.Zero(t, testing.AllocsPerRun(1000, func() { push(packets[0]) }), "repeats")
+	require.Zero(t, testing.AllocsPerRun(1000, func() { _ = h.r.Push(h.now, source, packets[0][:3]) }), "what is no packet")
+}
+
+// An instance without files is not allowed, and senders use it to show that they are alive.
+func TestEmptyInstance(t *testing.T) {
+	h := newHand(t, flute.ReceiverConfig{})
+	require.NoError(t, h.push(instance(t, 0, []byte(`<FDT-Instance xmlns="urn:IETF:metadata:2005:FLUTE:FDT" Expires="4294944000" mbms2008:FullFDT="true"/>`))))
+	list, kinds := h.events()
+	require.Equal(t, "fdt;", kinds)
+	require.Empty(t, list[0].Changes)
 }

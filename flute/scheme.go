@@ -3,6 +3,7 @@ package flute
 import (
 	"fmt"
 	"math"
+	"sort"
 
 	"github.com/treedn/treedn/fec"
 )
@@ -30,8 +31,9 @@ func (f *FEC) repair(k int) int {
 
 const (
 	defaultBlock = 1024
-	// noCodeBlock is a block where its size is of no consequence; it has room for objects of 16 bits of blocks.
-	noCodeBlock = 64
+	// noCodeBlock is a block without a code, whose size is of no consequence, except that GPAC's receiver knows one block
+	// only. It has the most symbols that an ESI counts.
+	noCodeBlock = math.MaxUint16
 	// derivationMemory keeps objects of Raptor in one sub-block.
 	derivationMemory = 1 << 30
 	ldpcSeed         = 1
@@ -58,8 +60,10 @@ func (f *FEC) cut(length int64, room int) (plan, error) {
 	var err error
 	switch f.Scheme {
 	case fec.CompactNoCode:
-		symbols := (n + uint64(room) - 1) / uint64(room)
-		p.info.MaxBlock = uint32(max(noCodeBlock, (symbols+math.MaxUint16)/(math.MaxUint16+1)))
+		p.info.MaxBlock = noCodeBlock
+		if f.MaxBlock > 0 {
+			p.info.MaxBlock = uint32(min(f.MaxBlock, noCodeBlock))
+		}
 	case fec.RaptorQ:
 		d := fec.Derivation{Payload: room, Alignment: 4, Memory: uint64(max(block, raptorQBlock) * room), SubSymbol: room}
 		p.info, err = d.RaptorQ(n)
@@ -69,10 +73,8 @@ func (f *FEC) cut(length int64, room int) (plan, error) {
 			return (&FEC{}).cut(length, room) // too short for the code
 		}
 	case fec.ReedSolomonGF2M, fec.ReedSolomonGF256, fec.SmallBlockSystematic:
-		block = min(block, 254)
-		for block > 1 && block+f.repair(block) > 255 {
-			block--
-		}
+		// The largest block that has room for its repair: repair grows with it.
+		block = max(1, sort.Search(min(block, 254), func(i int) bool { return i+1+f.repair(i+1) > 255 }))
 		k := even(n, room, block)
 		p.info.MaxBlock, p.info.MaxSymbols = uint32(k), uint32(min(255, k+f.repair(k)))
 		if f.Scheme == fec.ReedSolomonGF2M {

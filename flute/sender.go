@@ -49,11 +49,9 @@ type File struct {
 	Deadline time.Time
 	Priority int
 
-	// These go into the FDT as they are.
-	ETag               string
-	CacheControl       fdt.CacheControl
-	AlternateLocations []fdt.AlternateLocation
-	Groups             []string
+	// Attributes is what else the FDT shall say: entity tag, caching, alternate locations, groups, signatures, and so
+	// on. What this File says, and FEC, lengths and digests, take the place of what is there.
+	Attributes fdt.File
 	// TOI, if it is not zero, is the TOI to use.
 	TOI uint64
 }
@@ -80,6 +78,7 @@ type Sender struct {
 	closed   bool
 	nextA    time.Time
 	removed  bool // a file was, so that no instance lists all
+	noMore   bool
 	stats    SenderStats
 	lastPage *page
 }
@@ -125,7 +124,7 @@ func (s *Sender) maxTOI() uint64 {
 // and Compress done, so that all of Body is read once.
 func (s *Sender) Add(now time.Time, f File) (toi uint64, err error) {
 	switch {
-	case s.closing > 0 || s.closed:
+	case s.closing > 0 || s.closed || s.noMore:
 		return 0, fmt.Errorf("%w: session is closed", ErrConfig)
 	case f.Location == "":
 		return 0, fmt.Errorf("%w: no location", ErrConfig)
@@ -187,10 +186,10 @@ func (o *outgoing) describe(toi uint64) error {
 	if f.FEC != nil {
 		o.fec = *f.FEC
 	}
-	o.desc = fdt.File{
-		TOI: toi, ContentLocation: f.Location, ContentType: f.ContentType, ContentEncoding: f.ContentEncoding,
-		ETag: f.ETag, CacheControl: f.CacheControl, AlternateLocations: f.AlternateLocations, Groups: f.Groups,
-	}
+	o.desc = f.Attributes
+	o.desc.TOI, o.desc.ContentLocation = toi, f.Location
+	o.desc.ContentType, o.desc.ContentEncoding = f.ContentType, f.ContentEncoding
+	o.desc.ContentLength, o.desc.HasContentLength = 0, false
 	switch {
 	case f.ContentEncoding == "" && f.Compress == "":
 		o.desc.ContentLength, o.desc.HasContentLength = uint64(f.Length), true
@@ -289,9 +288,9 @@ func (s *Sender) schedule(o *outgoing) {
 
 // wakeFiles begins the rounds that are due, and forgets what is over.
 func (s *Sender) wakeFiles(now time.Time) {
-	for len(s.later) > 0 && !s.later[0].next.After(now) {
-		o := s.later[0]
-		s.later = slices.Delete(s.later, 0, 1)
+	n := 0
+	for ; n < len(s.later) && !s.later[n].next.After(now); n++ {
+		o := s.later[n]
 		i, _ := slices.BinarySearchFunc(s.due, o, func(a, b *outgoing) int {
 			if a.before(b) {
 				return -1
@@ -301,11 +300,11 @@ func (s *Sender) wakeFiles(now time.Time) {
 		s.due = slices.Insert(s.due, i, o)
 		o.begin()
 	}
-	for len(s.lingers) > 0 && !s.lingers[0].gone.After(now) {
-		o := s.lingers[0]
-		s.lingers = slices.Delete(s.lingers, 0, 1)
-		s.unlist(o)
+	s.later = slices.Delete(s.later, 0, n)
+	for n = 0; n < len(s.lingers) && !s.lingers[n].gone.After(now); n++ {
+		s.unlist(s.lingers[n])
 	}
+	s.lingers = slices.Delete(s.lingers, 0, n)
 }
 
 // ended is the end of a file's round.
@@ -325,6 +324,16 @@ func (s *Sender) ended(now time.Time, o *outgoing) {
 	}
 	o.gone = now.Add(s.cfg.Linger)
 	s.lingers = append(s.lingers, o)
+}
+
+// endedEmpty is ended for a file without octets: every round is like the first.
+func (s *Sender) endedEmpty(now time.Time, o *outgoing) {
+	if o.file.Rounds < 0 {
+		s.due = slices.DeleteFunc(s.due, func(x *outgoing) bool { return x == o })
+		return
+	}
+	o.file.Rounds = 0
+	s.ended(now, o)
 }
 
 // more tells whether another round follows the one that is under way.
@@ -358,31 +367,28 @@ func (s *Sender) Poll(now time.Time, buf []byte) ([]byte, bool) {
 
 // pick returns the file whose turn it is.
 func (s *Sender) pick(now time.Time) *outgoing {
-	for i := 0; i < len(s.due); {
-		o := s.due[i]
-		switch {
-		case o.err != nil:
-			s.cfg.Logger.Warn("file cannot be sent", "location", o.file.Location, "error", o.err)
-			s.Remove(now, o.desc.TOI)
-			continue
-		case o.blocks == 0 && o.ready: // an empty file is in the FDT only
-			if o.file.Rounds < 0 {
-				s.due = slices.Delete(s.due, i, i+1)
-			} else {
-				o.file.Rounds = 0
-				s.ended(now, o)
-			}
-			continue
-		}
-		i++
-	}
 	var best *outgoing
 	window := 0
-	for _, o := range s.due {
+	for i := 0; i < len(s.due); {
+		o := s.due[i]
 		if best != nil && (!o.sameRank(best) || window >= s.cfg.Parallel) || window > s.cfg.Parallel {
 			break // one more than Parallel, since blocks take time to prepare
 		}
+		if o.err != nil {
+			s.cfg.Logger.Warn("file cannot be sent", "location", o.file.Location, "error", o.err)
+			s.Remove(now, o.desc.TOI)
+			continue
+		}
+		i++
 		if !o.ready {
+			if o.page.dirty || o.page.sending {
+				window++ // its description is about to leave
+			}
+			continue
+		}
+		if o.blocks == 0 { // an empty file is in the FDT only
+			i--
+			s.endedEmpty(now, o)
 			continue
 		}
 		window++
@@ -458,6 +464,15 @@ func (s *Sender) pollClose(now time.Time, buf []byte) ([]byte, bool) {
 	s.closed = s.closing == 0
 	s.nextA = now.Add(closeInterval)
 	return out, true
+}
+
+// NoMore announces that no other files will follow: the FDT says so, as long as one instance describes all that the session
+// ever had.
+func (s *Sender) NoMore() {
+	s.noMore = true
+	for _, p := range s.pages {
+		p.dirty = true
+	}
 }
 
 // Closed tells that the session has ended.

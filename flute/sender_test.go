@@ -234,9 +234,11 @@ func TestSenderContentEncoding(t *testing.T) {
 		w := newWire(t, flute.SenderConfig{}, flute.ReceiverConfig{})
 		f := file("a", body)
 		f.Compress = encoding
-		f.ETag, f.Groups, f.ContentType = "x", []string{"g"}, "text/plain"
-		f.CacheControl = fdt.CacheControl{NoCache: true}
-		f.AlternateLocations = []fdt.AlternateLocation{{Set: 1, URLs: []string{"http://example.com/a"}}}
+		f.ContentType = "text/plain"
+		f.Attributes = fdt.File{
+			ETag: "x", Groups: []string{"g"}, CacheControl: fdt.CacheControl{NoCache: true}, IndependentUnitPositions: []uint64{0, 7},
+			AlternateLocations: []fdt.AlternateLocation{{Set: 1, URLs: []string{"http://example.com/a"}}}, ContentLocation: "other",
+		}
 		w.add(f)
 		w.run(time.Second)
 		require.Equal(t, flute.DigestDecoded, w.c.digests[object{0, 1, -1}])
@@ -244,10 +246,13 @@ func TestSenderContentEncoding(t *testing.T) {
 		require.Equal(t, encoding, e.ContentEncoding)
 		require.Equal(t, uint64(len(body)), e.ContentLength)
 		require.Less(t, e.TransferLength, uint64(1000))
-		require.Equal(t, f.ETag, e.ETag)
-		require.Equal(t, f.Groups, e.Groups)
-		require.Equal(t, f.CacheControl, e.CacheControl)
-		require.Equal(t, f.AlternateLocations, e.AlternateLocations)
+		require.Equal(t, "a", e.ContentLocation)
+		require.Equal(t, "text/plain", e.ContentType)
+		require.Equal(t, f.Attributes.ETag, e.ETag)
+		require.Equal(t, f.Attributes.Groups, e.Groups)
+		require.Equal(t, f.Attributes.CacheControl, e.CacheControl)
+		require.Equal(t, f.Attributes.AlternateLocations, e.AlternateLocations)
+		require.Equal(t, f.Attributes.IndependentUnitPositions, e.IndependentUnitPositions)
 	}
 }
 
@@ -320,4 +325,62 @@ func TestSenderPacketsAllocateLittle(t *testing.T) {
 		poll()
 	}
 	require.Less(t, testing.AllocsPerRun(10_000, poll), 1.0, "what a block takes is spread over its packets")
+}
+
+func TestSenderNoMore(t *testing.T) {
+	w := newWire(t, flute.SenderConfig{}, flute.ReceiverConfig{})
+	w.add(file("a", random(1, 100)))
+	w.run(500 * time.Millisecond)
+	require.False(t, w.c.r.Sessions()[0].FDT().Complete())
+	w.s.NoMore()
+	w.run(500 * time.Millisecond)
+	require.True(t, w.c.r.Sessions()[0].FDT().Complete())
+	_, err := w.s.Add(w.now, file("b", nil))
+	require.ErrorIs(t, err, flute.ErrConfig)
+}
+
+// Later rounds bring other repair symbols, so that a receiver with much loss needs fewer rounds.
+func TestSenderFreshRepair(t *testing.T) {
+	w := newWire(t, flute.SenderConfig{FEC: flute.FEC{Scheme: fec.RaptorQ, Overhead: 0.5}}, flute.ReceiverConfig{})
+	w.keep = true
+	f := file("a", random(1, 13_000))
+	f.Rounds, f.Interval = 3, time.Second
+	w.add(f)
+	w.run(4 * time.Second)
+	seen := map[uint32]int{}
+	for _, p := range w.parsed() {
+		if p.TOI == 1 {
+			seen[p.ID.ESI]++
+		}
+	}
+	k := 10
+	require.Len(t, seen, k+3*(k/2))
+	for esi, n := range seen {
+		if int(esi) < k {
+			require.Equal(t, 3, n)
+		} else {
+			require.Equal(t, 1, n)
+		}
+	}
+}
+
+// BenchmarkSendManyFiles is what a packet takes while very many files wait.
+func BenchmarkSendManyFiles(b *testing.B) {
+	s, err := flute.NewSender(flute.SenderConfig{Rate: 1e12, NoDigests: true, Parallel: 4})
+	require.NoError(b, err)
+	body := make([]byte, 14_000)
+	for i := range 50_000 {
+		f := file(fmt.Sprint(i), body)
+		f.Rounds = -1
+		_, err = s.Add(noon, f)
+		require.NoError(b, err)
+	}
+	buf, now := make([]byte, 0, 1500), noon
+	b.ReportAllocs()
+	for b.Loop() {
+		now = now.Add(time.Microsecond)
+		if _, ok := s.Poll(now, buf); !ok {
+			b.Fatal("nothing to send")
+		}
+	}
 }

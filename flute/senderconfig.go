@@ -103,8 +103,8 @@ type FEC struct {
 	Loss fec.Loss
 	// Overhead, if it is not zero, is the number of repair symbols for each source symbol instead.
 	Overhead float64
-	// MaxBlock bounds the source symbols of a block. Default 1024; Reed-Solomon codes have at most 255 symbols in a
-	// block, those of repair included.
+	// MaxBlock bounds the source symbols of a block. Default 1024, and 65535 without a code; Reed-Solomon codes have at
+	// most 255 symbols in a block, those of repair included.
 	MaxBlock int
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/flute/fdt"
 )
 
@@ -26,6 +27,18 @@ type Session struct {
 	closeAt time.Time // A was seen
 	closed  bool
 	faults  [reasons]time.Time // reported
+
+	// For Diagnose.
+	first      time.Time // packet
+	rejected   [reasons]uint64
+	scheme     fec.EncodingID // of the packet that was rejected last because of it
+	badFDT     error          // of the last instance that was of no use
+	instances  uint64
+	described  bool // some instance had files
+	nameless   uint64
+	objects    uint64
+	lost       uint64
+	lostReason error
 }
 
 // Source is the address of the sender.
@@ -72,7 +85,7 @@ func (r *Receiver) session(now time.Time, key sessionKey) (*Session, error) {
 			return nil, errSessions
 		}
 		s = &Session{key: key}
-		s.db.Limits.Octets, s.db.MaxFiles = r.cfg.MaxInstance, r.cfg.MaxFiles
+		s.db.Limits.Octets = r.cfg.MaxInstance
 		r.sessions[key] = s
 	}
 	r.lastSession = s
@@ -99,6 +112,11 @@ func (r *Receiver) evictSession(now time.Time) bool {
 			r.lose(now, o, ErrEvicted)
 		}
 	}
+	for key := range r.records.m {
+		if key.s == victim {
+			r.records.remove(key)
+		}
+	}
 	delete(r.sessions, victim.key)
 	if r.lastSession == victim {
 		r.lastSession = nil
@@ -106,9 +124,25 @@ func (r *Receiver) evictSession(now time.Time) bool {
 	return true
 }
 
+// limitFiles bounds what the instances of a session may describe by what those of others do.
+func (r *Receiver) limitFiles(s *Session) {
+	left := r.cfg.MaxFiles
+	for _, other := range r.sessions {
+		if other != s {
+			left -= other.db.Len()
+		}
+	}
+	s.db.MaxFiles = max(left, min(minFiles, r.cfg.MaxFiles))
+}
+
+// minFiles is what a session may describe whatever others do.
+const minFiles = 256
+
 // arrived notes a packet of the session and its flag A.
 func (r *Receiver) arrived(now time.Time, s *Session) {
-	s.packets++
+	if s.packets++; s.packets == 1 {
+		s.first = now
+	}
 	s.last = now
 	switch {
 	case !r.pkt.CloseSession:

@@ -110,7 +110,8 @@ func (s *Sender) compose(now time.Time, p *page) error {
 	expires := now.Add(s.cfg.FDTLifetime)
 	in := fdt.Instance{
 		Version: s.version(), Expires: ntp.Seconds(expires) + 1, BaseURL1: s.cfg.BaseURL1, BaseURL2: s.cfg.BaseURL2,
-		FullFDT: s.cfg.Profile == MBMS && len(s.pages) == 1,
+		Complete: s.noMore && !s.removed && len(s.pages) == 1,
+		FullFDT:  s.cfg.Profile == MBMS && len(s.pages) == 1,
 	}
 	for _, o := range p.files {
 		in.Files = append(in.Files, o.desc)

@@ -33,6 +33,9 @@ const (
 	// Faulty: a sender does other than the standards say, or packets are
 	// useless. Once for each kind and channel.
 	Faulty
+	// Unpacked: a part of a package outside TSI 0, before the package is
+	// Complete. See ReceiverConfig.Unpack.
+	Unpacked
 )
 
 // String returns the name of the event.
@@ -54,6 +57,8 @@ func (k EventKind) String() string {
 		return "signalling"
 	case Faulty:
 		return "faulty"
+	case Unpacked:
+		return "unpacked"
 	}
 	return "unknown"
 }
@@ -69,7 +74,7 @@ type Event struct {
 	// come, and with them FEC: only a reader who waits at the hole gains by
 	// fetching it.
 	Growing bool
-	// Part is the part of a package: with Manifest.
+	// Part is the part of a package: with Manifest and Unpacked.
 	Part sls.Part
 	// Signal is what was signalled: with Signalling.
 	Signal *Signal

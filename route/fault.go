@@ -14,7 +14,7 @@ import (
 type Fault struct {
 	// TSI and TOI are those of the packet, zero if it has none.
 	TSI, TOI uint32
-	// Err is one of the Err… of faults, a *RejectError, or an error of package lct, fdt or sls.
+	// Err is one of the Err… of faults, a *RejectError, or an error of package lct, fdt, sls or entity.
 	Err error
 }
 
@@ -40,6 +40,7 @@ const (
 	faultUndeclared
 	faultAnnounced
 	faultLength
+	faultEntity
 	faultRejected // and those behind it, one for each Reason
 )
 

@@ -41,7 +41,7 @@ func (s *Sender) growingTSI(tsi uint32) uint32 {
 }
 
 func (t *Transmission) growing() bool {
-	return !t.ended && !t.aborted && !t.out.Carousel && t.s.growingTSI(t.flow.tsi) != 0
+	return !t.ended && !t.aborted && (t.file == nil || !t.file.carousel) && t.s.growingTSI(t.flow.tsi) != 0
 }
 
 // grew notes that Append was given octets, before they are cut into packets.
@@ -246,18 +246,25 @@ const growingAge = 6
 // appendGrowing appends the next repair packet of a growing object, those of the
 // oldest block first; with late only of blocks that are.
 func (s *Sender) appendGrowing(now time.Time, dst []byte, late bool) ([]byte, bool) {
-	for len(s.blocks) > 0 {
-		j := s.blocks[0]
+	for i := 0; i < len(s.blocks); {
+		j := s.blocks[i]
 		if late && now.Before(j.due) {
 			break
 		}
 		if j.sent < len(j.symbols) && !j.tx.aborted {
+			if j.tx.flow.wait(now) > 0 {
+				i++
+				continue
+			}
 			if now.Before(j.due.Add(growingAge * s.cfg.GrowingDelay)) {
-				return j.appendPacket(dst), true
+				n := len(dst)
+				dst = j.appendPacket(dst)
+				j.tx.flow.spend(now, len(dst)-n)
+				return dst, true
 			}
 			s.stats.BlocksDropped++
 		}
-		s.blocks = slices.Delete(s.blocks, 0, 1)
+		s.blocks = slices.Delete(s.blocks, i, i+1)
 		s.freeBlockJob(j)
 	}
 	return dst, false

@@ -273,7 +273,8 @@ func (r *Receiver) advanced(now time.Time, o *Object, added int64) {
 	}
 	if p := o.held.Prefix(); p > o.prefix && o.visible() {
 		o.prefix = p
-		if !o.notified {
+		r.findHeader(o)
+		if !o.notified && !o.unstarted {
 			o.notified = true
 			r.events.push(Event{Kind: Progress, Object: o})
 		}
@@ -293,7 +294,9 @@ func (r *Receiver) advanced(now time.Time, o *Object, added int64) {
 }
 
 // visible tells whether the object is one that events report.
-func (o *Object) visible() bool { return o.kind == kindMedia || o.kind == kindFile }
+func (o *Object) visible() bool {
+	return o.kind == kindMedia || o.kind == kindFile || o.kind == kindBare
+}
 
 // finish handles an object all of whose octets are there.
 func (r *Receiver) finish(now time.Time, o *Object) {
@@ -317,6 +320,9 @@ func (r *Receiver) finish(now time.Time, o *Object) {
 	default:
 		r.stats.Objects++
 		r.closeAccount(now, o.loss)
+		r.findHeader(o)
+		r.unpack(now, o)
+		r.start(o)
 		r.events.push(Event{Kind: Complete, Object: o})
 	}
 }

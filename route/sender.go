@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -97,21 +98,36 @@ func (s *Sender) Begin(now time.Time, out Outgoing) (*Transmission, error) {
 	if out.Length < 0 || out.Length > s.cfg.MaxObject {
 		return nil, ErrTooLarge
 	}
-	t := &Transmission{s: s, out: out, length: -1, cp: cpMedia, buf: s.takeBuffer(out.Length)}
+	if _, err := out.codepoint(false); err != nil {
+		return nil, err
+	}
+	var header []byte
+	chunked := false
+	if out.Format == sls.FormatEntity {
+		var err error
+		if header, chunked, err = out.entityHeader(); err != nil {
+			return nil, err
+		}
+	}
+	t := &Transmission{s: s, out: out, length: -1, chunked: chunked, buf: s.takeBuffer(out.Length)}
 	if out.Length > 0 {
-		t.length = out.Length
+		t.length = int64(len(header)) + out.Length
 	}
 	var templated bool
 	t.flow, t.toi, templated = s.place(&out)
+	t.cp, _ = out.codepoint(templated)
 	t.rev = t.flow.rev
-	switch {
-	case out.Carousel && !templated:
-		t.cp = cpInit
-	case out.Track.Stem == "":
-		t.cp = cpFile
+	if templated && out.Format == sls.FormatEntity && !t.flow.entities {
+		t.flow.entities = true
+		t.rev = s.announce()
+		t.flow.rev = t.rev
+	}
+	if out.ChannelRate > 0 && out.ChannelRate != t.flow.limit {
+		t.flow.limit = out.ChannelRate
+		s.changed(now)
 	}
 	if !templated {
-		t.file = &file{tx: t, name: out.Name, carousel: out.Carousel}
+		t.file = &file{tx: t, name: out.Name, carousel: out.repeated(), every: cmp.Or(out.Every, s.cfg.CarouselInterval), left: out.Times - 1}
 		t.flow.files = append(t.flow.files, t.file)
 		t.rev = s.announce()
 	}
@@ -119,6 +135,12 @@ func (s *Sender) Begin(now time.Time, out Outgoing) (*Transmission, error) {
 	s.stats.Objects++
 	s.index[objectKey{t.flow.tsi, t.toi}] = &Lookup{
 		Name: out.Name, Generation: t.generation(), ContentType: out.ContentType, Length: t.length,
+	}
+	if len(header) > 0 {
+		if err := t.append(now, header); err != nil {
+			t.Abort()
+			return nil, err
+		}
 	}
 	return t, nil
 }
@@ -172,7 +194,7 @@ func (s *Sender) ended(now time.Time, t *Transmission) {
 			}
 		}
 		if t.file.carousel {
-			t.file.next = now.Add(s.cfg.CarouselInterval)
+			t.file.next = now.Add(t.file.every)
 		} else {
 			t.file.expires = now.Add(s.cfg.TrackLinger)
 		}

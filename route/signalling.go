@@ -20,7 +20,7 @@ func (r *Receiver) handlePackage(now time.Time, o *Object, body []byte) {
 		r.records.remove(o.key) // hear it again
 		return
 	}
-	pkg, err := sls.ParsePackage(body)
+	pkg, err := r.openPackage(o.format, body, 4<<20)
 	if err != nil {
 		r.badSignalling(o, err)
 		return

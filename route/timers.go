@@ -191,6 +191,7 @@ func (r *Receiver) ask(now time.Time, o *Object, from, end int64, again bool) {
 	for i, x := range r.missing {
 		m[i] = Range(x)
 	}
+	r.start(o)
 	r.events.push(Event{Kind: NeedRepair, Object: o, Missing: m, Growing: true})
 }
 
@@ -199,6 +200,7 @@ func (r *Receiver) askAll(now time.Time, o *Object) {
 	o.asked, o.holeAt = o.held.End(), time.Time{}
 	o.askedAll = true
 	r.backOff(now, o)
+	r.start(o)
 	r.events.push(Event{Kind: NeedRepair, Object: o, Missing: o.AppendMissing(nil)})
 }
 
