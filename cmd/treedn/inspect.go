@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/treedn/treedn/amt"
 	"github.com/treedn/treedn/flute/mbms"
 	"github.com/treedn/treedn/flute/packetio/pcap"
 	"github.com/treedn/treedn/internal/inspect"
@@ -27,6 +28,7 @@ type inspection struct {
 	dir, iface, sdp          string
 	source                   netip.Addr
 	wait                     time.Duration
+	relays                   []amt.Candidate
 	targets                  []string
 }
 
@@ -52,6 +54,11 @@ func inspectCommand(ctx context.Context, args []string, stdin io.Reader, stdout,
 	fs.BoolVar(&c.raw, "raw", false, "with -o, write objects as transferred: do not undo their content encoding")
 	fs.TextVar(&c.source, "source", netip.Addr{}, "the `ADDRESS` that groups are joined from (source-specific multicast)")
 	fs.StringVar(&c.iface, "interface", "", "the `NAME` of the interface to join groups on")
+	fs.Func("relay", "`address` or name of an AMT relay that brings groups, with -source, where they do not come natively; may be repeated", func(s string) error {
+		found, err := findRelays(ctx, []string{s})
+		c.relays = append(c.relays, found...)
+		return err
+	})
 	fs.BoolVar(&c.follow, "follow", false, "join the groups that signalling names, too")
 	fs.StringVar(&c.sdp, "sdp", "", "a `FILE` with the session description of a FLUTE session, or with a service announcement of MBMS; without other targets it is joined")
 	fs.DurationVar(&c.wait, "for", 0, "stop after this `TIME`; 0 is never")
@@ -177,7 +184,7 @@ func (c *inspection) listen(ctx context.Context, channels []inspect.Channel, in 
 		defer cancel()
 	}
 	return inspect.Listen(ctx, inspect.ListenConfig{
-		Channels: channels, Interface: c.iface, Follow: c.follow, Source: c.source, Tick: show,
+		Channels: channels, Interface: c.iface, Relays: c.relays, Follow: c.follow, Source: c.source, Tick: show,
 		Joined: func(ch inspect.Channel, err error) {
 			if err != nil {
 				fmt.Fprintf(stderr, "treedn inspect: %v\n", err)

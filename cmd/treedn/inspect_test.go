@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/treedn/treedn/amt/ssm"
+	"github.com/treedn/treedn/amt/ssm/ssmtest"
 	"github.com/treedn/treedn/flute/packetio/pcap"
 )
 
@@ -118,6 +120,20 @@ func TestInspectRefuses(t *testing.T) {
 	require.Contains(t, stderr, "usage: treedn inspect")
 }
 
+// payloads returns the datagrams of a capture.
+func payloads(t *testing.T, file string) (packets [][]byte) {
+	t.Helper()
+	f, err := os.Open(file)
+	require.NoError(t, err)
+	defer f.Close()
+	r, err := pcap.NewReader(f)
+	require.NoError(t, err)
+	for p, err := r.Next(); err == nil; p, err = r.Next() {
+		packets = append(packets, bytes.Clone(p.Payload))
+	}
+	return packets
+}
+
 // Live, by unicast: what a capture holds is sent to the command, which writes its objects until it is interrupted.
 func TestInspectLive(t *testing.T) {
 	probe, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -131,15 +147,7 @@ func TestInspectLive(t *testing.T) {
 	var stderr bytes.Buffer
 	go func() { done <- inspectCommand(ctx, []string{to.String()}, nil, out, &stderr) }()
 
-	f, err := os.Open("../../flute/testdata/libflute-gzip.pcap")
-	require.NoError(t, err)
-	defer f.Close()
-	r, err := pcap.NewReader(f)
-	require.NoError(t, err)
-	var packets [][]byte
-	for p, err := r.Next(); err == nil; p, err = r.Next() {
-		packets = append(packets, bytes.Clone(p.Payload))
-	}
+	packets := payloads(t, "../../flute/testdata/libflute-gzip.pcap")
 	conn, err := net.Dial("udp4", to.String())
 	require.NoError(t, err)
 	defer conn.Close()
@@ -158,4 +166,39 @@ func TestInspectLive(t *testing.T) {
 	cancel()
 	require.Zero(t, <-done, stderr.String())
 	require.Contains(t, out.String(), "sum ")
+}
+
+// Live, by multicast, on a group that is joined by itself, and on one that an AMT relay might bring.
+func TestInspectMulticast(t *testing.T) {
+	for _, relay := range []bool{false, true} {
+		ch := ssmtest.Channel(t)
+		args := []string{"-source", ch.Source.String(), "-q"}
+		if relay {
+			args = append(args, "-relay", "127.0.0.1:9")
+		}
+		out := newWatch("text.txt")
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan int, 1)
+		var stderr bytes.Buffer
+		go func() { done <- inspectCommand(ctx, append(args, ch.Destination().String()), nil, out, &stderr) }()
+		tx, err := ssm.NewSender(ch.Source, nil)
+		require.NoError(t, err)
+		packets := payloads(t, "../../flute/testdata/libflute-gzip.pcap")
+		for seen := false; !seen; { // until it has joined
+			for _, p := range packets {
+				_, err := tx.WriteBatch([][]byte{p}, ch.Destination())
+				require.NoError(t, err)
+			}
+			select {
+			case <-out.seen:
+				seen = true
+			case <-time.After(20 * time.Millisecond):
+			case code := <-done:
+				t.Fatalf("ended with %d: %s", code, stderr.String())
+			}
+		}
+		cancel()
+		require.Zero(t, <-done, stderr.String())
+		require.NoError(t, tx.Close())
+	}
 }
