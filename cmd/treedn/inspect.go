@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/amt"
+	"github.com/treedn/treedn/amt/ssm"
 	"github.com/treedn/treedn/flute/mbms"
 	"github.com/treedn/treedn/flute/packetio/pcap"
 	"github.com/treedn/treedn/internal/inspect"
@@ -186,9 +187,14 @@ func (c *inspection) listen(ctx context.Context, channels []inspect.Channel, in 
 	return inspect.Listen(ctx, inspect.ListenConfig{
 		Channels: channels, Interface: c.iface, Relays: c.relays, Follow: c.follow, Source: c.source, Tick: show,
 		Joined: func(ch inspect.Channel, err error) {
-			if err != nil {
-				fmt.Fprintf(stderr, "treedn inspect: %v\n", err)
+			if err == nil {
+				return
 			}
+			hint := ""
+			if errors.Is(err, ssm.ErrChannel) && !ch.Source.IsValid() {
+				hint = "; say where it comes from, by -source"
+			}
+			fmt.Fprintf(stderr, "treedn inspect: %v%s\n", err, hint)
 		},
 	}, in)
 }

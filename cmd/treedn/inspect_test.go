@@ -115,6 +115,8 @@ func TestInspectRefuses(t *testing.T) {
 		require.Equal(t, 1, code, args)
 		require.NotEmpty(t, stderr)
 	}
+	_, _, stderr := inspectRun(t, nil, "232.1.1.1:6000")
+	require.Contains(t, stderr, "by -source")
 	code, _, stderr := inspectRun(t, nil, "-help")
 	require.Zero(t, code)
 	require.Contains(t, stderr, "usage: treedn inspect")

@@ -34,6 +34,9 @@ type ListenConfig struct {
 	Joined func(Channel, error)
 }
 
+// ErrNothing: none of the channels can be received. ListenConfig.Joined was told why.
+var ErrNothing = errors.New("inspect: nothing can be received")
+
 // maxJoins bounds the channels that are received at a time.
 const maxJoins = 64
 
@@ -63,12 +66,11 @@ func Listen(ctx context.Context, cfg ListenConfig, in *Inspector) error {
 	defer l.wg.Wait()
 	defer l.host.Close()
 	defer cancel()
-	var failed error
 	for _, c := range cfg.Channels {
-		failed = errors.Join(failed, l.join(ctx, c))
+		_ = l.join(ctx, c) // Joined was told
 	}
 	if len(l.joined) == 0 {
-		return failed
+		return ErrNothing
 	}
 	tick := time.NewTicker(cfg.Every)
 	defer tick.Stop()
