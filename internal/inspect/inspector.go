@@ -104,7 +104,7 @@ func (in *Inspector) Push(at time.Time, from, to netip.AddrPort, payload []byte)
 		in.pushLLS(from.Addr(), to, payload)
 		return
 	}
-	n, err := in.hdr.Unmarshal(payload)
+	n, err := unmarshal(&in.hdr, payload)
 	if err != nil || in.hdr.TOIHigh != 0 {
 		in.notOurs(to)
 		return
@@ -119,6 +119,18 @@ func (in *Inspector) Push(at time.Time, from, to netip.AddrPort, payload []byte)
 		return
 	}
 	s.push(payload, n)
+}
+
+// unmarshal decodes a header. The flags T and R are only set by senders of the first LCT, whose header has up to two more
+// words then (RFC 3451, 5.1); RFC 5651 has them 0.
+func unmarshal(h *lct.Header, b []byte) (n int, err error) {
+	const flags = 0x0c
+	if len(b) >= 2 && b[1]&flags != 0 {
+		if n, err = h.UnmarshalRFC3451(b); err == nil {
+			return n, nil
+		}
+	}
+	return h.Unmarshal(b)
 }
 
 // Advance tells objects that have waited for a name long enough, where no datagrams come that would bring it about.

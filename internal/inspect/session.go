@@ -220,7 +220,7 @@ func (ch *channel) guess() protocol {
 	last, room, toi := uint32(0), uint32(0), uint64(0)
 	offsets, numbers := 0, 0
 	for _, pkt := range ch.held {
-		n, err := h.Unmarshal(pkt)
+		n, err := unmarshal(&h, pkt)
 		if err != nil || len(pkt) < n+4 {
 			continue
 		}
@@ -252,7 +252,7 @@ func (s *session) replay(ch *channel) {
 	for _, pkt := range held {
 		s.held -= len(pkt)
 		s.in.held -= len(pkt)
-		if n, err := s.in.hdr.Unmarshal(pkt); err == nil {
+		if n, err := unmarshal(&s.in.hdr, pkt); err == nil {
 			ch.take(pkt, n)
 		}
 	}
