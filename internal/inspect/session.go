@@ -140,10 +140,8 @@ func (ch *channel) take(pkt []byte, n int) {
 	if len(pkt) < n+4 {
 		return // of the session only
 	}
-	if !slices.Contains(ch.codepoints, h.Codepoint) {
-		ch.codepoints = append(ch.codepoints, h.Codepoint)
-	}
 	if ch.protocol == flute {
+		ch.sent(h.Codepoint)
 		ch.takeFLUTE(pkt[n:])
 		return
 	}
@@ -158,7 +156,15 @@ func (ch *channel) take(pkt []byte, n int) {
 		ch.takeRepair(pkt[n:])
 		return
 	}
+	ch.sent(h.Codepoint)
 	ch.takeROUTE(binary.BigEndian.Uint32(pkt[n:]), pkt[n+4:])
+}
+
+// sent remembers a codepoint.
+func (ch *channel) sent(codepoint uint8) {
+	if !slices.Contains(ch.codepoints, codepoint) {
+		ch.codepoints = append(ch.codepoints, codepoint)
+	}
 }
 
 // isRepair tells whether packets without the source bit are repair packets. Some senders never set it.
@@ -185,7 +191,7 @@ func (ch *channel) find(key objectKey) *object {
 }
 
 func (ch *channel) open(key objectKey) *object {
-	o := &object{ch: ch, key: key, length: -1, first: ch.s.in.now, last: ch.s.in.now}
+	o := &object{ch: ch, key: key, length: -1, first: len(ch.objects) == 0 && len(ch.names) == 0, last: ch.s.in.now}
 	ch.objects[key] = o
 	ch.s.in.enter(o)
 	ch.describe(o)
@@ -228,7 +234,7 @@ const maxNotes = 4096
 // note remembers an object for the diagnosis.
 func (ch *channel) note(o *object) {
 	if !o.isInstance() && len(ch.names) < maxNotes {
-		ch.names = append(ch.names, diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: !o.complete, Name: o.name()})
+		ch.names = append(ch.names, diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: o.lost(), Name: o.name()})
 	}
 }
 
