@@ -50,7 +50,7 @@ func (ch *channel) placeFLUTE(o *object, scheme fec.EncodingID, id fec.PayloadID
 		o.cenc = x
 	}
 	if body, ok := h.Extensions.FTI(); ok {
-		if info, err := fec.ParseObjectFTI(scheme, body); err == nil {
+		if info, err := fec.ParseObjectFTI(scheme, raptorFTI(scheme, body)); err == nil {
 			if err := o.configure(info); err != nil {
 				return err
 			}
@@ -70,6 +70,16 @@ func (ch *channel) placeFLUTE(o *object, scheme fec.EncodingID, id fec.PayloadID
 		return nil
 	}
 	return o.put(id, payload)
+}
+
+// raptorFTI puts the EXT_FTI of Raptor right where a sender gives it the form of RaptorQ, as ypo/flute does: a length of
+// 40 bits instead of 48, so that the symbol length stands where there are zeros (RFC 5053, 3.2.2 and 3.2.3).
+func raptorFTI(scheme fec.EncodingID, b []byte) []byte {
+	if scheme != fec.Raptor || len(b) < 14 || b[6]|b[7] == 0 {
+		return b
+	}
+	out := append([]byte{0}, b[:5]...)
+	return append(append(out, 0, 0), b[6:12]...)
 }
 
 // configure takes the FEC Object Transmission Information.

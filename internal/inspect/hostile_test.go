@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/flute/fdt"
 	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/internal/inspect"
@@ -161,4 +162,32 @@ func TestPrinterIsHarmless(t *testing.T) {
 	require.NotContains(t, out.String(), "\x1b")
 	require.NotContains(t, out.String(), "\u202e")
 	require.NotContains(t, out.String(), "\x07")
+}
+
+// An EXT_FTI of Raptor in the form of RaptorQ, and a header of RFC 3451 with times in it.
+func TestOddSenders(t *testing.T) {
+	body := random(9, 2000)
+	info := fec.ObjectInfo{ID: fec.Raptor, TransferLength: 2000, SymbolSize: 500, SourceBlocks: 1, SubBlocks: 1, Alignment: 4}
+	require.NoError(t, info.Validate())
+	fti, err := info.AppendFTI(nil)
+	require.NoError(t, err)
+	odd := append(append(slices.Clone(fti[1:7]), fti[8:14]...), 0, 0)
+	x, err := lct.Extensions(nil).AppendFTI(odd)
+	require.NoError(t, err)
+	var packets []packet
+	for i := range 4 {
+		h := lct.Header{TSI: 1, TOI: 5, HasTOI: true, Codepoint: 1, TSILen: 2, TOILen: 2, Extensions: x}
+		b, err := h.AppendTo(nil)
+		require.NoError(t, err)
+		// T and R, and their words between the TOI and the extensions.
+		b[1] |= 0x0c
+		b[2] += 2
+		b = slices.Insert(b, 12, 0, 0, 0, 1, 0, 0, 0, 2)
+		b = binary.BigEndian.AppendUint32(b, uint32(i))
+		packets = append(packets, packet{noon, source, group, append(b, body[i*500:i*500+500]...)})
+	}
+	got := objects(inspectAll(packets, inspect.Config{}))
+	require.Len(t, got, 1)
+	require.True(t, got[0].Complete, "%v", got[0].Missing)
+	require.Equal(t, digest(body), *got[0].SHA256)
 }

@@ -302,6 +302,8 @@ func TestRepairFlow(t *testing.T) {
 	}
 	require.Empty(t, want)
 	require.Positive(t, recovered)
+	// The session has neither init segments nor a true manifest; nothing else is wrong with it.
+	require.Subset(t, []string{"efdt-init", "mpd-representation"}, rules(events))
 }
 
 // Files of FLUTE under every FEC scheme, in every profile, with loss, from the middle of the session on.

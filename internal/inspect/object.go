@@ -27,7 +27,7 @@ type object struct {
 	ch        *channel
 	key       objectKey
 	place     *list.Element // in Inspector.open or done
-	first     time.Time
+	first     bool          // of its channel
 	last      time.Time
 	packets   uint64
 	codepoint uint8
@@ -236,6 +236,20 @@ func (o *object) objectEvent(at time.Time) ObjectEvent {
 		e.Missing = append(e.Missing, Missing{r.Start, r.End - 1})
 	}
 	return e
+}
+
+// onItsWay is how long after its last packet more of an object may come.
+const onItsWay = 2 * time.Second
+
+// lost tells whether octets are missing that should have come: not those before reception began or after it ended.
+func (o *object) lost() bool {
+	if o.complete || o.ch.s.in.now.Sub(o.last) < onItsWay && !o.retired {
+		return false
+	}
+	if o.first && o.held.Len() == 1 && o.length >= 0 && o.held.End() == o.length {
+		return false // its beginning was before
+	}
+	return true
 }
 
 // lacks returns how many octets are missing, as far as that is known.
