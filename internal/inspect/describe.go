@@ -42,6 +42,9 @@ func (ch *channel) fdtInstance(o *object) {
 	if len(ch.instances) >= maxInstances {
 		ch.instances = ch.instances[1:]
 	}
+	if ch.described.IsZero() {
+		ch.described = o.last
+	}
 	ch.instances = append(ch.instances, diagnose.Instance{TSI: ch.tsi, Instance: in})
 	for i := range in.Files {
 		f := in.Resolve(in.Files[i])

@@ -142,7 +142,7 @@ func (ch *channel) arrived(in *Inspector) diagnose.Channel {
 	}
 	for _, o := range ch.sortedObjects() {
 		if !o.isInstance() && len(c.Objects) < maxNotes {
-			c.Objects = append(c.Objects, diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: o.lost(), Name: o.name()})
+			c.Objects = append(c.Objects, o.observed())
 		}
 	}
 	return c

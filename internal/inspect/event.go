@@ -93,10 +93,22 @@ type ObjectEvent struct {
 	Encoding    string  `json:"encoding,omitempty"`
 	// Recovered are the octets that came by FEC.
 	Recovered int64 `json:"recovered,omitempty"`
+	// Cut says that an object that is incomplete began before the reception, or went on behind it.
+	Cut Cut `json:"cut,omitempty"`
 
 	// Body is the object, if it is complete. It is valid during the call.
 	Body []byte `json:"-"`
 }
+
+// Cut tells what of an object lies outside of the time of the reception.
+type Cut string
+
+// The values of Cut; empty is nothing.
+const (
+	CutBegin Cut = "begin"
+	CutEnd   Cut = "end"
+	CutBoth  Cut = "both"
+)
 
 // Missing is a range of octets, the last one included. It marshals to a pair.
 type Missing [2]int64

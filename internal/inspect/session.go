@@ -74,6 +74,8 @@ type channel struct {
 	codepoints      []uint8
 	last            time.Time
 	closed          bool
+	began           bool              // an object was seen from its beginning
+	described       time.Time         // by the first FDT Instance
 	names           []diagnose.Object // of objects that were told, for the diagnosis
 
 	held [][]byte // packets before the protocol is known
@@ -191,7 +193,7 @@ func (ch *channel) find(key objectKey) *object {
 }
 
 func (ch *channel) open(key objectKey) *object {
-	o := &object{ch: ch, key: key, length: -1, first: len(ch.objects) == 0 && len(ch.names) == 0, last: ch.s.in.now}
+	o := &object{ch: ch, key: key, length: -1, joined: !ch.began, last: ch.s.in.now}
 	ch.objects[key] = o
 	ch.s.in.enter(o)
 	ch.describe(o)
@@ -234,7 +236,7 @@ const maxNotes = 4096
 // note remembers an object for the diagnosis.
 func (ch *channel) note(o *object) {
 	if !o.isInstance() && len(ch.names) < maxNotes {
-		ch.names = append(ch.names, diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: o.lost(), Name: o.name()})
+		ch.names = append(ch.names, o.observed())
 	}
 }
 
@@ -244,7 +246,7 @@ func (ch *channel) finish(o *object) {
 		return
 	}
 	o.complete = true
-	o.early, o.decoder = nil, nil
+	o.waiting, o.decoder = nil, nil
 	ch.s.in.completed(o)
 	o.digest()
 	ch.received(o)
@@ -297,6 +299,7 @@ func (ch *channel) takeROUTE(offset uint32, payload []byte) {
 		key.instance = x.InstanceID + 1
 	}
 	o := ch.find(key)
+	ch.began = ch.began || offset == 0 && !o.isInstance()
 	for range 2 {
 		if ch.placeROUTE(o, int64(offset), payload) == nil {
 			ch.finish(o)

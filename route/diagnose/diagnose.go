@@ -162,6 +162,9 @@ type Object struct {
 	// Name is the Content-Location that the signalling gives it, empty if there is
 	// none.
 	Name string
+	// Early: it came before any description of the session did, which may have been
+	// sent before the reception.
+	Early bool
 }
 
 // A Manifest is what matters of an MPD.

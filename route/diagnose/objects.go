@@ -43,6 +43,9 @@ func (d *diagnosis) fdt() {
 		if c.Protocol != ProtocolFLUTE || len(c.Objects) == 0 || !d.here(c) || latest[c.TSI] != nil {
 			continue
 		}
+		if !slices.ContainsFunc(c.Objects, func(o Object) bool { return !o.Early }) {
+			continue // the instance may have come before the reception
+		}
 		d.add(Fatal, "fdt-none", "RFC 6726 3.2", fmt.Sprintf("TSI %d to %s", c.TSI, c.Destination), "no FDT Instance came whole: nothing names its %d objects", len(c.Objects))
 	}
 }
@@ -68,7 +71,7 @@ func (d *diagnosis) objects() {
 			case o.Lost:
 				lost++
 			}
-			if o.Name == "" && c.TSI != 0 {
+			if o.Name == "" && !o.Early && c.TSI != 0 {
 				nameless++
 			}
 			if o.TOI == 0 {
@@ -84,6 +87,9 @@ func (d *diagnosis) objects() {
 				how += "; none is whole"
 			}
 			d.add(Fault, "loss", "", where, "%d of %d objects lack octets: %s", lost, len(c.Objects), how)
+		}
+		if n := len(c.Objects); n > 0 && complete+lost == 0 {
+			d.add(Note, "unfinished", "", where, "none of its %d objects came from beginning to end, but no packets are missing in between: listen for longer", n)
 		}
 		described := c.Protocol == ProtocolROUTE && d.in.STSID != nil ||
 			slices.ContainsFunc(d.in.Instances, func(i Instance) bool { return i.TSI == c.TSI })
