@@ -1,6 +1,9 @@
 package inspect_test
 
 import (
+	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,4 +39,55 @@ func TestUnfinished(t *testing.T) {
 	packets := packetsOf(t, "../../flute/testdata/libflute-plain.pcap")
 	events := inspectAll(packets[10:60], inspect.Config{})
 	require.Equal(t, []string{"unfinished"}, rules(events))
+}
+
+// The flows of a session may be on other groups and ports than its signalling, which describes them all.
+func TestSplit(t *testing.T) {
+	events := inspectAll(packetsOf(t, "../../route/testdata/gpac-route-split.pcap"), inspect.Config{})
+	require.Equal(t, []string{"sls-envelope", "sls-toi"}, rules(events)) // as GPAC has it
+	for _, o := range objects(events) {
+		require.True(t, o.Location != nil || o.TSI == 0)
+	}
+}
+
+func TestSameTOI(t *testing.T) {
+	events := inspectAll(packetsOf(t, "../../route/testdata/gpac-route-nozip.pcap"), inspect.Config{})
+	require.Equal(t, []string{"sls-envelope", "sls-version"}, rules(events))
+}
+
+// A session that is sent again under another address still has the old S-TSID. A backup on the same group has its own.
+func TestSentAgain(t *testing.T) {
+	packets := packetsOf(t, "../../route/testdata/gpac-route-dash.pcap")
+	want := ids(objects(inspectAll(packets, inspect.Config{})))
+	names := func(events []inspect.Event) (list []string) {
+		for _, o := range objects(events) {
+			if o.Location != nil {
+				list = append(list, *o.Location)
+			}
+		}
+		return list
+	}
+	location := names(inspectAll(packets, inspect.Config{}))
+	moved := slices.Clone(packets)
+	for i := range moved {
+		moved[i].to = netip.MustParseAddrPort("[ff3e::8000:1]:7000")
+	}
+	events := inspectAll(moved, inspect.Config{})
+	require.Equal(t, location, names(events))
+	require.Contains(t, rules(events), "stsid-packets")
+
+	var both []packet
+	backup := packetsOf(t, "../../route/testdata/gpac-route-split.pcap")
+	for i := range backup {
+		backup[i].from, backup[i].to = netip.MustParseAddrPort("10.77.0.9:1"), packets[0].to
+	}
+	both = append(append(both, packets...), backup...)
+	events = inspectAll(both, inspect.Config{})
+	require.Subset(t, ids(objects(events)), want)
+	require.Subset(t, names(events), location)
+	for _, o := range objects(events) {
+		if o.Location != nil {
+			require.Equal(t, strings.HasPrefix(*o.Location, "clip_"), o.Source == packets[0].from.Addr(), *o.Location)
+		}
+	}
 }

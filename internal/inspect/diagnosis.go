@@ -92,6 +92,7 @@ func (s *session) input(in *Inspector, all []diagnose.Channel) *diagnose.Input {
 		Now: in.now, SenderTime: s.senderTime, ReceivedAt: s.receivedAt, Destination: s.to,
 		Package: s.pkg, STSID: s.stsid, USBD: s.usbd, Manifest: s.manifest, Malformed: s.malformed,
 	}
+	d.Described = s.stsid == nil && s.described()
 	for _, l := range in.lls {
 		if l.SLT == nil {
 			continue

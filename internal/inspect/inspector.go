@@ -15,7 +15,6 @@ import (
 	"github.com/treedn/treedn/flute/reassembly"
 	"github.com/treedn/treedn/flute/seal"
 	"github.com/treedn/treedn/route/mabr"
-	"github.com/treedn/treedn/route/sls"
 )
 
 // Config configures an Inspector. The zero value of every field but Emit is usable.
@@ -59,7 +58,7 @@ type Inspector struct {
 	lls       map[netip.Addr]*lowLevel
 	configs   []*mabr.Configuration
 	sdps      []*mbms.SDP
-	plans     map[netip.AddrPort]*sls.RS // what S-TSIDs say of sessions
+	plans     map[netip.AddrPort][]plan // what S-TSIDs say of sessions
 	foreign   map[netip.AddrPort]uint64
 	seals     map[netip.AddrPort]bool // destinations of foreign datagrams that are seals
 	held      int                     // octets of packets whose protocol is not known
@@ -88,7 +87,7 @@ func New(cfg Config) *Inspector {
 	cfg.NameDelay = cmp.Or(cfg.NameDelay, 10*time.Second)
 	return &Inspector{
 		cfg: cfg, pool: reassembly.NewPool(cfg.MaxMemory), sessions: map[sessionKey]*session{}, open: list.New(), done: list.New(),
-		told: map[tellKey]struct{}{}, lls: map[netip.Addr]*lowLevel{}, foreign: map[netip.AddrPort]uint64{}, seals: map[netip.AddrPort]bool{}, services: map[string]bool{}, plans: map[netip.AddrPort]*sls.RS{},
+		told: map[tellKey]struct{}{}, lls: map[netip.Addr]*lowLevel{}, foreign: map[netip.AddrPort]uint64{}, seals: map[netip.AddrPort]bool{}, services: map[string]bool{}, plans: map[netip.AddrPort][]plan{},
 	}
 }
 

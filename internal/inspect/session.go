@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -52,6 +53,7 @@ type session struct {
 	senderTime, receivedAt time.Time
 
 	pkg       *diagnose.Package
+	packages  map[uint64][sha256.Size]byte // digests, by TOI
 	stsid     *sls.STSID
 	usbd      *sls.USBD
 	manifest  *diagnose.Manifest

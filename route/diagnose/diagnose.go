@@ -78,7 +78,10 @@ type Input struct {
 	// Package is the newest package of TSI 0.
 	Package *Package
 	STSID   *sls.STSID
-	USBD    *sls.USBD
+	// Described: the S-TSID of another session describes this one, so that it needs no
+	// signalling of its own.
+	Described bool
+	USBD      *sls.USBD
 	// MABR is the configuration of DVB, SDP that of MBMS.
 	MABR *mabr.Configuration
 	SDP  *mbms.SDP
@@ -108,7 +111,9 @@ type LLS struct {
 type Package struct {
 	TOI sls.TOI
 	// Gzip: the object is compressed.
-	Gzip    bool
+	Gzip bool
+	// SameTOI: a package has changed without a new TOI.
+	SameTOI bool
 	Package sls.Package
 }
 

@@ -91,7 +91,7 @@ func (d *diagnosis) objects() {
 		if n := len(c.Objects); n > 0 && complete+lost == 0 {
 			d.add(Note, "unfinished", "", where, "none of its %d objects came from beginning to end, but no packets are missing in between: listen for longer", n)
 		}
-		described := c.Protocol == ProtocolROUTE && d.in.STSID != nil ||
+		described := c.Protocol == ProtocolROUTE && (d.in.STSID != nil || d.in.Described) ||
 			slices.ContainsFunc(d.in.Instances, func(i Instance) bool { return i.TSI == c.TSI })
 		if nameless > 0 && described && c.Packets != c.Repair {
 			d.add(Fault, "nameless", "RFC 6726 3.2", where, "%d of %d objects are named by nothing: receivers drop them", nameless, len(c.Objects))
