@@ -43,7 +43,7 @@ func (s *session) bad(where string, err error) {
 func (s *session) slsPackage(o *object) {
 	ch := o.ch
 	body := o.body()
-	p, err := sls.ParsePackage(body)
+	p, err := unpack(body)
 	version := uint32(sls.TOI(o.key.toi).Version())
 	ch.signalling(o, "SLS", "", &version, err)
 	if err != nil {
