@@ -5,15 +5,26 @@ const SlabSize = 16 << 10
 
 type slab = [SlabSize]byte
 
-// Pool hands out slabs up to a limit and keeps some of those that come back.
-// It belongs to one goroutine.
+// Pool hands out slabs up to a limit. It keeps those that come back for as much as was in use lately, so that objects that
+// follow each other allocate nothing, and a burst does not hold memory for ever. It belongs to one goroutine.
 type Pool struct {
 	limit, used int
 	free        []*slab
+	groups      []*group   // of released buffers, empty
+	tables      [][]*group // the same
+
+	peak, before int // the most in use, in this epoch and in the one before
+	puts         int // in this epoch
 }
 
-// idle bounds the slabs that a pool keeps without use: 4 MiB.
-const idle = 256
+const (
+	// idle is how many slabs a pool keeps in any case: 4 MiB.
+	idle = 256
+	// epoch is how many slabs come back before the peak is forgotten: 128 MiB.
+	epoch = 8192
+	// Of released buffers, up to so many groups, and tables of so many places, are kept.
+	maxGroups, maxTables, maxPlaces = 512, 64, 64
+)
 
 // NewPool returns a pool of at most limit octets, rounded up to whole slabs.
 func NewPool(limit int64) *Pool {
@@ -31,8 +42,10 @@ func (p *Pool) get() *slab {
 		return nil
 	}
 	p.used++
+	p.peak = max(p.peak, p.used)
 	if n := len(p.free); n > 0 {
 		s := p.free[n-1]
+		p.free[n-1] = nil
 		p.free = p.free[:n-1]
 		return s
 	}
@@ -41,8 +54,52 @@ func (p *Pool) get() *slab {
 
 func (p *Pool) put(s *slab) {
 	p.used--
-	if len(p.free) < idle {
+	if p.puts++; p.puts == epoch {
+		p.before, p.peak, p.puts = p.peak, p.used+1, 0
+		if keep := max(0, p.keep()); keep < len(p.free) {
+			clear(p.free[keep:])
+			p.free = p.free[:keep]
+		}
+	}
+	if len(p.free) < p.keep() {
 		p.free = append(p.free, s)
+	}
+}
+
+// keep is how many slabs may be kept beside those in use.
+func (p *Pool) keep() int { return max(idle, p.peak-p.used, p.before-p.used) }
+
+func (p *Pool) group() *group {
+	n := len(p.groups)
+	if n == 0 {
+		return new(group)
+	}
+	g := p.groups[n-1]
+	p.groups = p.groups[:n-1]
+	return g
+}
+
+func (p *Pool) table() []*group {
+	n := len(p.tables)
+	if n == 0 {
+		return nil
+	}
+	t := p.tables[n-1]
+	p.tables = p.tables[:n-1]
+	return t
+}
+
+// putGroup takes a group without slabs.
+func (p *Pool) putGroup(g *group) {
+	if g != nil && len(p.groups) < maxGroups {
+		p.groups = append(p.groups, g)
+	}
+}
+
+// putTable takes a table without groups.
+func (p *Pool) putTable(t []*group) {
+	if cap(t) > 0 && cap(t) <= maxPlaces && len(p.tables) < maxTables {
+		p.tables = append(p.tables, t[:0])
 	}
 }
 
@@ -69,13 +126,21 @@ func (b *Buffer) slab(i int64) *slab {
 }
 
 // place returns where the pointer to slab i is.
-func (b *Buffer) place(i int64) **slab {
+func (b *Buffer) place(pool *Pool, i int64) **slab {
 	g := int(i / groupLen)
-	if g >= len(b.groups) {
-		b.groups = append(b.groups, make([]*group, g+1-len(b.groups))...)
+	if b.groups == nil {
+		b.groups = pool.table()
+	}
+	if n := g + 1 - len(b.groups); n > 0 {
+		if n <= cap(b.groups)-len(b.groups) {
+			b.groups = b.groups[:g+1]
+			clear(b.groups[g+1-n:])
+		} else {
+			b.groups = append(b.groups, make([]*group, n)...)
+		}
 	}
 	if b.groups[g] == nil {
-		b.groups[g] = new(group)
+		b.groups[g] = pool.group()
 	}
 	return &b.groups[g][i%groupLen]
 }
@@ -104,7 +169,7 @@ func (b *Buffer) WriteAt(pool *Pool, p []byte, off int64) bool {
 		s := b.slab(i)
 		if s == nil {
 			s = pool.get()
-			*b.place(i) = s
+			*b.place(pool, i) = s
 			b.held++
 		}
 		n := copy(s[off%SlabSize:], p)
@@ -172,12 +237,16 @@ func (b *Buffer) Truncate(pool *Pool, off int64, detach bool) {
 		}
 	}
 	if g := int((first + groupLen - 1) / groupLen); g < len(b.groups) {
+		for i, cut := range b.groups[g:] {
+			pool.putGroup(cut)
+			b.groups[g+i] = nil
+		}
 		b.groups = b.groups[:g]
 	}
 	if i := off / SlabSize; detach && i < first {
 		if s := b.slab(i); s != nil {
 			copied := *s
-			*b.place(i) = &copied
+			*b.place(pool, i) = &copied
 		}
 	}
 }
@@ -197,11 +266,12 @@ func (b *Buffer) Drop(pool *Pool, i int, detach bool) {
 	} else {
 		pool.put(s)
 	}
-	*b.place(int64(i)) = nil
+	*b.place(pool, int64(i)) = nil
 }
 
 // Release gives back everything.
 func (b *Buffer) Release(pool *Pool, detach bool) {
 	b.Truncate(pool, 0, detach)
+	pool.putTable(b.groups)
 	b.groups = nil
 }
