@@ -83,6 +83,22 @@ func (r *Receiver) Push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	return err
 }
 
+// PushRun handles a run of UDP payloads as package packetio hands them out: packets of size octets, the last of which may
+// be shorter. Packets to another address than Destination are left alone: a capture has them. What is rejected is counted.
+func (r *Receiver) PushRun(now time.Time, from, to netip.AddrPort, run []byte, size int) {
+	if want := r.cfg.Destination; want.IsValid() && to.IsValid() && to != want {
+		return
+	}
+	if size <= 0 {
+		size = len(run)
+	}
+	for len(run) > 0 {
+		n := min(size, len(run))
+		_ = r.Push(now, from, run[:n])
+		run = run[n:]
+	}
+}
+
 func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	source := src.Addr().Unmap()
 	if r.cfg.Source.IsValid() && source != r.cfg.Source.Unmap() {
