@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/route/diagnose"
+	"github.com/treedn/treedn/route/sls"
 )
 
 // An Event is one of the types below. It marshals to JSON with the name of its type in the field event.
@@ -96,8 +97,11 @@ type ObjectEvent struct {
 	// Cut says that an object that is incomplete began before the reception, or went on behind it.
 	Cut Cut `json:"cut,omitempty"`
 
-	// Body is the object, if it is complete. It is valid during the call.
-	Body []byte `json:"-"`
+	// Body is the object, if it is complete. Content is the file in it, if that is something else: without the header
+	// of ROUTE's Entity Mode. Parts are those of a package. They are valid during the call.
+	Body    []byte     `json:"-"`
+	Content []byte     `json:"-"`
+	Parts   []sls.Part `json:"-"`
 }
 
 // Cut tells what of an object lies outside of the time of the reception.

@@ -251,11 +251,12 @@ func (in *Inspector) tell(o *object) {
 	in.total.Recovered += o.recovered
 	e := o.objectEvent(o.last)
 	if o.complete && !o.dropped {
-		e.Body = o.body()
+		e.Body, e.Content = o.body(), o.content
+		e.Parts = o.parts(e.Body)
 	}
 	in.cfg.Emit(&e)
 	if e.Body != nil {
-		o.ch.contents(o, e.Body)
+		o.ch.contents(o, e.file())
 	}
 }
 

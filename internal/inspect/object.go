@@ -55,6 +55,7 @@ type object struct {
 	cenc    lct.CENC
 
 	recovered int64
+	content   []byte // the file in an object of Entity Mode
 }
 
 // symbols are those of one packet.
@@ -246,6 +247,14 @@ func (o *object) objectEvent(at time.Time) ObjectEvent {
 		e.Missing = append(e.Missing, Missing{r.Start, r.End - 1})
 	}
 	return e
+}
+
+// file returns the file in the object.
+func (e *ObjectEvent) file() []byte {
+	if e.Content != nil {
+		return e.Content
+	}
+	return e.Body
 }
 
 // onItsWay is how long after its last packet more of an object may come.

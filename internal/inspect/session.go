@@ -251,6 +251,7 @@ func (ch *channel) finish(o *object) {
 	o.waiting, o.decoder = nil, nil
 	ch.s.in.completed(o)
 	o.digest()
+	o.entity()
 	ch.received(o)
 	in := ch.s.in
 	if o.nameable() && o.name() == "" && len(in.waiting) < maxRetired {

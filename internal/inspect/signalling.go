@@ -48,7 +48,7 @@ const maxPackages = 64
 func (s *session) slsPackage(o *object) {
 	ch := o.ch
 	body := o.body()
-	p, err := sls.ParsePackage(body)
+	p, err := unpack(body)
 	version := uint32(sls.TOI(o.key.toi).Version())
 	ch.signalling(o, "SLS", "", &version, err)
 	if err != nil {
