@@ -12,6 +12,7 @@ import (
 	fecobject "github.com/treedn/treedn/fec/object"
 	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/flute/mbms"
+	"github.com/treedn/treedn/flute/packetio"
 	"github.com/treedn/treedn/flute/reassembly"
 	"github.com/treedn/treedn/flute/seal"
 	"github.com/treedn/treedn/route/mabr"
@@ -119,7 +120,23 @@ func (in *Inspector) Push(at time.Time, from, to netip.AddrPort, payload []byte)
 		in.notOurs(to, payload) // of another protocol, some of whose datagrams look like LCT by chance
 		return
 	}
-	s.push(payload, n)
+	if len(payload) <= largeDatagram && !s.runs {
+		s.push(payload, n)
+		return
+	}
+	size := segmentSize(&in.hdr, n, payload)
+	if size == 0 {
+		s.push(payload, n)
+		return
+	}
+	s.runs = true
+	in.total.Packets--
+	for packet := range packetio.Segments(payload, size) {
+		in.total.Packets++
+		if n, err := unmarshal(&in.hdr, packet); err == nil {
+			s.push(packet, n)
+		}
+	}
 }
 
 // unmarshal decodes a header. The flags T and R are only set by senders of the first LCT, whose header has up to two more

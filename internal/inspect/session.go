@@ -44,6 +44,7 @@ type session struct {
 	first    time.Time
 	counts   Counts
 	alike    uint64 // packets that look like LCT
+	runs     bool   // the capture has several packets in a datagram
 	// seen are the protocols that a packet was certainly of.
 	seenFLUTE, seenROUTE bool
 	announced            bool // by a SessionEvent
