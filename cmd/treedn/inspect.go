@@ -191,7 +191,10 @@ func (c *inspection) listen(ctx context.Context, channels []inspect.Channel, in 
 				return
 			}
 			hint := ""
-			if errors.Is(err, ssm.ErrChannel) && !ch.Source.IsValid() {
+			switch {
+			case errors.Is(err, inspect.ErrRoute):
+				hint = "; name an interface, by -interface"
+			case errors.Is(err, ssm.ErrChannel) && !ch.Source.IsValid() && ch.Destination.Port() != 0:
 				hint = "; say where it comes from, by -source"
 			}
 			fmt.Fprintf(stderr, "treedn inspect: %v%s\n", err, hint)
@@ -206,6 +209,9 @@ func (c *inspection) read(ctx context.Context, stdin io.Reader, in *inspect.Insp
 	name, r := c.targets[0], stdin
 	if name != "-" {
 		f, err := os.Open(name)
+		if _, other := netip.ParseAddr(name); err != nil && other == nil {
+			return fmt.Errorf("%s: no file, and as an address it lacks a port", name)
+		}
 		if err != nil {
 			return err
 		}

@@ -91,3 +91,29 @@ func TestSentAgain(t *testing.T) {
 		}
 	}
 }
+
+// What was not listened to is not missed; what brings nothing is.
+func TestListening(t *testing.T) {
+	packets := packetsOf(t, "../../route/testdata/gpac-atsc.pcap")
+	lls := slices.DeleteFunc(slices.Clone(packets), func(p packet) bool { return p.to.Port() != 4937 })
+	run := func(packets []packet, to ...string) []string {
+		var events []inspect.Event
+		in := inspect.New(inspect.Config{Emit: func(e inspect.Event) { events = append(events, e) }})
+		for _, a := range to {
+			in.Listening(netip.MustParseAddrPort(a))
+		}
+		for _, p := range packets {
+			in.Push(p.at, p.from, p.to, p.b)
+		}
+		in.Finish()
+		return rules(events)
+	}
+	const service = "225.1.1.0:6000"
+	require.Contains(t, run(lls), "slt-destination")
+	got := run(lls, "224.0.23.60:4937")
+	require.NotContains(t, got, "slt-destination")
+	require.Contains(t, got, "unheard")
+	require.Contains(t, run(lls, "224.0.23.60:4937", service), "slt-destination")
+	require.Equal(t, []string{"packets-none"}, run(nil, service))
+	require.Equal(t, []string{"lls-none"}, run(nil, "224.0.23.60:4937"))
+}

@@ -38,7 +38,7 @@ func (in *Inspector) diagnose(sessions []*session) {
 		}
 	}
 	var general diagnose.Input
-	general.Now, general.Channels = in.now, all
+	general.Now, general.Channels, general.Received = in.now, all, in.received
 	for _, l := range in.lls {
 		general.Malformed = append(general.Malformed, l.malformed...)
 		low := l.LLS
@@ -54,6 +54,20 @@ func (in *Inspector) diagnose(sessions []*session) {
 	}
 	for _, s := range sessions {
 		tell(s, diagnose.Diagnose(s.input(in, all)))
+	}
+	for _, to := range in.received {
+		if _, ok := in.foreign[to]; ok || slices.ContainsFunc(all, func(c diagnose.Channel) bool { return c.Destination == to }) {
+			continue
+		}
+		d := diagnose.Input{Now: in.now, Destination: to}
+		switch {
+		case !isLLS(to):
+		case len(in.lls) > 0:
+			continue
+		default:
+			d = diagnose.Input{Now: in.now, LLS: &diagnose.LLS{}}
+		}
+		tell(nil, diagnose.Diagnose(&d))
 	}
 	foreign := slices.SortedFunc(maps.Keys(in.foreign), netip.AddrPort.Compare)
 	for _, to := range foreign {
@@ -89,7 +103,7 @@ func (in *Inspector) foreignName(to netip.AddrPort) string {
 // input is what the diagnosis of one session goes by. LLS and configurations were judged before.
 func (s *session) input(in *Inspector, all []diagnose.Channel) *diagnose.Input {
 	d := &diagnose.Input{
-		Now: in.now, SenderTime: s.senderTime, ReceivedAt: s.receivedAt, Destination: s.to,
+		Now: in.now, Received: in.received, SenderTime: s.senderTime, ReceivedAt: s.receivedAt, Destination: s.to,
 		Package: s.pkg, STSID: s.stsid, USBD: s.usbd, Manifest: s.manifest, Malformed: s.malformed,
 	}
 	d.Described = s.stsid == nil && s.described()

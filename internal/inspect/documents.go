@@ -3,6 +3,7 @@ package inspect
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/treedn/treedn/flute/bundle"
 	"github.com/treedn/treedn/flute/mbms"
@@ -47,8 +48,7 @@ func (s *session) document(kind, location string, b []byte) error {
 		if err != nil {
 			return err
 		}
-		s.carriesConfig = true
-		in.takeConfig(c)
+		in.takeConfig(s, c)
 	case "MPD":
 		m, err := parseMPD(b)
 		if err != nil {
@@ -75,11 +75,13 @@ func (s *session) document(kind, location string, b []byte) error {
 // maxConfigs bounds the configurations and session descriptions that count.
 const maxConfigs = 64
 
-func (in *Inspector) takeConfig(c *mabr.Configuration) {
+func (in *Inspector) takeConfig(by *session, c *mabr.Configuration) {
+	in.configs = slices.DeleteFunc(in.configs, func(old *mabr.Configuration) bool { return old == by.config })
 	if len(in.configs) >= maxConfigs {
 		in.configs = in.configs[1:]
 	}
 	in.configs = append(in.configs, c)
+	by.config = c
 	transport := func(t *mabr.Transport) (e mabr.Endpoint) {
 		for i, endpoint := range t.Endpoints {
 			in.announce(endpoint.Source, endpoint.Destination)
@@ -160,7 +162,7 @@ func (s *session) system() string {
 			return "dvb-mabr"
 		}
 	}
-	if s.carriesConfig {
+	if s.config != nil {
 		return "dvb-mabr"
 	}
 	return ""

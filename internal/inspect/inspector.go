@@ -57,7 +57,7 @@ type Inspector struct {
 	total    Counts
 
 	lls       map[netip.Addr]*lowLevel
-	configs   []*mabr.Configuration
+	configs   []*mabr.Configuration // the newest of each session
 	sdps      []*mbms.SDP
 	plans     map[netip.AddrPort][]plan // what S-TSIDs say of sessions
 	foreign   map[netip.AddrPort]uint64
@@ -65,6 +65,7 @@ type Inspector struct {
 	held      int                     // octets of packets whose protocol is not known
 	places    int                     // for slabs, of all objects
 	announced []Channel
+	received  []netip.AddrPort // what is listened to; nil is everything
 	services  map[string]bool
 	finished  bool
 }
@@ -136,6 +137,14 @@ func (in *Inspector) Push(at time.Time, from, to netip.AddrPort, payload []byte)
 		if n, err := unmarshal(&in.hdr, packet); err == nil {
 			s.push(packet, n)
 		}
+	}
+}
+
+// Listening tells that a destination is received. Without a call all of them are, as in a capture. What others announce
+// is not missed then, and of a destination to which nothing comes it is said.
+func (in *Inspector) Listening(to netip.AddrPort) {
+	if !slices.Contains(in.received, to) {
+		in.received = append(in.received, to)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/flute/ntp"
 	"github.com/treedn/treedn/route/diagnose"
+	"github.com/treedn/treedn/route/mabr"
 	"github.com/treedn/treedn/route/sls"
 )
 
@@ -61,8 +62,8 @@ type session struct {
 	malformed []diagnose.Malformed
 	repairs   map[repairKey]*repairSet
 	fec       map[string]bool // the codes in use
-	// carriesConfig: a session configuration of DVB-MABR came here.
-	carriesConfig bool
+	// config is the newest session configuration of DVB-MABR that came here.
+	config *mabr.Configuration
 }
 
 // channel is one TSI of a session.

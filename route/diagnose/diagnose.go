@@ -89,6 +89,9 @@ type Input struct {
 	Manifest *Manifest
 	// Instances are the FDT Instances that came by themselves.
 	Instances []Instance
+	// Received are the destinations that were listened to; nil is all. What was
+	// announced elsewhere cannot have come.
+	Received []netip.AddrPort
 	// Channels are all LCT channels that packets came on.
 	Channels []Channel
 	// Malformed are the documents that could not be decoded, and packets that are
@@ -242,6 +245,15 @@ func (d *diagnosis) arrivals(to netip.AddrPort) (list []*Channel) {
 		}
 	}
 	return list
+}
+
+// unheard tells whether nobody listened to a destination, and says so.
+func (d *diagnosis) unheard(where string, to netip.AddrPort) bool {
+	if d.in.Received == nil || slices.Contains(d.in.Received, to) {
+		return false
+	}
+	d.add(Note, "unheard", "", where, "it announces %s, which was not listened to", to)
+	return true
 }
 
 // source compares an announced source with that of the packets.

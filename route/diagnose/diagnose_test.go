@@ -196,7 +196,7 @@ func TestRules(t *testing.T) {
 		"lls-signature":   {func(in *diagnose.Input) { in.LLS.Signed, in.LLS.Unverified = true, true }, diagnose.Note, "signed"},
 		"slt-none":        {func(in *diagnose.Input) { in.LLS.SLT = nil }, diagnose.Fatal, "no SLT in 5 datagrams"},
 		"slt-empty":       {func(in *diagnose.Input) { in.LLS.SLT.Services = nil }, diagnose.Fatal, "no service"},
-		"slt-namespace":   {func(in *diagnose.Input) { in.LLS.SLT.Namespace = "" }, diagnose.Note, "no namespace is not"},
+		"slt-namespace":   {func(in *diagnose.Input) { in.LLS.SLT.Namespace = "" }, diagnose.Note, "it is in no namespace"},
 		"slt-name":        {func(in *diagnose.Input) { in.LLS.SLT.Services[0].ShortName = "12345678" }, diagnose.Note, "7 characters"},
 		"slt-signalling":  {func(in *diagnose.Input) { in.LLS.SLT.Services[0].Signalling = nil }, diagnose.Fault, "neither"},
 		"slt-protocol":    {func(in *diagnose.Input) { in.LLS.SLT.Services[0].Signalling.Protocol = 2 }, diagnose.Fatal, "MMTP"},
@@ -205,7 +205,7 @@ func TestRules(t *testing.T) {
 			in.LLS.SLT.Services[0].Signalling.Source = netip.MustParseAddr("172.16.200.1")
 		}, diagnose.Fault, "172.16.200.1"},
 		"systemtime-none":      {func(in *diagnose.Input) { in.LLS.SystemTime = nil }, diagnose.Note, "5 s"},
-		"systemtime-namespace": {func(in *diagnose.Input) { in.LLS.SystemTime.Namespace = "http://x" }, diagnose.Note, "is not A/331's"},
+		"systemtime-namespace": {func(in *diagnose.Input) { in.LLS.SystemTime.Namespace = "http://x" }, diagnose.Note, "A/331's is"},
 		"systemtime-offset":    {func(in *diagnose.Input) { in.LLS.SystemTime.UTCOffset = 0 }, diagnose.Fault, "37"},
 		"sls-none":             {func(in *diagnose.Input) { in.Package, in.STSID = nil, nil; in.Channels = in.Channels[1:] }, diagnose.Fatal, "no S-TSID"},
 		"sls-incomplete":       {func(in *diagnose.Input) { in.Package, in.STSID = nil, nil }, diagnose.Fatal, "no package"},
@@ -224,6 +224,7 @@ func TestRules(t *testing.T) {
 		"usbd-none":            {func(in *diagnose.Input) { in.USBD = nil }, diagnose.Fault, "no USBD"},
 		"usbd-service":         {func(in *diagnose.Input) { in.USBD.ServiceID = "8" }, diagnose.Fault, "the SLT has 7"},
 		"usbd-inactive":        {func(in *diagnose.Input) { in.USBD.Inactive = true }, diagnose.Fault, "not on air"},
+		"unheard":              {func(in *diagnose.Input) { in.Received = []netip.AddrPort{group}; in.STSID.RS[0].Port = 9 }, diagnose.Note, "not listened to"},
 		"sls-version":          {func(in *diagnose.Input) { in.Package.SameTOI = true }, diagnose.Fault, "keep the old one"},
 		"payload-id": {func(in *diagnose.Input) {
 			flow(in).Payloads = []sls.Payload{{Codepoint: 8, FormatID: 1, SrcFECPayloadID: 1}}

@@ -172,6 +172,9 @@ func (d *diagnosis) stsid() {
 			ls := &rs.LS[k]
 			announced[uint64(ls.TSI)] = true
 			channels := d.channels(at, uint64(ls.TSI))
+			if len(channels) == 0 && d.unheard(fmt.Sprintf("S-TSID: LS %d", ls.TSI), at) {
+				continue
+			}
 			if len(channels) == 0 {
 				silent = append(silent, fmt.Sprint(ls.TSI))
 				if at != d.in.Destination && len(d.channels(d.in.Destination, uint64(ls.TSI))) > 0 {
