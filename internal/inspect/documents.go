@@ -16,6 +16,7 @@ func (ch *channel) contents(o *object, body []byte) {
 	if o.file == nil {
 		return
 	}
+	o.mismatch = mismatch(o.file, body)
 	if _, err := decoded(body, o.file.ContentEncoding); err != nil {
 		ch.s.bad(fmt.Sprintf("object %.100q", o.file.ContentLocation), fmt.Errorf("its content encoding is %.40q, it says: %w", o.file.ContentEncoding, err))
 	}

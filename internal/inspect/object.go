@@ -46,6 +46,7 @@ type object struct {
 	sum      [sha256.Size]byte
 	file     *fdt.File // its description
 	template string    // its name by a fileTemplate
+	mismatch string    // a digest of the description that it does not have
 
 	// Of FLUTE.
 	info    fec.ObjectInfo
@@ -310,7 +311,7 @@ func (o *object) early() bool {
 // observed is what the diagnosis hears of the object.
 func (o *object) observed() diagnose.Object {
 	_, _, lost := o.cut()
-	return diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: lost, Name: o.name(), Early: o.early()}
+	return diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: lost, Name: o.name(), Early: o.early(), Mismatch: o.mismatch}
 }
 
 // lacks returns how many octets are missing, as far as that is known.

@@ -173,6 +173,9 @@ type Object struct {
 	// Early: it came before any description of the session did, which may have been
 	// sent before the reception.
 	Early bool
+	// Mismatch names a digest of its description that it does not have, such as
+	// Content-MD5.
+	Mismatch string
 }
 
 // A Manifest is what matters of an MPD.

@@ -249,6 +249,7 @@ func TestRules(t *testing.T) {
 		"mpd-init":     {func(in *diagnose.Input) { in.Manifest.Representations[0].Init = "other.mp4" }, diagnose.Fault, "other.mp4"},
 		"loss":         {func(in *diagnose.Input) { in.Channels[1].Objects[2].Lost = true }, diagnose.Fault, "1 of 3 objects"},
 		"nameless":     {func(in *diagnose.Input) { in.Channels[1].Objects[2].Name = "" }, diagnose.Fault, "named by nothing"},
+		"digest":       {func(in *diagnose.Input) { in.Channels[1].Objects[2].Mismatch = "Content-MD5" }, diagnose.Fault, "Content-MD5 says"},
 		"closed":       {func(in *diagnose.Input) { in.Channels[1].Closed = true }, diagnose.Note, "A flag"},
 		"clock":        {func(in *diagnose.Input) { in.SenderTime = now.Add(-time.Minute) }, diagnose.Fault, "1m1s behind"},
 		"malformed":    {func(in *diagnose.Input) { in.Malformed = []diagnose.Malformed{{"APD", errors.New("boom")}} }, diagnose.Fault, "boom"},

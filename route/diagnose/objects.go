@@ -74,6 +74,9 @@ func (d *diagnosis) objects() {
 			if o.Name == "" && !o.Early && c.TSI != 0 {
 				nameless++
 			}
+			if o.Mismatch != "" {
+				d.add(Fault, "digest", "RFC 6726 3.4.2", where, "%.80q is not what its %s says: receivers drop it", o.Name, o.Mismatch)
+			}
 			if o.TOI == 0 {
 				d.add(Fault, "toi-zero", "RFC 9223 3.2", where, "an object of media has the TOI 0, which is that of FDT Instances: receivers take it for one, or drop it")
 			}
