@@ -1,13 +1,18 @@
 package inspect_test
 
 import (
+	"bytes"
+	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/treedn/treedn/flute"
 	"github.com/treedn/treedn/internal/inspect"
 )
 
@@ -116,4 +121,56 @@ func TestListening(t *testing.T) {
 	require.Contains(t, run(lls, "224.0.23.60:4937", service), "slt-destination")
 	require.Equal(t, []string{"packets-none"}, run(nil, service))
 	require.Equal(t, []string{"lls-none"}, run(nil, "224.0.23.60:4937"))
+}
+
+// Senders of FLUTE that are wrong, or were started again.
+func TestOddFLUTE(t *testing.T) {
+	packets := packetsOf(t, "../../flute/testdata/gpac-mabr-flute.pcap")
+	want := ids(objects(inspectAll(packets, inspect.Config{})))
+	spoil := func(f func([]byte)) []packet {
+		list := slices.Clone(packets)
+		for i := range list {
+			list[i].b = slices.Clone(list[i].b)
+			f(list[i].b)
+		}
+		return list
+	}
+	events := inspectAll(spoil(func(b []byte) { b[3] = 77 }), inspect.Config{}) // the codepoint
+	require.Contains(t, rules(events), "fec-codepoint")
+	require.Equal(t, want, ids(objects(events)))
+
+	md5 := regexp.MustCompile(`Content-MD5="....`)
+	events = inspectAll(spoil(func(b []byte) { copy(b, md5.ReplaceAll(b, []byte(`Content-MD5="AAAA`))) }), inspect.Config{})
+	require.Contains(t, rules(events), "digest")
+	require.NotContains(t, rules(inspectAll(packets, inspect.Config{})), "digest")
+
+	// The same files in smaller symbols.
+	both := append(sendFiles(t, 1000, noon), sendFiles(t, 700, noon.Add(10*time.Second))...)
+	events = inspectAll(both, inspect.Config{})
+	require.Contains(t, rules(events), "fdt-reused")
+	for _, o := range objects(events) {
+		require.True(t, o.Complete, "%+v", o)
+	}
+}
+
+// sendFiles sends two files by a sender of its own.
+func sendFiles(t *testing.T, payload int, now time.Time) (packets []packet) {
+	t.Helper()
+	s, err := flute.NewSender(flute.SenderConfig{TSI: 7, MaxPayload: payload})
+	require.NoError(t, err)
+	for i := range 2 {
+		body := random(uint64(i), 20_000)
+		_, err := s.Add(now, flute.File{Location: fmt.Sprintf("file%d", i), Body: bytes.NewReader(body), Length: int64(len(body))})
+		require.NoError(t, err)
+	}
+	for end := now.Add(5 * time.Second); now.Before(end); {
+		s.RunWork(now)
+		b, ok := s.Poll(now, nil)
+		if !ok {
+			now = s.NextTimeout(now)
+			continue
+		}
+		packets = append(packets, packet{now, source, group, bytes.Clone(b)})
+	}
+	return packets
 }

@@ -75,7 +75,9 @@ func (ch *channel) supersede(before, now *fdt.File) {
 		o.mismatch = ""
 		return
 	}
-	if (!known || !knows || n == m) && bytes.Equal(before.ContentMD5, now.ContentMD5) {
+	a, b := &before.FEC, &now.FEC
+	coded := a.EncodingID == b.EncodingID && a.EncodingSymbolLength == b.EncodingSymbolLength && a.MaxSourceBlockLength == b.MaxSourceBlockLength
+	if (!known || !knows || n == m) && bytes.Equal(before.ContentMD5, now.ContentMD5) && coded {
 		return
 	}
 	ch.retire(o)

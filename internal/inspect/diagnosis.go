@@ -148,6 +148,7 @@ func (ch *channel) arrived(in *Inspector) diagnose.Channel {
 	c := diagnose.Channel{
 		Source: ch.s.source, Destination: ch.s.to, TSI: ch.tsi, Packets: ch.packets, Repair: ch.repair, Codepoints: ch.codepoints,
 		Closed: ch.closed, Last: ch.last, Objects: ch.names,
+		Unmarked: ch.unmarked, OtherFEC: ch.otherFEC, Reused: ch.reused,
 	}
 	switch ch.protocol {
 	case flute:

@@ -19,7 +19,10 @@ func (ch *channel) takeFLUTE(b []byte) {
 	h := &ch.s.in.hdr
 	scheme := fec.EncodingID(h.Codepoint) // RFC 6726 section 5
 	n := scheme.PayloadIDLen()
-	if !h.HasTOI || n == 0 || len(b) < n {
+	if n == 0 { // the diagnosis says so
+		scheme, n = fec.CompactNoCode, fec.CompactNoCode.PayloadIDLen()
+	}
+	if !h.HasTOI || len(b) < n {
 		return
 	}
 	id, err := fec.ParsePayloadID(scheme, b)
@@ -30,6 +33,7 @@ func (ch *channel) takeFLUTE(b []byte) {
 	x, instance := h.Extensions.FDT()
 	if h.TOI == 0 {
 		if !instance {
+			ch.unmarked++
 			return
 		}
 		key.instance = x.InstanceID + 1
@@ -40,6 +44,9 @@ func (ch *channel) takeFLUTE(b []byte) {
 		if ch.placeFLUTE(o, scheme, id, b[n:]) == nil {
 			ch.finish(o)
 			return
+		}
+		if o.complete && o.isInstance() {
+			ch.reused++
 		}
 		o = ch.replace(o)
 	}
@@ -68,6 +75,7 @@ func (ch *channel) placeFLUTE(o *object, scheme fec.EncodingID, id fec.PayloadID
 		return nil
 	}
 	if o.info.ID != scheme {
+		ch.otherFEC++
 		return nil
 	}
 	return o.put(id, payload)

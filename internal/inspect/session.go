@@ -78,9 +78,11 @@ type channel struct {
 	codepoints      []uint8
 	last            time.Time
 	closed          bool
-	began           bool              // an object was seen from its beginning
-	described       time.Time         // by the first FDT Instance
-	names           []diagnose.Object // of objects that were told, for the diagnosis
+	// What is odd about packets of FLUTE, as diagnose.Channel has it.
+	unmarked, otherFEC, reused uint64
+	began                      bool              // an object was seen from its beginning
+	described                  time.Time         // by the first FDT Instance
+	names                      []diagnose.Object // of objects that were told, for the diagnosis
 
 	held [][]byte // packets before the protocol is known
 

@@ -155,6 +155,10 @@ type Channel struct {
 	Codepoints []uint8
 	// Objects are the transport objects, without FDT Instances.
 	Objects []Object
+	// Of FLUTE: Unmarked are packets with the TOI 0 that have no EXT_FDT, OtherFEC those
+	// whose codepoint is not the FEC Encoding ID of their object, and Reused the FDT
+	// Instances that came again with other octets.
+	Unmarked, OtherFEC, Reused uint64
 	// Closed: the sender has announced the end of the session.
 	Closed bool
 	// Last is the arrival of the last packet.
@@ -300,6 +304,10 @@ func (d *diagnosis) clock() {
 	if skew < 0 {
 		than = "behind"
 	}
+	by := skew.Abs().Round(time.Second).String()
+	if days := int64(skew.Abs() / (24 * time.Hour)); days > 2 {
+		by = fmt.Sprintf("%d days", days)
+	}
 	d.add(Fault, "clock", "RFC 5651 5.2.2", "EXT_TIME",
-		"the clock of the sender is %s %s that of the receiver: segments of a live manifest are asked for too early or too late", skew.Abs().Round(time.Second), than)
+		"the clock of the sender is %s %s that of the receiver: segments of a live manifest are asked for too early or too late", by, than)
 }

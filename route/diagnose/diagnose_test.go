@@ -249,7 +249,7 @@ func TestRules(t *testing.T) {
 		"mpd-init":     {func(in *diagnose.Input) { in.Manifest.Representations[0].Init = "other.mp4" }, diagnose.Fault, "other.mp4"},
 		"loss":         {func(in *diagnose.Input) { in.Channels[1].Objects[2].Lost = true }, diagnose.Fault, "1 of 3 objects"},
 		"nameless":     {func(in *diagnose.Input) { in.Channels[1].Objects[2].Name = "" }, diagnose.Fault, "named by nothing"},
-		"digest":       {func(in *diagnose.Input) { in.Channels[1].Objects[2].Mismatch = "Content-MD5" }, diagnose.Fault, "Content-MD5 says"},
+		"digest":       {func(in *diagnose.Input) { in.Channels[1].Objects[2].Mismatch = "Content-MD5" }, diagnose.Fault, `v1_00002.m4s" is not what its Content-MD5 says`},
 		"closed":       {func(in *diagnose.Input) { in.Channels[1].Closed = true }, diagnose.Note, "A flag"},
 		"clock":        {func(in *diagnose.Input) { in.SenderTime = now.Add(-time.Minute) }, diagnose.Fault, "1m1s behind"},
 		"malformed":    {func(in *diagnose.Input) { in.Malformed = []diagnose.Malformed{{"APD", errors.New("boom")}} }, diagnose.Fault, "boom"},
@@ -262,6 +262,35 @@ func TestRules(t *testing.T) {
 		require.Equal(t, c.severity, findings[i].Severity, rule)
 		require.Contains(t, findings[i].Text, c.text, rule)
 		require.True(t, slices.IsSortedFunc(findings, func(a, b diagnose.Finding) int { return int(a.Severity) - int(b.Severity) }))
+	}
+}
+
+// What FLUTE alone can have.
+func TestOddFLUTE(t *testing.T) {
+	for rule, c := range map[string]struct {
+		spoil func(*diagnose.Channel)
+		text  string
+	}{
+		"fec-codepoint": {func(c *diagnose.Channel) { c.Codepoints = []uint8{0, 77} }, "codepoint 77"},
+		"fdt-extension": {func(c *diagnose.Channel) { c.Unmarked = 3 }, "3 packets"},
+		"fdt-reused":    {func(c *diagnose.Channel) { c.Reused = 2 }, "started again"},
+		"digest": {func(c *diagnose.Channel) {
+			c.Objects = append(c.Objects, diagnose.Object{TOI: 2, Complete: true, Name: "b", Mismatch: "Content-MD5"})
+		}, `1 of 2 objects have other octets than their digest says, and receivers drop them: "b" is not what its Content-MD5 says`},
+		"unfinished": {func(c *diagnose.Channel) { c.Objects[0].Complete = false }, "listen for longer"},
+		"fdt-none":   {func(c *diagnose.Channel) { c.TSI = 2 }, "nothing names its 1 objects"},
+	} {
+		in := &diagnose.Input{
+			Now: now, Destination: group,
+			Instances: []diagnose.Instance{{TSI: 1, Instance: &fdt.Instance{Expires: ntp.Seconds(now.Add(time.Hour)), Files: []fdt.File{{TOI: 1, ContentLocation: "a"}}}}},
+			Channels:  []diagnose.Channel{{Source: source, Destination: group, TSI: 1, Protocol: diagnose.ProtocolFLUTE, Packets: 5, Codepoints: []uint8{0}, Objects: []diagnose.Object{{TOI: 1, Complete: true, Name: "a"}}}},
+		}
+		require.Empty(t, diagnose.Diagnose(in))
+		c.spoil(&in.Channels[0])
+		findings := diagnose.Diagnose(in)
+		require.Len(t, findings, 1, "%s: %v", rule, findings)
+		require.Equal(t, rule, findings[0].Rule)
+		require.Contains(t, findings[0].Text, c.text)
 	}
 }
 
