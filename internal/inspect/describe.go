@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"bytes"
+	"reflect"
 	"slices"
 
 	"github.com/treedn/treedn/fec"
@@ -48,6 +49,15 @@ func (ch *channel) fdtInstance(o *object) {
 		ch.described = o.last
 	}
 	ch.instances = append(ch.instances, diagnose.Instance{TSI: ch.tsi, Instance: in})
+	if o.key.instance > 0 {
+		if before := ch.byID[o.key.instance]; before != nil && !reflect.DeepEqual(before.Files, in.Files) {
+			ch.reused++ // many senders change the expiry alone
+		}
+		if ch.byID == nil || len(ch.byID) >= maxInstances {
+			ch.byID = map[uint32]*fdt.Instance{}
+		}
+		ch.byID[o.key.instance] = in
+	}
 	for i := range in.Files {
 		f := in.Resolve(in.Files[i])
 		if before := ch.files[f.TOI]; before != nil {
@@ -68,15 +78,15 @@ func (ch *channel) supersede(before, now *fdt.File) {
 	}
 	n, known := before.Length()
 	m, knows := now.Length()
-	if !o.complete && knows && o.length == int64(m) {
-		return // its packets were faster
-	}
 	if o.mismatch != "" && !o.dropped && mismatch(now, o.body()) == "" {
 		o.mismatch = ""
 		return
 	}
 	a, b := &before.FEC, &now.FEC
 	coded := a.EncodingID == b.EncodingID && a.EncodingSymbolLength == b.EncodingSymbolLength && a.MaxSourceBlockLength == b.MaxSourceBlockLength
+	if !o.complete && knows && o.length == int64(m) && coded {
+		return // its packets were faster
+	}
 	if (!known || !knows || n == m) && bytes.Equal(before.ContentMD5, now.ContentMD5) && coded {
 		return
 	}

@@ -45,9 +45,6 @@ func (ch *channel) takeFLUTE(b []byte) {
 			ch.finish(o)
 			return
 		}
-		if o.complete && o.isInstance() {
-			ch.reused++
-		}
 		o = ch.replace(o)
 	}
 }

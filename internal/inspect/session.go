@@ -89,6 +89,7 @@ type channel struct {
 	// files are what FDT Instances describe, instances all of them that came.
 	files     map[uint64]*fdt.File
 	instances []diagnose.Instance
+	byID      map[uint32]*fdt.Instance // by FDT Instance ID plus one
 	flow      *sls.LS
 	template  *fdt.Template
 }

@@ -157,7 +157,7 @@ type Channel struct {
 	Objects []Object
 	// Of FLUTE: Unmarked are packets with the TOI 0 that have no EXT_FDT, OtherFEC those
 	// whose codepoint is not the FEC Encoding ID of their object, and Reused the FDT
-	// Instances that came again with other octets.
+	// Instances whose IDs came again with other files.
 	Unmarked, OtherFEC, Reused uint64
 	// Closed: the sender has announced the end of the session.
 	Closed bool

@@ -144,7 +144,7 @@ func (d *diagnosis) flute(where string, c *Channel) {
 		d.add(Fault, "fdt-extension", "RFC 6726 3.4.1", where, "%d packets have the TOI 0, which is that of FDT Instances, without an EXT_FDT: receivers drop them", c.Unmarked)
 	}
 	if c.Reused > 0 {
-		d.add(Fault, "fdt-reused", "RFC 6726 3.4.1", where, "%d FDT Instances come again with other octets under the same ID: the sender was started again, or counts wrong; receivers may keep the old ones", c.Reused)
+		d.add(Fault, "fdt-reused", "RFC 6726 3.4.1", where, "%d FDT Instances come again with other files under the same ID: the sender was started again, or counts wrong; receivers may keep the old ones", c.Reused)
 	}
 }
 
