@@ -173,7 +173,12 @@ func parseMPD(b []byte) (*diagnose.Manifest, error) {
 	m := &diagnose.Manifest{Dynamic: !mpd.Static}
 	for i := range mpd.Representations {
 		r := &mpd.Representations[i]
-		m.Representations = append(m.Representations, diagnose.Representation{ID: r.ID, Init: r.Initialization, Media: r.Media.String()})
+		d := diagnose.Representation{ID: r.ID, Init: r.Initialization, Media: r.Media.String()}
+		if m.Dynamic && r.SegmentDuration > 0 && !mpd.AvailabilityStart.IsZero() {
+			d.Number, d.Every = r.StartNumber, r.Ticks(r.SegmentDuration)
+			d.Available = mpd.AvailabilityStart.Add(r.PeriodStart + d.Every - r.AvailabilityOffset)
+		}
+		m.Representations = append(m.Representations, d)
 	}
 	return m, nil
 }

@@ -311,7 +311,7 @@ func (o *object) early() bool {
 // observed is what the diagnosis hears of the object.
 func (o *object) observed() diagnose.Object {
 	_, _, lost := o.cut()
-	return diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: lost, Name: o.name(), Early: o.early(), Mismatch: o.mismatch}
+	return diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: lost, Name: o.name(), At: o.last, Early: o.early(), Mismatch: o.mismatch}
 }
 
 // lacks returns how many octets are missing, as far as that is known.

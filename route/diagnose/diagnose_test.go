@@ -246,13 +246,19 @@ func TestRules(t *testing.T) {
 			in.Manifest.Representations[0] = diagnose.Representation{ID: "v9", Media: "live/v1_$Number%05d$.m4s"}
 		}, diagnose.Note, `"v1"`},
 		"mpd-template": {func(in *diagnose.Input) { in.Manifest.Representations[0].Media = "v1_$Time$.m4s" }, diagnose.Fault, "by time"},
-		"mpd-init":     {func(in *diagnose.Input) { in.Manifest.Representations[0].Init = "other.mp4" }, diagnose.Fault, "other.mp4"},
-		"loss":         {func(in *diagnose.Input) { in.Channels[1].Objects[2].Lost = true }, diagnose.Fault, "1 of 3 objects"},
-		"nameless":     {func(in *diagnose.Input) { in.Channels[1].Objects[2].Name = "" }, diagnose.Fault, "named by nothing"},
-		"digest":       {func(in *diagnose.Input) { in.Channels[1].Objects[2].Mismatch = "Content-MD5" }, diagnose.Fault, `v1_00002.m4s" is not what its Content-MD5 says`},
-		"closed":       {func(in *diagnose.Input) { in.Channels[1].Closed = true }, diagnose.Note, "A flag"},
-		"clock":        {func(in *diagnose.Input) { in.SenderTime = now.Add(-time.Minute) }, diagnose.Fault, "1m1s behind"},
-		"malformed":    {func(in *diagnose.Input) { in.Malformed = []diagnose.Malformed{{"APD", errors.New("boom")}} }, diagnose.Fault, "boom"},
+		"mpd-clock": {func(in *diagnose.Input) {
+			in.Manifest.Dynamic = true
+			r := &in.Manifest.Representations[0]
+			r.Number, r.Available, r.Every = 1, now.Add(-time.Hour), 2*time.Second
+			in.Channels[1].Objects[1].At = now
+		}, diagnose.Fault, "1h0m0s too early"},
+		"mpd-init":  {func(in *diagnose.Input) { in.Manifest.Representations[0].Init = "other.mp4" }, diagnose.Fault, "other.mp4"},
+		"loss":      {func(in *diagnose.Input) { in.Channels[1].Objects[2].Lost = true }, diagnose.Fault, "1 of 3 objects"},
+		"nameless":  {func(in *diagnose.Input) { in.Channels[1].Objects[2].Name = "" }, diagnose.Fault, "named by nothing"},
+		"digest":    {func(in *diagnose.Input) { in.Channels[1].Objects[2].Mismatch = "Content-MD5" }, diagnose.Fault, `v1_00002.m4s" is not what its Content-MD5 says`},
+		"closed":    {func(in *diagnose.Input) { in.Channels[1].Closed = true }, diagnose.Note, "A flag"},
+		"clock":     {func(in *diagnose.Input) { in.SenderTime = now.Add(-time.Minute) }, diagnose.Fault, "1m1s behind"},
+		"malformed": {func(in *diagnose.Input) { in.Malformed = []diagnose.Malformed{{"APD", errors.New("boom")}} }, diagnose.Fault, "boom"},
 	} {
 		in := healthy()
 		c.spoil(in)
