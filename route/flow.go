@@ -27,6 +27,7 @@ type flow struct {
 	entities bool            // of a track: objects of Entity Mode
 	limit    int64           // bit/s, 0 for none
 	bucket   bucket          // of it
+	pool     *poolFlow       // of a track: what protects its objects together with others
 	gone     bool            // superseded by a newer run
 	efdt     *fdt.Instance   // as announced last
 	version  uint8           // of it
@@ -203,6 +204,7 @@ func (s *Sender) retire(now time.Time) {
 		}
 		if now.Sub(f.idle) >= linger {
 			s.flows = slices.Delete(s.flows, i, i+1)
+			s.leave(f)
 			s.changed(now)
 			i--
 		}

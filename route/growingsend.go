@@ -41,7 +41,7 @@ func (s *Sender) growingTSI(tsi uint32) uint32 {
 }
 
 func (t *Transmission) growing() bool {
-	return !t.ended && !t.aborted && (t.file == nil || !t.file.carousel) && t.s.growingTSI(t.flow.tsi) != 0
+	return !t.ended && !t.aborted && t.flow.pool == nil && (t.file == nil || !t.file.carousel) && t.s.growingTSI(t.flow.tsi) != 0
 }
 
 // grew notes that Append was given octets, before they are cut into packets.

@@ -100,6 +100,7 @@ type Work struct {
 	decode *decodeJob
 	block  *blockJob
 	grown  *blockDecode
+	pool   *poolJob
 }
 
 // Run does the computation. It touches no state of the Sender or Receiver.

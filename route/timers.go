@@ -17,7 +17,7 @@ func (r *Receiver) HandleTimeout(now time.Time) {
 		return
 	}
 	r.countLosses(now)
-	r.next = r.losses.next()
+	r.next = sooner(r.losses.next(), r.expirePools(now))
 	for i := 0; i < len(r.active); {
 		o := r.active[i]
 		if !o.wake.IsZero() && !now.Before(o.wake) {
@@ -78,8 +78,12 @@ func (r *Receiver) gapTime(o *Object) time.Time {
 	// While repair packets of other objects come, this one's are likely to
 	// follow: older objects go first.
 	if o.repair == nil {
+		wait := r.cfg.FECDelay
+		if o.ch.maxDelay > 0 { // as the sender announces it
+			wait = min(wait, o.ch.maxDelay)
+		}
 		busy := r.lastRepair.Add(r.cfg.RepairGap)
-		if limit := o.endedAt.Add(r.cfg.FECDelay); busy.After(limit) {
+		if limit := o.endedAt.Add(wait); busy.After(limit) {
 			busy = limit
 		}
 		if busy.After(at) {
