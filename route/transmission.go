@@ -35,8 +35,8 @@ type Outgoing struct {
 	// for small objects than each alone does, and replaces the track's own repair
 	// flow, that for growing objects included. A track joins when its first object
 	// begins; objects that ended before are not repaired. All tracks of a pool have to have
-	// an object of each number. Receivers that do not know repair flows, GPAC
-	// among them, refuse an S-TSID with such a TSI.
+	// an object of each number. GPAC complains about a TSI without a source flow,
+	// and receives what the others carry.
 	Pool string
 	// Format is the delivery object format (RFC 9223, section 4): sls.FormatFile,
 	// which 0 stands for, sls.FormatEntity, or one of the packages. Objects of
