@@ -35,6 +35,7 @@ type flow struct {
 	// The rhythm of low-latency chunks.
 	chunkAt    time.Time     // when the first octets of the latest chunk came
 	chunkEnded bool          // it is complete
+	perChunk   float64       // packets, on average
 	interval   time.Duration // between chunks, on average; zero if there is none
 }
 

@@ -120,6 +120,9 @@ func FuzzReceiver(f *testing.F) {
 				g := growingBlock{
 					start: int64(s.number()) * 4, length: int(s.number()) % 3000, size: 8 * (1 + int(s.octet()%64)), lead: int(s.octet()),
 				}
+				if op&32 != 0 { // one that may be decoded with others
+					g.lead, g.start = 0, g.start/int64(g.size)*int64(g.size)
+				}
 				esi := uint32(s.octet())
 				if op&16 != 0 {
 					esi += uint32(g.symbols())

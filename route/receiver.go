@@ -43,9 +43,12 @@ type Receiver struct {
 	blocks      []*openBlock // all, the oldest first
 	freeBlocks  []*openBlock
 	freeDecodes []*blockDecode
-	decoding    int   // octets of the blocks that are being decoded
-	postponed   bool  // some wait for these
-	unknown     []int // scratch
+	decoding    int  // octets of the blocks that are being decoded
+	postponed   bool // some wait for these
+	rows        coefficients
+	joints      readings  // attempts to decode several together
+	clock       time.Time // of the latest packet
+	unknown     []int     // scratch
 
 	// Of super-objects of several objects.
 	pools map[objectKey]*pool
@@ -129,7 +132,7 @@ func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	if want := r.cfg.Session.Source; want.IsValid() && !r.cfg.AnySource && src.Addr().Unmap() != want.Unmap() && !r.repairSession(src.Addr(), netip.AddrPort{}) {
 		return errSource
 	}
-	r.source = src.Addr()
+	r.source, r.clock = src.Addr(), now
 	h := &r.hdr
 	n, err := h.Unmarshal(pkt)
 	if err != nil {

@@ -101,6 +101,7 @@ type Work struct {
 	block  *blockJob
 	grown  *blockDecode
 	pool   *poolJob
+	joint  *jointDecode
 }
 
 // Run does the computation. It touches no state of the Sender or Receiver.

@@ -17,7 +17,7 @@ const maxFiles = 65536
 
 // handlePackage takes the parts of an SLS package in.
 func (r *Receiver) handlePackage(now time.Time, o *Object, body []byte) {
-	if !r.reads.allow(now) {
+	if !r.reads.allow(now, maxReadings) {
 		r.stats.Rejected[RejectSignalling]++
 		r.records.remove(o.key) // hear it again
 		return
@@ -68,8 +68,8 @@ func (r *Receiver) STSID(body []byte, generation uint64) (*Signal, error) {
 	}, nil
 }
 
-// readings bounds the packages and EFDTs that are read in a second: reading one
-// costs far more than receiving it, and anybody may send them.
+// readings bounds what is done in a second of what costs far more than receiving
+// a packet, such as the reading of packages and EFDTs: anybody may send them.
 type readings struct {
 	second time.Time
 	n      int
@@ -79,12 +79,12 @@ type readings struct {
 // manifests, several in a second.
 const maxReadings = 200
 
-func (b *readings) allow(now time.Time) bool {
+func (b *readings) allow(now time.Time, most int) bool {
 	if d := now.Sub(b.second); d >= time.Second || d < 0 {
 		b.second, b.n = now, 0
 	}
 	b.n++
-	return b.n <= maxReadings
+	return b.n <= most
 }
 
 // maxParts bounds the names of parts that are remembered.
@@ -93,7 +93,7 @@ const maxParts = 1024
 // handleEFDT takes in an Extended FDT Instance that came as TOI 0 of a channel.
 // It has no EXT_FDT, its version is efdtVersion.
 func (r *Receiver) handleEFDT(now time.Time, o *Object, body []byte) {
-	if !r.reads.allow(now) {
+	if !r.reads.allow(now, maxReadings) {
 		r.stats.Rejected[RejectSignalling]++
 		r.records.remove(o.key)
 		return

@@ -51,6 +51,8 @@ func (r *Receiver) holeTime(o *Object) (at time.Time, end int64) {
 	}
 	late := at.Add(o.ch.growingDelay)
 	switch {
+	case o.overlap: // one of the next may help: a compromise
+		return at.Add(o.ch.growingDelay / 2), end
 	case o.holeOff < o.repairing.Start: // those of a later block came
 		return at, o.repairing.Start
 	case o.holeOff >= o.repairing.End:
