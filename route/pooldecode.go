@@ -229,4 +229,3 @@ func (r *Receiver) finishPool(now time.Time, j *poolJob) {
 	}
 	r.endPool(j.p)
 }
-
