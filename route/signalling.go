@@ -79,12 +79,18 @@ type readings struct {
 // manifests, several in a second.
 const maxReadings = 200
 
-func (b *readings) allow(now time.Time, most int) bool {
+func (b *readings) allow(now time.Time, most int) bool { return b.spend(now, 1, most) }
+
+// spend is allow for what costs n units.
+func (b *readings) spend(now time.Time, n, most int) bool {
 	if d := now.Sub(b.second); d >= time.Second || d < 0 {
 		b.second, b.n = now, 0
 	}
-	b.n++
-	return b.n <= most
+	if n > most-b.n {
+		return false
+	}
+	b.n += n
+	return true
 }
 
 // maxParts bounds the names of parts that are remembered.

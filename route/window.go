@@ -18,8 +18,9 @@ const (
 	// maxEquations and maxUnknown bound one attempt.
 	maxEquations = 192
 	maxUnknown   = 160
-	// maxJoint bounds the attempts in a second: each costs far more than the packet that it may be due to.
-	maxJoint = 200
+	// maxJoint bounds the work of attempts in a second, in multiplications of octets, which take a nanosecond or less: an
+	// attempt costs far more than the packet that it may be due to.
+	maxJoint = 200_000_000
 )
 
 // aligned tells whether the block may take part in joint decoding: its symbols begin at multiples of their size.
@@ -41,7 +42,7 @@ func (b growingBlock) cell(i int) cell {
 
 // decodeJoint hands out what blocks of an object with symbols of one size may decode together.
 func (r *Receiver) decodeJoint(o *Object, size int) {
-	if o.joint || o.noFEC {
+	if o.joint || o.noFEC || r.cfg.HoldSignalling && !o.preferred {
 		return
 	}
 	var blocks []*openBlock
@@ -67,7 +68,8 @@ func (r *Receiver) decodeJoint(o *Object, size int) {
 		return
 	}
 	octets += int(to - from)
-	if r.decoding+octets > maxBlockDecodes || !r.joints.allow(r.clock, maxJoint) {
+	work := equations*int(to-from) + equations*equations*(equations+size)
+	if r.decoding+octets > maxBlockDecodes || !r.joints.spend(r.clock, work, maxJoint) {
 		return
 	}
 	o.jointMark, o.joint = mark, true
