@@ -301,11 +301,14 @@ func (o *object) repairable() bool {
 
 // early tells whether the object came before the session was described, so that its name may have been sent before.
 func (o *object) early() bool {
-	if o.ch.protocol != flute {
-		return false
+	begin, end, _ := o.cut()
+	switch f := o.ch.flow; {
+	case o.ch.protocol == flute:
+		return begin || o.last.Before(o.ch.described)
+	case f != nil && f.SrcFlow != nil && f.SrcFlow.EFDT == nil: // described by FDT Instances of its own
+		return begin || end
 	}
-	begin, _, _ := o.cut()
-	return begin || o.last.Before(o.ch.described)
+	return false
 }
 
 // observed is what the diagnosis hears of the object.

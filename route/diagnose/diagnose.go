@@ -266,7 +266,7 @@ func (d *diagnosis) unheard(where string, to netip.AddrPort) bool {
 	if d.in.Received == nil || slices.Contains(d.in.Received, to) {
 		return false
 	}
-	d.add(Note, "unheard", "", where, "it announces %s, which was not listened to", to)
+	d.add(Note, "unheard", "", where, "it announces %s, which was not part of the reception", to)
 	return true
 }
 

@@ -224,7 +224,7 @@ func TestRules(t *testing.T) {
 		"usbd-none":            {func(in *diagnose.Input) { in.USBD = nil }, diagnose.Fault, "no USBD"},
 		"usbd-service":         {func(in *diagnose.Input) { in.USBD.ServiceID = "8" }, diagnose.Fault, "the SLT has 7"},
 		"usbd-inactive":        {func(in *diagnose.Input) { in.USBD.Inactive = true }, diagnose.Fault, "not on air"},
-		"unheard":              {func(in *diagnose.Input) { in.Received = []netip.AddrPort{group}; in.STSID.RS[0].Port = 9 }, diagnose.Note, "not listened to"},
+		"unheard":              {func(in *diagnose.Input) { in.Received = []netip.AddrPort{group}; in.STSID.RS[0].Port = 9 }, diagnose.Note, "not part of the reception"},
 		"sls-version":          {func(in *diagnose.Input) { in.Package.SameTOI = true }, diagnose.Fault, "keep the old one"},
 		"payload-id": {func(in *diagnose.Input) {
 			flow(in).Payloads = []sls.Payload{{Codepoint: 8, FormatID: 1, SrcFECPayloadID: 1}}
