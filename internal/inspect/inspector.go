@@ -63,6 +63,7 @@ type Inspector struct {
 	held      int // octets of packets whose protocol is not known
 	places    int // for slabs, of all objects
 	announced []Channel
+	body      []byte           // of the object that is told
 	received  []netip.AddrPort // what is listened to; nil is everything
 	services  map[string]bool
 	finished  bool
@@ -234,6 +235,9 @@ func (in *Inspector) remove(o *object) {
 	o.drop()
 }
 
+// maxKept bounds the buffer for bodies that is used again.
+const maxKept = 16 << 20
+
 // maxTold bounds the memory for what was told.
 const maxTold = 1 << 18
 
@@ -265,7 +269,9 @@ func (in *Inspector) tell(o *object) {
 	in.total.Recovered += o.recovered
 	e := o.objectEvent(o.last)
 	if o.complete && !o.dropped {
-		e.Body, e.Content = o.body(), o.content
+		buffer := in.body
+		in.body = nil // what is told may lead to others
+		e.Body, e.Content = o.appendBody(buffer[:0]), o.content
 		e.Parts = o.parts(e.Body)
 	}
 	in.cfg.Emit(&e)
