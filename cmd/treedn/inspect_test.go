@@ -41,7 +41,7 @@ func TestInspectJSON(t *testing.T) {
 		"finding":    `{"event":"finding","time":"2019-01-22T03:07:45.900662Z","severity":"fault","rule":"slt-source","where":"SLT: service 5009","text":"it announces the source 172.16.200.1, the packets to 239.255.20.9:52009 come from 192.168.0.4: receivers that join the announced source, or check it, get nothing","section":"A/331 6.3"}`,
 		"summary":    `{"event":"summary","time":"2019-01-22T03:07:45.900662Z","source":"192.168.0.4","dst":"239.255.20.9","port":52009,"protocol":"route","system":"atsc3","channels":5,"packets":134,"octets":154335,"objects":14,"incomplete":3,"missingOctets":9541,"repairPackets":0,"recoveredOctets":0,"foreignPackets":0}`,
 	}
-	incomplete := `"length":12397,"complete":false,"missing":[[8568,12396]],"sha256":null,"location":"sgdu_long_2231","contentType":"application/vnd.oma.bcast.sgdu","encoding":"gzip"}`
+	incomplete := `"length":12397,"complete":false,"missing":[[8568,12396]],"sha256":null,"location":"sgdu_long_2231","contentType":"application/vnd.oma.bcast.sgdu","encoding":"gzip","received":8568}`
 	require.Contains(t, stdout, incomplete)
 	for line := range strings.Lines(stdout) {
 		var e struct{ Event string }
