@@ -65,6 +65,7 @@ func TestInspectText(t *testing.T) {
 		"session    232.1.1.4:6000 from 10.77.0.1: FLUTE\n",
 		"service    10 (gpac.io:dvb-mabr:service:0, dvb-mabr): ROUTE to 232.1.1.4:6001\n",
 		"signalling 232.1.1.4:6001 TSI 0 TOI 2147876865 S-TSID stsid.xml\n",
+		"note       232.1.1.4:6001: the packets arrive with a TTL of 1: no router forwards them any further\n",
 		"object     232.1.1.4:6001 TSI 20 TOI 7 17.1 kB clip_dash_track2_7.m4s\n",
 		"fault      session configuration: carousel 1: no packets come to 232.1.1.4:6001 with the TSI 1 (TS 103 769 10.2.3.9)\n",
 		"sum        232.1.1.4:6001 from 10.77.0.1: ROUTE dvb-mabr, 3 channels, no FEC, 840 packets, 1215.0 kB, 17 objects\n",

@@ -72,6 +72,14 @@ func (in *Inspector) diagnose(sessions []*session) {
 		}
 		tell(nil, diagnose.Diagnose(&d))
 	}
+	for i, s := range sessions {
+		if ttl, known := in.ttls[s.to]; known && ttl <= 1 && s.announced && (i == 0 || sessions[i-1].to != s.to) {
+			tell(s, []diagnose.Finding{{
+				Severity: diagnose.Note, Rule: "ttl", Where: s.to.String(),
+				Text: fmt.Sprintf("the packets arrive with a TTL of %d: no router forwards them any further", ttl),
+			}})
+		}
+	}
 	foreign := slices.SortedFunc(maps.Keys(in.foreign), netip.AddrPort.Compare)
 	for _, to := range foreign {
 		n := in.foreign[to].packets
