@@ -11,8 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -33,19 +31,10 @@ type listed struct {
 }
 
 func list(t testing.TB, name string, dst netip.AddrPort) (out []listed) {
-	b, err := os.ReadFile(name)
-	require.NoError(t, err)
-	for line := range strings.Lines(string(b)) {
-		f := strings.Split(strings.TrimSpace(line), "\t")
-		if strings.HasPrefix(line, "#") || f[0] != dst.Addr().String() || f[1] != strconv.Itoa(int(dst.Port())) {
-			continue
+	for _, x := range flutetest.List(t, name) {
+		if x.Dst == dst {
+			out = append(out, listed{objectKey{uint32(x.TSI), uint32(x.TOI)}, x.Length, x.Complete, x.SHA256})
 		}
-		num := func(i int) int64 {
-			n, err := strconv.ParseInt(f[i], 10, 64)
-			require.NoError(t, err)
-			return n
-		}
-		out = append(out, listed{objectKey{uint32(num(2)), uint32(num(3))}, num(9), f[10] == "1", f[12]})
 	}
 	require.NotEmpty(t, out)
 	return out

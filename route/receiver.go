@@ -141,7 +141,7 @@ func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	if len(pkt) == n || !h.HasTOI {
 		return nil // an empty packet: A, or congestion control
 	}
-	if h.TSI > 0xffffffff || h.TOI > 0xffffffff {
+	if h.TSI > 0xffffffff || h.TOI > 0xffffffff || h.TOIHigh != 0 {
 		return errHeader
 	}
 	key := objectKey{uint32(h.TSI), uint32(h.TOI)}

@@ -67,6 +67,19 @@ func TestTruncateWhileACloneReads(t *testing.T) {
 	}
 }
 
+// An octet far out costs a slab and little more.
+func TestBufferFarOut(t *testing.T) {
+	pool := NewPool(1 << 20)
+	var b Buffer
+	require.True(t, b.WriteAt(pool, []byte{1}, 1<<36))
+	require.LessOrEqual(t, cap(b.groups), 1<<17)
+	require.Equal(t, int64(SlabSize), b.Held())
+	c := b.Clone()
+	b.Release(pool, true)
+	require.Zero(t, pool.Used())
+	require.Equal(t, []byte{1}, c.Bytes(1<<36, 1<<36+1))
+}
+
 // A pool keeps what is in use again and again, and lets go of what a burst took.
 func TestPoolKeepsWhatIsUsed(t *testing.T) {
 	pool := NewPool(1 << 30)
