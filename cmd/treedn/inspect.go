@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -20,6 +21,9 @@ import (
 )
 
 func runInspect(ctx context.Context, args []string) int {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(768 << 20) // objects take up to 512 MiB, and garbage should not double that
+	}
 	return inspectCommand(ctx, args, os.Stdin, os.Stdout, os.Stderr)
 }
 

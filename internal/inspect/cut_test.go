@@ -114,7 +114,9 @@ func TestListening(t *testing.T) {
 		return rules(events)
 	}
 	const service = "225.1.1.0:6000"
-	require.Contains(t, run(lls), "slt-destination")
+	stray := packet{packets[0].at, packets[0].from, netip.MustParseAddrPort("239.1.1.1:5"), []byte("x")}
+	require.Contains(t, run(append(lls, stray)), "slt-destination")
+	require.NotContains(t, run(lls), "slt-destination", "nothing else was captured")
 	got := run(lls, "224.0.23.60:4937")
 	require.NotContains(t, got, "slt-destination")
 	require.Contains(t, got, "unheard")
@@ -173,4 +175,33 @@ func sendFiles(t *testing.T, payload int, now time.Time) (packets []packet) {
 		packets = append(packets, packet{now, source, group, bytes.Clone(b)})
 	}
 	return packets
+}
+
+// Other protocols are named.
+func TestForeign(t *testing.T) {
+	for name, datagram := range map[string]func(i int) []byte{
+		"they look like an MPEG-2 transport stream": func(int) []byte { return bytes.Repeat(append([]byte{0x47}, make([]byte, 187)...), 7) },
+		"they look like RTP": func(i int) []byte {
+			return append([]byte{0x80, 33, 1, byte(i), 0, 0, 0, 0, 1, 2, 3, 4}, make([]byte, 100)...)
+		},
+		"they look like MMTP": func(i int) []byte {
+			return append([]byte{0x62, 0, 0, 35, 0, 0, 0, 0, 1, 2, 3, byte(i)}, make([]byte, 100)...)
+		},
+		"another protocol": func(i int) []byte { return random(uint64(i), 300) },
+	} {
+		var packets []packet
+		for i := range 50 {
+			packets = append(packets, packet{noon, source, group, datagram(i)})
+		}
+		events := inspectAll(packets, inspect.Config{})
+		found := false
+		for _, e := range events {
+			if f, ok := e.(*inspect.FindingEvent); ok {
+				found = true
+				require.Equal(t, "foreign", f.Rule)
+				require.Contains(t, f.Text, name)
+			}
+		}
+		require.True(t, found, name)
+	}
 }

@@ -38,6 +38,9 @@ func (in *Inspector) diagnose(sessions []*session) {
 		}
 	}
 	var general diagnose.Input
+	if in.received == nil && len(in.lls) > 0 && len(sessions)+len(in.foreign) == 0 {
+		in.received = []netip.AddrPort{netip.AddrPortFrom(lls.Group(), lls.Port)} // nothing else was captured
+	}
 	general.Now, general.Channels, general.Received = in.now, all, in.received
 	for _, l := range in.lls {
 		general.Malformed = append(general.Malformed, l.malformed...)
@@ -71,7 +74,7 @@ func (in *Inspector) diagnose(sessions []*session) {
 	}
 	foreign := slices.SortedFunc(maps.Keys(in.foreign), netip.AddrPort.Compare)
 	for _, to := range foreign {
-		n := in.foreign[to]
+		n := in.foreign[to].packets
 		if n < 8 {
 			continue // strays
 		}
@@ -80,24 +83,6 @@ func (in *Inspector) diagnose(sessions []*session) {
 			Text: fmt.Sprintf("%d datagrams are neither FLUTE nor ROUTE: %s", n, in.foreignName(to)),
 		}})
 	}
-}
-
-// foreignName says what datagrams to a destination are, if the SLT tells.
-func (in *Inspector) foreignName(to netip.AddrPort) string {
-	for _, l := range in.lls {
-		if l.SLT == nil {
-			continue
-		}
-		for i := range l.SLT.Services {
-			if b := l.SLT.Services[i].Signalling; b != nil && b.Protocol == lls.ProtocolMMTP && b.Destination == to {
-				return fmt.Sprintf("the SLT says that service %d comes by MMTP", l.SLT.Services[i].ID)
-			}
-		}
-	}
-	if in.seals[to] {
-		return "they are seals of TreeDN"
-	}
-	return "another protocol"
 }
 
 // input is what the diagnosis of one session goes by. LLS and configurations were judged before.
@@ -173,7 +158,12 @@ func parseMPD(b []byte) (*diagnose.Manifest, error) {
 	m := &diagnose.Manifest{Dynamic: !mpd.Static}
 	for i := range mpd.Representations {
 		r := &mpd.Representations[i]
-		m.Representations = append(m.Representations, diagnose.Representation{ID: r.ID, Init: r.Initialization, Media: r.Media.String()})
+		d := diagnose.Representation{ID: r.ID, Init: r.Initialization, Media: r.Media.String()}
+		if m.Dynamic && r.SegmentDuration > 0 && !mpd.AvailabilityStart.IsZero() {
+			d.Number, d.Every = r.StartNumber, r.Ticks(r.SegmentDuration)
+			d.Available = mpd.AvailabilityStart.Add(r.PeriodStart + d.Every - r.AvailabilityOffset)
+		}
+		m.Representations = append(m.Representations, d)
 	}
 	return m, nil
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/treedn/treedn/flute/mbms"
 	"github.com/treedn/treedn/flute/packetio"
 	"github.com/treedn/treedn/flute/reassembly"
-	"github.com/treedn/treedn/flute/seal"
 	"github.com/treedn/treedn/route/mabr"
 )
 
@@ -60,11 +59,11 @@ type Inspector struct {
 	configs   []*mabr.Configuration // the newest of each session
 	sdps      []*mbms.SDP
 	plans     map[netip.AddrPort][]plan // what S-TSIDs say of sessions
-	foreign   map[netip.AddrPort]uint64
-	seals     map[netip.AddrPort]bool // destinations of foreign datagrams that are seals
-	held      int                     // octets of packets whose protocol is not known
-	places    int                     // for slabs, of all objects
+	foreign   map[netip.AddrPort]*foreign
+	held      int // octets of packets whose protocol is not known
+	places    int // for slabs, of all objects
 	announced []Channel
+	body      []byte           // of the object that is told
 	received  []netip.AddrPort // what is listened to; nil is everything
 	services  map[string]bool
 	finished  bool
@@ -89,7 +88,7 @@ func New(cfg Config) *Inspector {
 	cfg.NameDelay = cmp.Or(cfg.NameDelay, 10*time.Second)
 	return &Inspector{
 		cfg: cfg, pool: reassembly.NewPool(cfg.MaxMemory), sessions: map[sessionKey]*session{}, open: list.New(), done: list.New(),
-		told: map[tellKey]struct{}{}, lls: map[netip.Addr]*lowLevel{}, foreign: map[netip.AddrPort]uint64{}, seals: map[netip.AddrPort]bool{}, services: map[string]bool{}, plans: map[netip.AddrPort][]plan{},
+		told: map[tellKey]struct{}{}, lls: map[netip.Addr]*lowLevel{}, foreign: map[netip.AddrPort]*foreign{}, services: map[string]bool{}, plans: map[netip.AddrPort][]plan{},
 	}
 }
 
@@ -109,18 +108,20 @@ func (in *Inspector) Push(at time.Time, from, to netip.AddrPort, payload []byte)
 	}
 	n, err := unmarshal(&in.hdr, payload)
 	if err != nil || in.hdr.TOIHigh != 0 {
-		in.notOurs(to, payload)
+		in.foreignTo(to, payload)
 		return
 	}
 	s := in.session(from.Addr(), to)
 	if s == nil {
-		in.notOurs(to, payload)
+		in.foreignTo(to, payload)
 		return
 	}
-	if s.alike++; s.alike*4 < in.foreign[to] {
-		in.notOurs(to, payload) // of another protocol, some of whose datagrams look like LCT by chance
+	if f := in.foreign[to]; f != nil && (s.alike+1)*4 < f.packets {
+		s.alike++
+		in.foreignTo(to, payload) // of another protocol, some of whose datagrams look like LCT by chance
 		return
 	}
+	s.alike++
 	if len(payload) <= largeDatagram && !s.runs {
 		s.push(payload, n)
 		return
@@ -166,18 +167,6 @@ func (in *Inspector) Advance(now time.Time) {
 		in.now = now
 	}
 	in.tellWaiting(false)
-}
-
-func (in *Inspector) notOurs(to netip.AddrPort, payload []byte) {
-	in.total.Foreign++
-	n, known := in.foreign[to]
-	if !known && len(in.foreign) >= maxSessions {
-		return
-	}
-	if in.foreign[to] = n + 1; !known {
-		var d seal.Datagram
-		in.seals[to] = d.Unmarshal(payload) == nil
-	}
 }
 
 // session returns the session of a packet, nil if there are too many.
@@ -246,6 +235,9 @@ func (in *Inspector) remove(o *object) {
 	o.drop()
 }
 
+// maxKept bounds the buffer for bodies that is used again.
+const maxKept = 16 << 20
+
 // maxTold bounds the memory for what was told.
 const maxTold = 1 << 18
 
@@ -277,7 +269,9 @@ func (in *Inspector) tell(o *object) {
 	in.total.Recovered += o.recovered
 	e := o.objectEvent(o.last)
 	if o.complete && !o.dropped {
-		e.Body, e.Content = o.body(), o.content
+		buffer := in.body
+		in.body = nil // what is told may lead to others
+		e.Body, e.Content = o.appendBody(buffer[:0]), o.content
 		e.Parts = o.parts(e.Body)
 	}
 	in.cfg.Emit(&e)

@@ -154,9 +154,11 @@ func (o *object) whole() bool {
 }
 
 // body returns the octets of a complete object.
-func (o *object) body() []byte {
-	b := make([]byte, o.length)
-	o.data.ReadAt(b, 0)
+func (o *object) body() []byte { return o.appendBody(nil) }
+
+func (o *object) appendBody(b []byte) []byte {
+	b = slices.Grow(b, int(o.length))[:len(b)+int(o.length)]
+	o.data.ReadAt(b[len(b)-int(o.length):], 0)
 	return b
 }
 
@@ -301,17 +303,20 @@ func (o *object) repairable() bool {
 
 // early tells whether the object came before the session was described, so that its name may have been sent before.
 func (o *object) early() bool {
-	if o.ch.protocol != flute {
-		return false
+	begin, end, _ := o.cut()
+	switch f := o.ch.flow; {
+	case o.ch.protocol == flute:
+		return begin || o.last.Before(o.ch.described)
+	case f != nil && f.SrcFlow != nil && f.SrcFlow.EFDT == nil: // described by FDT Instances of its own
+		return begin || end
 	}
-	begin, _, _ := o.cut()
-	return begin || o.last.Before(o.ch.described)
+	return false
 }
 
 // observed is what the diagnosis hears of the object.
 func (o *object) observed() diagnose.Object {
 	_, _, lost := o.cut()
-	return diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: lost, Name: o.name(), Early: o.early(), Mismatch: o.mismatch}
+	return diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: lost, Name: o.name(), At: o.last, Early: o.early(), Mismatch: o.mismatch}
 }
 
 // lacks returns how many octets are missing, as far as that is known.

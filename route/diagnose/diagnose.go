@@ -174,6 +174,8 @@ type Object struct {
 	// Name is the Content-Location that the signalling gives it, empty if there is
 	// none.
 	Name string
+	// At is when its last packet came.
+	At time.Time
 	// Early: it came before any description of the session did, which may have been
 	// sent before the reception.
 	Early bool
@@ -195,6 +197,11 @@ type Representation struct {
 	// Init is the name of the init segment, Media the pattern of the names of
 	// media segments with its tags, such as v_$Number%05d$.m4s.
 	Init, Media string
+	// Number is that of the first segment, which is there from Available on, and Every the
+	// duration of segments: zero where it is not known, as of a static MPD.
+	Number    uint64
+	Available time.Time
+	Every     time.Duration
 }
 
 // Diagnose returns what is wrong with a session, the worst first.
@@ -259,7 +266,7 @@ func (d *diagnosis) unheard(where string, to netip.AddrPort) bool {
 	if d.in.Received == nil || slices.Contains(d.in.Received, to) {
 		return false
 	}
-	d.add(Note, "unheard", "", where, "it announces %s, which was not listened to", to)
+	d.add(Note, "unheard", "", where, "it announces %s, which was not part of the reception", to)
 	return true
 }
 
@@ -304,10 +311,14 @@ func (d *diagnosis) clock() {
 	if skew < 0 {
 		than = "behind"
 	}
-	by := skew.Abs().Round(time.Second).String()
-	if days := int64(skew.Abs() / (24 * time.Hour)); days > 2 {
-		by = fmt.Sprintf("%d days", days)
-	}
 	d.add(Fault, "clock", "RFC 5651 5.2.2", "EXT_TIME",
-		"the clock of the sender is %s %s that of the receiver: segments of a live manifest are asked for too early or too late", by, than)
+		"the clock of the sender is %s %s that of the receiver: segments of a live manifest are asked for too early or too late", span(skew.Abs()), than)
+}
+
+// span writes a time for people.
+func span(t time.Duration) string {
+	if days := int64(t / (24 * time.Hour)); days > 2 {
+		return fmt.Sprintf("%d days", days)
+	}
+	return t.Round(time.Second).String()
 }

@@ -224,7 +224,7 @@ func TestRules(t *testing.T) {
 		"usbd-none":            {func(in *diagnose.Input) { in.USBD = nil }, diagnose.Fault, "no USBD"},
 		"usbd-service":         {func(in *diagnose.Input) { in.USBD.ServiceID = "8" }, diagnose.Fault, "the SLT has 7"},
 		"usbd-inactive":        {func(in *diagnose.Input) { in.USBD.Inactive = true }, diagnose.Fault, "not on air"},
-		"unheard":              {func(in *diagnose.Input) { in.Received = []netip.AddrPort{group}; in.STSID.RS[0].Port = 9 }, diagnose.Note, "not listened to"},
+		"unheard":              {func(in *diagnose.Input) { in.Received = []netip.AddrPort{group}; in.STSID.RS[0].Port = 9 }, diagnose.Note, "not part of the reception"},
 		"sls-version":          {func(in *diagnose.Input) { in.Package.SameTOI = true }, diagnose.Fault, "keep the old one"},
 		"payload-id": {func(in *diagnose.Input) {
 			flow(in).Payloads = []sls.Payload{{Codepoint: 8, FormatID: 1, SrcFECPayloadID: 1}}
@@ -246,13 +246,19 @@ func TestRules(t *testing.T) {
 			in.Manifest.Representations[0] = diagnose.Representation{ID: "v9", Media: "live/v1_$Number%05d$.m4s"}
 		}, diagnose.Note, `"v1"`},
 		"mpd-template": {func(in *diagnose.Input) { in.Manifest.Representations[0].Media = "v1_$Time$.m4s" }, diagnose.Fault, "by time"},
-		"mpd-init":     {func(in *diagnose.Input) { in.Manifest.Representations[0].Init = "other.mp4" }, diagnose.Fault, "other.mp4"},
-		"loss":         {func(in *diagnose.Input) { in.Channels[1].Objects[2].Lost = true }, diagnose.Fault, "1 of 3 objects"},
-		"nameless":     {func(in *diagnose.Input) { in.Channels[1].Objects[2].Name = "" }, diagnose.Fault, "named by nothing"},
-		"digest":       {func(in *diagnose.Input) { in.Channels[1].Objects[2].Mismatch = "Content-MD5" }, diagnose.Fault, `v1_00002.m4s" is not what its Content-MD5 says`},
-		"closed":       {func(in *diagnose.Input) { in.Channels[1].Closed = true }, diagnose.Note, "A flag"},
-		"clock":        {func(in *diagnose.Input) { in.SenderTime = now.Add(-time.Minute) }, diagnose.Fault, "1m1s behind"},
-		"malformed":    {func(in *diagnose.Input) { in.Malformed = []diagnose.Malformed{{"APD", errors.New("boom")}} }, diagnose.Fault, "boom"},
+		"mpd-clock": {func(in *diagnose.Input) {
+			in.Manifest.Dynamic = true
+			r := &in.Manifest.Representations[0]
+			r.Number, r.Available, r.Every = 1, now.Add(-time.Hour), 2*time.Second
+			in.Channels[1].Objects[1].At = now
+		}, diagnose.Fault, "1h0m0s too early"},
+		"mpd-init":  {func(in *diagnose.Input) { in.Manifest.Representations[0].Init = "other.mp4" }, diagnose.Fault, "other.mp4"},
+		"loss":      {func(in *diagnose.Input) { in.Channels[1].Objects[2].Lost = true }, diagnose.Fault, "1 of 3 objects"},
+		"nameless":  {func(in *diagnose.Input) { in.Channels[1].Objects[2].Name = "" }, diagnose.Fault, "named by nothing"},
+		"digest":    {func(in *diagnose.Input) { in.Channels[1].Objects[2].Mismatch = "Content-MD5" }, diagnose.Fault, `v1_00002.m4s" is not what its Content-MD5 says`},
+		"closed":    {func(in *diagnose.Input) { in.Channels[1].Closed = true }, diagnose.Note, "A flag"},
+		"clock":     {func(in *diagnose.Input) { in.SenderTime = now.Add(-time.Minute) }, diagnose.Fault, "1m1s behind"},
+		"malformed": {func(in *diagnose.Input) { in.Malformed = []diagnose.Malformed{{"APD", errors.New("boom")}} }, diagnose.Fault, "boom"},
 	} {
 		in := healthy()
 		c.spoil(in)

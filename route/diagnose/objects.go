@@ -2,8 +2,10 @@ package diagnose
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/treedn/treedn/flute/fdt"
 	"github.com/treedn/treedn/route/sls"
@@ -182,6 +184,7 @@ func (d *diagnosis) manifest() {
 			continue
 		}
 		d.names(where, r, list)
+		d.due(where, r, list)
 	}
 	d.eachLS(func(_ *sls.RS, ls *sls.LS) {
 		if ls.SrcFlow == nil || ls.SrcFlow.Media == nil || known[ls.SrcFlow.Media.RepID] || len(known) == 0 {
@@ -189,6 +192,48 @@ func (d *diagnosis) manifest() {
 		}
 		d.add(Note, "mpd-representation", "A/331 7.1.4", fmt.Sprintf("S-TSID: LS %d", ls.TSI), "it carries the representation %.60q, which the MPD does not have", ls.SrcFlow.Media.RepID)
 	})
+}
+
+// maxLag is how far from its time by the MPD a segment may come, besides the duration of two: players and networks bear
+// seconds, a clock or a time zone that is wrong makes more.
+const maxLag = 10 * time.Second
+
+// due compares when the newest segment came with when the MPD says that it is there.
+func (d *diagnosis) due(where string, r *Representation, list []*sls.LS) {
+	m := d.in.Manifest
+	if !m.Dynamic || d.found("mpd-clock", where) || r.Every <= 0 || r.Available.IsZero() || slices.ContainsFunc(m.Representations, func(other Representation) bool {
+		return other.ID == r.ID && other.Available != r.Available // of another period
+	}) {
+		return
+	}
+	var newest *Object
+	for _, ls := range list {
+		if e := ls.SrcFlow.EFDT; e == nil || !strings.Contains(e.FileTemplate, "$TOI") {
+			return
+		}
+		for _, c := range d.channels(netip.AddrPort{}, uint64(ls.TSI)) {
+			for i := range c.Objects {
+				o := &c.Objects[i]
+				listed := slices.ContainsFunc(ls.SrcFlow.EFDT.Files, func(f fdt.File) bool { return f.TOI == o.TOI })
+				if !listed && o.Complete && !o.At.IsZero() && o.TOI >= r.Number && (newest == nil || o.At.After(newest.At)) {
+					newest = o
+				}
+			}
+		}
+	}
+	if newest == nil || newest.TOI-r.Number > uint64(1<<63-1)/uint64(r.Every) {
+		return
+	}
+	from := r.Available.Add(time.Duration(newest.TOI-r.Number) * r.Every)
+	lag := newest.At.Sub(from)
+	switch limit := maxLag + 2*r.Every; {
+	case lag > limit:
+		d.add(Fault, "mpd-clock", "A/331 8.1.2", where, "segment %d of %.40q came at %s, and the MPD says that it is there from %s: players ask for it %s too early; a clock is wrong, or the encoder is behind",
+			newest.TOI, r.ID, stamp(newest.At), stamp(from), span(lag))
+	case lag < -limit:
+		d.add(Fault, "mpd-clock", "A/331 8.1.2", where, "segment %d of %.40q came at %s, and the MPD says that it is there from %s: players ask for it %s after it was sent; a clock is wrong, or availabilityStartTime is",
+			newest.TOI, r.ID, stamp(newest.At), stamp(from), span(-lag))
+	}
 }
 
 // template returns the fileTemplate that a pattern of an MPD amounts to. It is

@@ -261,7 +261,7 @@ func (d *diagnosis) srcFlow(where string, ls *sls.LS, channels []*Channel) {
 				d.add(Note, "codepoint-reserved", "A/331 A.3.6", where, "packets come with codepoint 0, which is reserved; it declares it")
 			}
 		}
-		if c.Packets == c.Repair {
+		if c.Packets == c.Repair || len(c.Objects) > 0 && !slices.ContainsFunc(c.Objects, func(o Object) bool { return !o.Early }) {
 			undescribed = false
 		}
 	}
