@@ -3,9 +3,11 @@ package driad
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/treedn/treedn/driad/amtrelay"
 	"github.com/treedn/treedn/driad/dns"
 )
 
@@ -51,11 +53,12 @@ const (
 	lookupReady lookupState = iota
 	lookupPending
 	lookupFailed
+	lookupTooMany
 )
 
 // lookup returns what is known about a question, and asks it if need be. Answers of
 // the current round count even after their TTL, or one of 0 could never be used.
-func (m *Machine) lookup(now time.Time, s *search, name dns.Name, kind dns.Type) (*entry, lookupState) {
+func (m *Machine) lookup(now time.Time, s *search, by Method, name dns.Name, kind dns.Type) (*entry, lookupState) {
 	k := key{name.Lower(), kind}
 	e := m.entries[k]
 	if e == nil {
@@ -77,7 +80,11 @@ func (m *Machine) lookup(now time.Time, s *search, name dns.Name, kind dns.Type)
 	case len(m.queue) >= m.config.MaxEntries:
 		m.fail(now, e, errTooManyQueries)
 		return e, lookupFailed
+	case s.asked[by] >= m.config.MaxLookups:
+		// Whatever order answers come in, a round does not ask for more.
+		return e, lookupTooMany
 	}
+	s.asked[by]++
 	e.ask, e.aliases, e.ttl, e.authent = k.name, 0, -1, true
 	m.enqueue(e)
 	m.wait(e, s)
@@ -135,6 +142,7 @@ func (m *Machine) handle(now time.Time, e *entry, a dns.Answer, age, fresh time.
 		return
 	}
 	a.Authentic = e.authent
+	m.readable(e, &a)
 	if len(a.Records) > m.config.MaxCandidates {
 		a.Records = slices.Clone(a.Records[:m.config.MaxCandidates])
 	}
@@ -142,6 +150,34 @@ func (m *Machine) handle(now time.Time, e *entry, a dns.Answer, age, fresh time.
 	e.expires = now.Add(min(max(ttl, m.config.MinTTL), m.config.MaxTTL))
 	e.failures, e.retryAt, e.err = 0, time.Time{}, nil
 	m.wakeWaiters(e)
+}
+
+// readable removes AMTRELAY records that cannot be read, and says so.
+func (m *Machine) readable(e *entry, a *dns.Answer) {
+	var err error
+	if a.Malformed > 0 {
+		err = dns.ErrMessage
+	}
+	if e.key.kind == dns.TypeAMTRELAY {
+		n := 0
+		for _, rec := range a.Records {
+			var r amtrelay.Record
+			if e := r.Unmarshal(rec.Data); e != nil {
+				err = e
+				a.Malformed++
+				continue
+			}
+			a.Records[n] = rec
+			n++
+		}
+		a.Records = a.Records[:n]
+	}
+	m.stats.Malformed += uint64(a.Malformed)
+	if err != nil {
+		for _, s := range e.waiters {
+			m.emit(s, Event{Type: EventMalformed, Err: fmt.Errorf("%s %s: %w", e.key.name, e.key.kind, err)})
+		}
+	}
 }
 
 // fail notes that there is no answer; the question is asked again after a time (RFC

@@ -11,7 +11,8 @@ import (
 // Config configures a [Machine]. With the zero value, the anycast addresses and the
 // source's DNS records are used.
 type Config struct {
-	// Relays are preferred to all others, in this order. A port of 0 is [Port].
+	// Relays are preferred to all others, in this order. A port of 0 is [Port]. One
+	// without an address is looked up by its Name.
 	Relays []Candidate
 	// Domains are where to look for relays by DNS-SD, and for domains to look in
 	// (RFC 6763 section 11): those of the network that the machine is in.
@@ -48,9 +49,9 @@ type Config struct {
 	// MaxEntries bounds the answers and the relays that are remembered. Default:
 	// 4,096 of each.
 	MaxEntries int
-	// MaxCandidates bounds those of one source. Default: 64.
+	// MaxCandidates bounds those of one source and method. Default: 64.
 	MaxCandidates int
-	// MaxLookups bounds the questions for one source. Default: 64.
+	// MaxLookups bounds the questions for one source and method. Default: 64.
 	MaxLookups int
 	// QueriesPer100ms bounds the questions in any 100 ms. Default: 10 (RFC 8777
 	// section 3.2.2).

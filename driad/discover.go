@@ -43,16 +43,17 @@ type ClientConfig struct {
 // Client looks for relays of many sources with one cache and one memory of relays.
 // Its methods are safe for concurrent use.
 type Client struct {
-	config   ClientConfig
-	resolver Resolver
-	log      *slog.Logger
-	ctx      context.Context
-	cancel   context.CancelCauseFunc
-	wake     chan struct{}
-	slots    chan struct{}
-	done     sync.WaitGroup
+	config ClientConfig
+	log    *slog.Logger
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	wake   chan struct{}
+	slots  chan struct{}
+	done   sync.WaitGroup
 
 	mu          sync.Mutex // guards below
+	resolver    Resolver
+	system      *resolver.Plain // that, if it is the system's
 	machine     *Machine
 	discoveries map[ID]*Discovery
 	events      []sourceEvent
@@ -66,9 +67,11 @@ type sourceEvent struct {
 // NewClient returns a client. It fails if there is no Resolver and the system's is
 // not known.
 func NewClient(config ClientConfig) (*Client, error) {
+	var system *resolver.Plain
 	if config.Resolver == nil {
-		system, search, err := resolver.System()
-		if err != nil {
+		var search []dns.Name
+		var err error
+		if system, search, err = resolver.System(); err != nil {
 			return nil, err
 		}
 		config.Resolver = system
@@ -82,7 +85,7 @@ func NewClient(config ClientConfig) (*Client, error) {
 	orDefault(&config.QueryTimeout, 15*time.Second)
 	orDefault(&config.Concurrent, 64)
 	c := &Client{
-		config: config, resolver: config.Resolver, log: config.Logger, machine: NewMachine(config.Config),
+		config: config, resolver: config.Resolver, system: system, log: config.Logger, machine: NewMachine(config.Config),
 		wake: make(chan struct{}, 1), slots: make(chan struct{}, config.Concurrent), discoveries: make(map[ID]*Discovery),
 	}
 	if c.log == nil {
@@ -99,13 +102,33 @@ func (c *Client) Close() error {
 	c.cancel(net.ErrClosed) // with the mutex: no question begins after Wait
 	c.mu.Unlock()
 	c.done.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.system != nil {
+		return c.system.Close()
+	}
 	return nil
 }
 
 // NetworkChanged forgets what depends on the network and begins all discoveries
-// again. Domains are those of the new network.
+// again. Domains are those of the new network. If the resolver is the system's, its
+// configuration is read again, and has the domains if there are none here.
 func (c *Client) NetworkChanged(domains []dns.Name) {
-	c.do(func(now time.Time) { c.machine.NetworkChanged(now, domains) })
+	c.do(func(now time.Time) {
+		if c.system != nil && c.ctx.Err() == nil {
+			system, search, err := resolver.System()
+			if err != nil {
+				c.log.Warn("reading the system's resolver again", "err", err)
+			} else {
+				_ = c.system.Close()
+				c.system, c.resolver = system, system
+				if domains == nil {
+					domains = search
+				}
+			}
+		}
+		c.machine.NetworkChanged(now, domains)
+	})
 }
 
 // Stats returns the counters.
@@ -318,7 +341,10 @@ func (c *Client) ask(l Lookup) {
 	}
 	ctx, cancel := context.WithTimeoutCause(c.ctx, c.config.QueryTimeout, dns.ErrTimeout)
 	defer cancel()
-	r, err := c.resolver.Resolve(ctx, l.Question)
+	c.mu.Lock()
+	by := c.resolver
+	c.mu.Unlock()
+	r, err := by.Resolve(ctx, l.Question)
 	if c.ctx.Err() != nil {
 		return
 	}

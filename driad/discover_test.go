@@ -228,6 +228,18 @@ func TestLocalAddress(t *testing.T) {
 	}
 }
 
+// The system's resolver, which is not asked anything here.
+func TestSystemResolver(t *testing.T) {
+	c, err := driad.NewClient(driad.ClientConfig{})
+	if err != nil {
+		require.ErrorIs(t, err, resolver.ErrSystem)
+		t.Skip(err)
+	}
+	c.NetworkChanged(nil)
+	require.NoError(t, c.Close())
+	require.NoError(t, c.Close())
+}
+
 func TestAs(t *testing.T) {
 	type candidate struct {
 		Address netip.AddrPort

@@ -25,7 +25,8 @@ type gathering struct {
 	expires time.Time // of the first answer to do so
 	retry   time.Time // when the first question that failed may be asked again
 	err     error
-	lookups int
+	lookups [methods]int
+	counts  [methods]int // candidates, also those held down
 }
 
 func (g *gathering) anyPending() bool { return g.pendingUpTo(methods - 1) }
@@ -36,15 +37,24 @@ func (g *gathering) pendingUpTo(m Method) bool { return slices.Contains(g.pendin
 
 func (m *Machine) gather(now time.Time, s *search) gathering {
 	g := gathering{m: m, s: s, now: now}
+	if s.source.IsValid() && !m.config.NoDRIAD {
+		// This question goes first: those of a network with many domains take
+		// some time at the rate that is allowed.
+		m.lookup(now, s, DRIAD, amtrelay.ReverseName(s.source), dns.TypeAMTRELAY)
+	}
 	for _, r := range m.config.Relays {
-		g.add(r, true)
+		if r.Address.Addr().IsValid() {
+			g.add(r, false)
+		} else {
+			g.addresses(r.Name, r, true)
+		}
 	}
 	if !m.config.NoServiceDiscovery {
 		g.serviceDiscovery()
 	}
 	if !m.config.NoAnycast {
-		g.add(Candidate{Address: netip.AddrPortFrom(AnycastIPv4, Port), Method: Anycast}, true)
-		g.add(Candidate{Address: netip.AddrPortFrom(AnycastIPv6, Port), Method: Anycast}, true)
+		g.add(Candidate{Address: netip.AddrPortFrom(AnycastIPv4, Port), Method: Anycast}, false)
+		g.add(Candidate{Address: netip.AddrPortFrom(AnycastIPv6, Port), Method: Anycast}, false)
 	}
 	if s.source.IsValid() {
 		found := false
@@ -60,17 +70,20 @@ func (m *Machine) gather(now time.Time, s *search) gathering {
 
 // ask returns what is known about a question, nil if nothing is.
 func (g *gathering) ask(by Method, name dns.Name, kind dns.Type) *dns.Answer {
-	if g.lookups++; g.lookups > g.m.config.MaxLookups {
+	if g.lookups[by]++; g.lookups[by] > g.m.config.MaxLookups {
 		g.err = errTooManyLookups
 		return nil
 	}
-	e, state := g.m.lookup(g.now, g.s, name, kind)
+	e, state := g.m.lookup(g.now, g.s, by, name, kind)
 	switch state {
 	case lookupPending:
 		g.pending[by] = true
 		if e.known && len(g.s.list) > 0 && g.now.Before(e.expires.Add(g.m.config.MaxStale)) {
 			return &e.answer // until there is a newer one
 		}
+		return nil
+	case lookupTooMany:
+		g.err = errTooManyLookups
 		return nil
 	case lookupFailed:
 		g.err = e.err
@@ -87,18 +100,21 @@ func (g *gathering) ask(by Method, name dns.Name, kind dns.Type) *dns.Answer {
 }
 
 // add takes a candidate unless it cannot be used.
-func (g *gathering) add(c Candidate, trusted bool) {
+func (g *gathering) add(c Candidate, fromDNS bool) {
 	a := c.Address.Addr()
 	config := &g.m.config
 	switch {
-	case a.Is4() && config.NoIPv4, a.Is6() && config.NoIPv6, !trusted && !config.Allow(a),
-		!trusted && config.RequireAuthentic && !c.Authentic:
+	case a.Is4() && config.NoIPv4, a.Is6() && config.NoIPv6:
+	case fromDNS && c.Method != Configured && !config.Allow(a):
+	case fromDNS && config.RequireAuthentic && !c.Authentic:
 	case slices.ContainsFunc(g.list, func(o Candidate) bool { return o.Address == c.Address }):
 		// It was found by a preferred method.
+	case g.counts[c.Method] >= config.MaxCandidates:
 	case g.m.held(g.now, c.Address):
+		g.counts[c.Method]++
 		g.held++
-	case len(g.list) >= config.MaxCandidates:
 	default:
+		g.counts[c.Method]++
 		g.list = append(g.list, c)
 	}
 }
@@ -117,7 +133,7 @@ func (g *gathering) addresses(name dns.Name, c Candidate, authentic bool) {
 			c.Authentic = authentic && a.Authentic
 			for _, r := range a.Records {
 				c.Address = netip.AddrPortFrom(r.Address, c.Address.Port())
-				g.add(c, false)
+				g.add(c, true)
 			}
 		}
 	}
@@ -162,7 +178,7 @@ func (g *gathering) driad() bool {
 			g.addresses(r.Host, c, a.Authentic)
 		case r.Type != amtrelay.None:
 			c.Address = netip.AddrPortFrom(r.Address.Unmap(), Port)
-			g.add(c, false)
+			g.add(c, true)
 		}
 	}
 	return len(records) > 0
@@ -240,7 +256,7 @@ func (g *gathering) services(name dns.Name) {
 		}
 		for _, x := range list {
 			c.Address = netip.AddrPortFrom(x.Address, r.Port)
-			g.add(c, false)
+			g.add(c, true)
 		}
 	}
 }

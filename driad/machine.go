@@ -34,6 +34,9 @@ const (
 	// EventExhausted: all candidates have failed, or there are none, for the reason
 	// in Err. Discovery begins again after a while.
 	EventExhausted
+	// EventMalformed: an answer has records that cannot be read, for the reason in
+	// Err. They are left out.
+	EventMalformed
 	// EventRestarted: the candidates are tried again from the first.
 	EventRestarted
 )
@@ -129,7 +132,10 @@ func (m *Machine) NetworkChanged(now time.Time, domains []dns.Name) {
 	for _, e := range m.entries {
 		e.known = false // other resolvers may say something else
 		e.retryAt = time.Time{}
+		e.asked, e.queued = false, false
 	}
+	clear(m.byID)
+	m.queue, m.out = nil, nil
 	ids := make([]ID, 0, len(m.searches))
 	for id := range m.searches {
 		ids = append(ids, id)
@@ -182,7 +188,6 @@ func (m *Machine) Answer(now time.Time, id uint64, r dns.Response) {
 	a, err := dns.ParseAnswer(r.Message, dns.Question{Name: e.ask, Type: e.key.kind, Class: dns.ClassINET})
 	a.Authentic = a.Authentic && r.Trusted
 	m.stats.Answers++
-	m.stats.Malformed += uint64(a.Malformed)
 	switch {
 	case err != nil:
 		m.fail(now, e, err)

@@ -1,10 +1,8 @@
 package driad_test
 
 import (
-	"errors"
 	"math/rand/v2"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,219 +12,6 @@ import (
 	"github.com/treedn/treedn/driad/amtrelay"
 	"github.com/treedn/treedn/driad/dns"
 )
-
-var (
-	epoch  = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	source = netip.MustParseAddr("198.51.100.12")
-)
-
-// zone is what a recursive resolver knows: lines of a zone file by question.
-type zone map[string][]string
-
-// respond makes the answer to a question: the records of its name and type, the
-// aliases that lead there, NXDOMAIN or "no data" with an SOA record otherwise.
-func (z zone) respond(t testing.TB, q dns.Question, ad bool) []byte {
-	t.Helper()
-	h := dns.Header{Flags: dns.FlagResponse | dns.FlagRecursionAvailable}
-	if ad {
-		h.Flags |= dns.FlagAuthenticData
-	}
-	b := dns.NewBuilder(nil, h, &q)
-	name := q.Name
-	for range 10 {
-		list, ok := z[strings.ToLower(name.String())+" "+q.Type.String()]
-		kind := q.Type
-		if !ok {
-			if list, ok = z[strings.ToLower(name.String())+" CNAME"]; ok {
-				kind = dns.TypeCNAME
-			}
-		}
-		if !ok {
-			break
-		}
-		for _, line := range list {
-			ttl, data := parse(t, kind, line)
-			if ttl == 0 && data == nil { // "fail"
-				b.SetFlags(uint16(dns.RCodeServerFailure))
-				return b.Message()
-			}
-			b.Record(dns.SectionAnswer, &name, kind, dns.ClassINET, ttl, data)
-			if kind == dns.TypeCNAME {
-				name = dns.Name{}
-				_, err := name.Unmarshal(data)
-				require.NoError(t, err)
-			}
-		}
-		if kind == q.Type {
-			return b.Message()
-		}
-	}
-	found := false
-	for k := range z {
-		found = found || strings.HasPrefix(k, strings.ToLower(name.String())+" ")
-	}
-	if !found {
-		b.SetFlags(uint16(dns.RCodeNameError))
-	}
-	soa := append([]byte{0, 0}, make([]byte, 20)...)
-	soa[21] = 30 // MINIMUM
-	b.Record(dns.SectionAuthority, &dns.Name{}, dns.TypeSOA, dns.ClassINET, 60, soa)
-	return b.Message()
-}
-
-// parse reads "ttl data".
-func parse(t testing.TB, kind dns.Type, line string) (uint32, []byte) {
-	t.Helper()
-	f := strings.Fields(line)
-	if f[0] == "fail" {
-		return 0, nil
-	}
-	number := func(s string) uint32 {
-		v := uint32(0)
-		for _, c := range s {
-			v = 10*v + uint32(c-'0')
-		}
-		return v
-	}
-	ttl := number(f[0])
-	rest := strings.TrimSpace(line[len(f[0]):])
-	switch kind {
-	case dns.TypeA, dns.TypeAAAA:
-		return ttl, netip.MustParseAddr(rest).AsSlice()
-	case dns.TypeAMTRELAY:
-		r, err := amtrelay.Parse(rest, dns.Name{})
-		require.NoError(t, err)
-		b, err := r.AppendTo(nil)
-		require.NoError(t, err)
-		return ttl, b
-	case dns.TypeSRV:
-		var b []byte
-		for _, s := range f[1:4] {
-			b = append(b, byte(number(s)>>8), byte(number(s)))
-		}
-		n := dns.MustParseName(f[4])
-		return ttl, n.AppendTo(b)
-	default:
-		n := dns.MustParseName(rest)
-		return ttl, n.AppendTo(nil)
-	}
-}
-
-const (
-	reverse = "12.100.51.198.in-addr.arpa. AMTRELAY"
-	plain   = "12.100.51.198.amt.in-addr.arpa. A"
-)
-
-// rig runs a machine in its own time.
-type rig struct {
-	t     testing.TB
-	m     *driad.Machine
-	now   time.Time
-	zone  zone
-	delay func(dns.Question) time.Duration
-	ad    bool
-	lost  bool // no resolver answers
-	open  []pendingAnswer
-	asked []string
-	log   []driad.Event
-	when  []time.Time
-}
-
-type pendingAnswer struct {
-	at time.Time
-	l  driad.Lookup
-}
-
-func newRig(t testing.TB, config driad.Config, z zone) *rig {
-	if config.Rand == nil {
-		config.Rand = rand.New(rand.NewPCG(1, 2))
-	}
-	return &rig{t: t, m: driad.NewMachine(config), now: epoch, zone: z, delay: func(dns.Question) time.Duration { return 5 * time.Millisecond }}
-}
-
-// run lets time pass.
-func (r *rig) run(d time.Duration) {
-	end := r.now.Add(d)
-	for n := 0; ; n++ {
-		require.Less(r.t, n, 1_000_000, "it never ends")
-		r.drain()
-		next := r.m.NextTimeout()
-		i := -1
-		for j, p := range r.open {
-			if next.IsZero() || !p.at.After(next) {
-				next, i = p.at, j
-			}
-		}
-		if next.IsZero() || next.After(end) {
-			r.now = end
-			return
-		}
-		if next.After(r.now) {
-			r.now = next
-		}
-		if i < 0 {
-			r.m.HandleTimeout(r.now)
-			continue
-		}
-		l := r.open[i].l
-		r.open = append(r.open[:i], r.open[i+1:]...)
-		if r.lost {
-			r.m.Failed(r.now, l.ID, dns.ErrTimeout)
-		} else {
-			r.m.Answer(r.now, l.ID, dns.Response{Message: r.zone.respond(r.t, l.Question, r.ad), Trusted: true})
-		}
-	}
-}
-
-func (r *rig) drain() {
-	for {
-		l, ok := r.m.PollQuery()
-		if !ok {
-			break
-		}
-		r.asked = append(r.asked, l.Question.String())
-		r.open = append(r.open, pendingAnswer{r.now.Add(r.delay(l.Question)), l})
-	}
-	for {
-		e, ok := r.m.PollEvent()
-		if !ok {
-			break
-		}
-		r.log = append(r.log, e)
-		r.when = append(r.when, r.now)
-	}
-}
-
-// attempts returns the addresses of the attempts so far, and when they were.
-func (r *rig) attempts() (list []string, at []time.Duration) {
-	for i, e := range r.log {
-		if e.Type == driad.EventAttempt {
-			list = append(list, e.Candidate.Address.String())
-			at = append(at, r.when[i].Sub(epoch))
-		}
-	}
-	return list, at
-}
-
-func (r *rig) last(kind driad.EventType) *driad.Event {
-	for i := len(r.log) - 1; i >= 0; i-- {
-		if r.log[i].Type == kind {
-			return &r.log[i]
-		}
-	}
-	return nil
-}
-
-func addresses(list []driad.Candidate) (out []string) {
-	for _, c := range list {
-		out = append(out, c.Address.String())
-	}
-	return out
-}
-
-func port(s string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(s), driad.Port) }
-
-var onlyDRIAD = driad.Config{NoServiceDiscovery: true, NoAnycast: true, NoPlain: true}
 
 // The example of RFC 8777 section 4.3.2.
 func TestDRIAD(t *testing.T) {
@@ -444,87 +229,32 @@ func TestNoRelayForSource(t *testing.T) {
 	id = r.m.Start(r.now, source)
 	r.run(100 * time.Millisecond)
 	require.Equal(t, []string{"192.0.2.9:2268"}, addresses(r.m.Candidates(id)))
+	r = newRig(t, onlyDRIAD, zone{reverse: {"60 0 0 0 ."}})
+	id = r.m.Start(r.now, source)
+	l, ok := r.m.PollQuery()
+	require.True(t, ok)
+	b := dns.NewBuilder(nil, dns.Header{Flags: dns.FlagResponse}, &l.Question)
+	for _, data := range []string{"\x00\x00\x00", "\x00", "", "\x01\x01\xcb\x00\x71", "\x02\x01\xc0\x00\x02\x09"} {
+		b.Record(dns.SectionAnswer, &l.Question.Name, dns.TypeAMTRELAY, dns.ClassINET, 60, []byte(data))
+	}
+	r.m.Answer(r.now, l.ID, dns.Response{Message: b.Message()})
+	r.run(10 * time.Millisecond)
+	require.Equal(t, []string{"192.0.2.9:2268"}, addresses(r.m.Candidates(id)))
+	require.ErrorIs(t, r.last(driad.EventMalformed).Err, amtrelay.ErrRecord)
+	require.EqualValues(t, 4, r.m.Stats().Malformed)
 }
 
-func TestCache(t *testing.T) {
-	r := newRig(t, onlyDRIAD, zone{reverse: {"86400 1 0 3 a.example."}, "a.example. CNAME": {"86400 b.example."}, "b.example. A": {"0 192.0.2.1"}})
-	var ids []driad.ID
-	for range 20 {
-		ids = append(ids, r.m.Start(r.now, source))
-	}
+// Configured relays may be names, and may be where those from the DNS may not.
+func TestConfiguredNames(t *testing.T) {
+	r := newRig(t, driad.Config{NoAnycast: true, NoPlain: true, NoDRIAD: true, Relays: []driad.Candidate{
+		{Address: netip.MustParseAddrPort("127.0.0.1:2269")}, {Name: dns.MustParseName("relay.example"), Direct: true},
+		{Name: dns.MustParseName("none.example")}, {Address: port("192.0.2.3")}}},
+		zone{"relay.example. A": {"60 127.0.0.2"}})
+	id := r.m.Start(r.now, netip.Addr{})
 	r.run(100 * time.Millisecond)
-	require.Len(t, r.asked, 3, "each question once")
-	for _, id := range ids {
-		require.Equal(t, []string{"192.0.2.1:2268"}, addresses(r.m.Candidates(id)))
-		r.m.Report(r.now, id, port("192.0.2.1"), driad.Connected, 0)
-	}
-	restart := func(after time.Duration) (asked []string) {
-		r.run(after)
-		n := len(r.asked)
-		r.m.Restart(r.now, ids[0])
-		r.run(100 * time.Millisecond)
-		r.m.Report(r.now, ids[0], port("192.0.2.1"), driad.Connected, 0)
-		return r.asked[n:]
-	}
-	require.Equal(t, []string{"a.example. A"}, restart(20*time.Second), "TTL of 0 at the end of the aliases; the lack of AAAA holds 30 s")
-	require.Contains(t, restart(4*time.Minute), "a.example. A")
-	require.Contains(t, restart(time.Minute), strings.Split(reverse, " ")[0]+" AMTRELAY", "5 minutes at most")
-
-	// While the resolver is away, what is known is used.
-	r.lost = true
-	r.run(10 * time.Minute)
-	r.m.Restart(r.now, ids[0])
-	r.run(100 * time.Millisecond)
-	require.Equal(t, []string{"192.0.2.1:2268"}, addresses(r.m.Candidates(ids[0])))
-	r.m.NetworkChanged(r.now, nil)
-	r.run(100 * time.Millisecond)
-	require.Empty(t, r.m.Candidates(ids[0]), "but not in another network")
-}
-
-// At most 10 questions in any 100 ms (RFC 8777 section 3.2.2), each once.
-func TestRateLimit(t *testing.T) {
-	r := newRig(t, onlyDRIAD, zone{})
-	for i := range 100 {
-		r.m.Start(r.now, netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}))
-	}
-	var at []time.Duration
-	for len(at) < 100 {
-		for {
-			if _, ok := r.m.PollQuery(); !ok {
-				break
-			}
-			at = append(at, r.now.Sub(epoch))
-		}
-		if len(at) < 100 {
-			r.now = r.m.NextTimeout()
-			r.m.HandleTimeout(r.now)
-		}
-	}
-	for i := range at[10:] {
-		require.GreaterOrEqual(t, at[i+10]-at[i], 100*time.Millisecond)
-	}
-	require.Equal(t, 900*time.Millisecond, at[99])
-}
-
-// Aliases that a server does not follow are asked for, within bounds.
-func TestOpenAliases(t *testing.T) {
-	r := newRig(t, onlyDRIAD, nil)
-	r.m.Start(r.now, source)
-	for n := 0; ; n++ {
-		l, ok := r.m.PollQuery()
-		if !ok {
-			require.Equal(t, 9, n)
-			break
-		}
-		b := dns.NewBuilder(nil, dns.Header{Flags: dns.FlagResponse}, &l.Question)
-		next, err := l.Question.Name.Under("x")
-		require.NoError(t, err)
-		b.Record(dns.SectionAnswer, &l.Question.Name, dns.TypeCNAME, dns.ClassINET, 60, next.AppendTo(nil))
-		r.m.Answer(r.now, l.ID, dns.Response{Message: b.Message()})
-		r.m.Answer(r.now, l.ID, dns.Response{Message: b.Message()}) // of no effect
-	}
-	r.drain()
-	require.ErrorIs(t, r.last(driad.EventExhausted).Err, dns.ErrAliases)
+	list := r.m.Candidates(id)
+	require.Equal(t, []string{"127.0.0.1:2269", "127.0.0.2:2268", "192.0.2.3:2268"}, addresses(list))
+	require.True(t, list[1].Direct)
 }
 
 func TestNearRelaysComeFirst(t *testing.T) {
@@ -577,63 +307,38 @@ func TestRequireAuthentic(t *testing.T) {
 	require.Len(t, r.m.Candidates(id), 1)
 }
 
-// A server that answers with much, and names that lead to names.
-func TestBounds(t *testing.T) {
+// BenchmarkDiscovery is one source: questions, answers, an attempt, a connection. The
+// messages are made beforehand.
+func BenchmarkDiscovery(b *testing.B) {
+	config := onlyDRIAD
+	config.Rand = rand.New(rand.NewPCG(1, 2))
+	m := driad.NewMachine(config)
 	z := zone{}
-	for i := range 250 {
-		z[reverse] = append(z[reverse], "60 1 0 3 r"+string(rune('a'+i%26))+string(rune('a'+i/26))+".example.")
+	var messages [][]byte
+	for i := range 256 {
+		name := amtrelay.ReverseName(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}))
+		z[name.String()+" AMTRELAY"] = []string{"60 1 1 1 192.0.2.1", "60 1 1 1 192.0.2.2"}
+		messages = append(messages, z.respond(b, dns.Question{Name: name, Type: dns.TypeAMTRELAY}, false))
 	}
-	for i := range 26 {
-		for j := range 26 {
-			name := "r" + string(rune('a'+i)) + string(rune('a'+j)) + ".example. A"
-			for k := range 200 {
-				z[name] = append(z[name], "60 "+netip.AddrFrom4([4]byte{10, byte(i), byte(j), byte(k)}).String())
+	now := epoch
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		now = now.Add(10 * time.Minute) // nothing is known any more
+		id := m.Start(now, netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}))
+		l, ok := m.PollQuery()
+		if !ok {
+			b.Fatal("no question")
+		}
+		m.Answer(now, l.ID, dns.Response{Message: messages[i%256]})
+		for {
+			e, ok := m.PollEvent()
+			if !ok {
+				break
+			}
+			if e.Type == driad.EventAttempt {
+				m.Report(now, id, e.Candidate.Address, driad.Connected, time.Millisecond)
 			}
 		}
+		m.Stop(id)
 	}
-	r := newRig(t, onlyDRIAD, z)
-	id := r.m.Start(r.now, source)
-	r.run(20 * time.Second)
-	require.LessOrEqual(t, len(r.asked), 64)
-	require.Len(t, r.m.Candidates(id), 64)
-
-	config := onlyDRIAD
-	config.MaxEntries = 100
-	r = newRig(t, config, zone{})
-	for i := range 2000 {
-		id := r.m.Start(r.now, netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)}))
-		r.run(200 * time.Millisecond)
-		r.m.Report(r.now, id, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1), driad.Unreachable, 0)
-		r.m.Stop(id)
-		require.LessOrEqual(t, r.m.Stats().Entries, 101)
-		require.LessOrEqual(t, r.m.Stats().Relays, 101)
-	}
-}
-
-func TestHTTPAge(t *testing.T) {
-	r := newRig(t, onlyDRIAD, zone{reverse: {"100 1 0 1 192.0.2.1"}})
-	ask := func(resp dns.Response) driad.ID {
-		id := r.m.Start(r.now, source)
-		l, ok := r.m.PollQuery()
-		require.True(t, ok)
-		resp.Message = r.zone.respond(t, l.Question, false)
-		r.m.Answer(r.now, l.ID, resp)
-		return id
-	}
-	id := ask(dns.Response{Age: 90 * time.Second})
-	r.m.Report(r.now, id, port("192.0.2.1"), driad.Connected, 0)
-	r.now = r.now.Add(11 * time.Second)
-	ask(dns.Response{Fresh: 5 * time.Second, HasFresh: true})
-	r.now = r.now.Add(6 * time.Second)
-	ask(dns.Response{})
-}
-
-func TestErrorsOfServers(t *testing.T) {
-	r := newRig(t, onlyDRIAD, zone{reverse: {"fail"}})
-	r.m.Start(r.now, source)
-	r.run(time.Second)
-	err := r.last(driad.EventExhausted).Err
-	require.ErrorIs(t, err, driad.ErrLookup)
-	require.ErrorContains(t, err, "SERVFAIL")
-	require.False(t, errors.Is(err, driad.ErrNoRelay))
 }

@@ -36,7 +36,6 @@ func (m *Machine) order(s *search, list []Candidate) []Candidate {
 		r.d = destination{address: c.Address.Addr()}
 		if m.config.Local != nil {
 			r.d.source = m.config.Local(c.Address.Addr()).Unmap()
-			r.d.routed = true
 			if !r.d.source.IsValid() && c.Method != Configured {
 				continue // RFC 6724 rule 1
 			}
@@ -85,7 +84,6 @@ func interleave(list []Candidate) {
 // destination is an address with that from which it is reached.
 type destination struct {
 	address, source netip.Addr
-	routed          bool // source is known
 }
 
 // policy is the default policy table of RFC 6724 section 2.1, longest prefix first.
@@ -104,6 +102,10 @@ var policy = []struct {
 	{netip.MustParsePrefix("::/0"), 40, 1},
 }
 
+var siteLocal = netip.MustParsePrefix("fec0::/10")
+
+// classify returns what the policy table and section 3.1 of RFC 6724 say of an
+// address.
 func classify(a netip.Addr) (precedence, label, scope int) {
 	full := netip.AddrFrom16(a.As16())
 	for _, p := range policy {
@@ -112,11 +114,11 @@ func classify(a netip.Addr) (precedence, label, scope int) {
 			break
 		}
 	}
-	scope = 14 // global; addresses that Usable lets pass have no other, but:
+	scope = 14 // global, also for private IPv4 addresses (RFC 6724 section 3.2)
 	switch {
 	case a.IsLoopback(), a.IsLinkLocalUnicast():
 		scope = 2
-	case netip.MustParsePrefix("fec0::/10").Contains(a):
+	case siteLocal.Contains(a):
 		scope = 5
 	}
 	return precedence, label, scope

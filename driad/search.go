@@ -28,7 +28,8 @@ type search struct {
 	timer   time.Time
 	timerAt int // in the heap
 
-	round     time.Time // since when answers count whatever their TTL
+	round     time.Time    // since when answers count whatever their TTL
+	asked     [methods]int // questions of the round
 	list      []Candidate
 	draws     map[netip.AddrPort]float64 // random choices hold for a round
 	firstAt   time.Time                  // when there was a first candidate
@@ -52,6 +53,7 @@ type attempt struct {
 // begin starts a round of attempts.
 func (m *Machine) begin(now time.Time, s *search) {
 	s.round = now
+	s.asked = [methods]int{}
 	s.draws = make(map[netip.AddrPort]float64)
 	s.attempts = make(map[netip.AddrPort]*attempt)
 	s.firstAt, s.lastStart, s.restartAt = time.Time{}, time.Time{}, time.Time{}
@@ -120,6 +122,7 @@ func (m *Machine) evaluate(now time.Time, s *search) {
 	}
 	if !s.refreshAt.IsZero() && !now.Before(s.refreshAt) && now.Sub(s.round) >= minRefresh {
 		s.round = now
+		s.asked = [methods]int{}
 	}
 	g := m.gather(now, s)
 	if list := m.order(s, g.list); !slices.Equal(list, s.list) {

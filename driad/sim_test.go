@@ -314,12 +314,12 @@ func FuzzMachine(f *testing.F) {
 			}
 			for _, id := range ids {
 				list := m.Candidates(id)
-				require.LessOrEqual(t, len(list), 6)
+				require.LessOrEqual(t, len(list), 6*5)
 				for i := 1; i < len(list); i++ {
 					require.LessOrEqual(t, list[i-1].Method, list[i].Method)
 				}
 			}
-			require.LessOrEqual(t, m.Stats().Entries, 16+20*max(len(ids), 1))
+			require.LessOrEqual(t, m.Stats().Entries, 16+20*5*max(len(ids), 1))
 		}
 		for len(script) >= 2 {
 			op, arg := script[0], script[1]

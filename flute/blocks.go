@@ -18,6 +18,8 @@ type block struct {
 	data    reassembly.Buffer
 	used    int64
 	symbols int
+	source  int // source symbols that are held, if counted is set
+	counted bool
 	tried   int // symbols that did not suffice
 	job     *decodeJob
 }
@@ -82,7 +84,7 @@ func (o *Object) settle(now time.Time, sbn uint32, b *block) {
 		return
 	}
 	j := &decodeJob{
-		o: o, b: b, sbn: sbn, info: o.info, raw: o.raw, held: slices.Clone(o.held.All()), data: o.data.Clone(),
+		o: o, b: b, sbn: sbn, info: o.info, raw: o.raw, held: slices.Clone(o.held.All()), data: o.data.clone(),
 		stored: slices.Clone(b.stored), symbols: b.data.Clone(), codec: &o.r.codec,
 		budget: o.r.cfg.MaxDecoding, need: need, total: total,
 	}
@@ -99,17 +101,26 @@ func (o *Object) dropBlock(sbn uint32, b *block) {
 }
 
 // known counts the symbols of a block that are there.
-func (o *Object) known(sbn uint32, b *block) (n int) {
+func (o *Object) known(sbn uint32, b *block) int {
 	if o.raw {
 		return b.symbols
 	}
+	// Packets bring whole symbols, which are counted as they come. What comes by Supply is cut otherwise.
+	if !b.counted || o.supplied > 0 {
+		b.source, b.counted = o.knownSource(sbn), true
+	}
+	return b.source + b.symbols
+}
+
+// knownSource counts the source symbols of a block that are held.
+func (o *Object) knownSource(sbn uint32) (n int) {
 	_, offset, length := o.info.Block(sbn)
 	t := int64(o.info.SymbolSize)
 	start, end := int64(offset), int64(offset+length)
 	for x := start; ; {
 		h, ok := o.held.Next(x, end)
 		if !ok {
-			return n + b.symbols
+			return n
 		}
 		x = h.End
 		if h.End == end {
@@ -128,7 +139,7 @@ type decodeJob struct {
 	info    fec.ObjectInfo
 	raw     bool
 	held    []reassembly.Range
-	data    reassembly.Buffer
+	data    octets
 	stored  []storedSymbols
 	symbols reassembly.Buffer
 	codec   *object.Codec
@@ -172,7 +183,10 @@ func (j *decodeJob) run() {
 			continue
 		}
 		clear(buf)
-		j.data.ReadAt(buf[:to-from], from)
+		if err := j.data.read(buf[:to-from], from); err != nil {
+			j.err = err
+			return
+		}
 		id.ESI = uint32(i)
 		if j.done, err = d.Add(id, buf); err != nil {
 			j.err = err

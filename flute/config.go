@@ -15,6 +15,8 @@ type ReceiverConfig struct {
 	// Source is the address that packets must come from. Not set, every source is accepted, and the sessions of two
 	// sources are two sessions.
 	Source netip.Addr
+	// Destination, if it is valid, is what PushRun takes packets to, and leaves others alone.
+	Destination netip.AddrPort
 	// TSIs are those to receive. Empty for all.
 	TSIs []uint64
 	// RFC3451 reads the flags T and R of the first LCT, which some senders of FLUTE version 1 set; see
@@ -25,6 +27,10 @@ type ReceiverConfig struct {
 	// IgnoreDigests delivers files without regard to Content-MD5 and the digests of DVB. Otherwise one that has
 	// another digest than announced is lost. They find accidents; against forgery only signatures help.
 	IgnoreDigests bool
+	// Store, if it is not nil, is asked for where to keep a file as soon as its length is known; for nil that is in memory.
+	// Stores do not count towards MaxMemory, so that MaxObject is what bounds them. The caller closes a Store when its
+	// object is released or lost.
+	Store func(*Object) Store
 	// Matrix is the generator matrix of Reed-Solomon codes, on which senders differ; see [rs.Matrix].
 	Matrix rs.Matrix
 

@@ -24,7 +24,7 @@
 // afterwards.
 //
 // A file can be read while it grows: [Object.Reader] yields what has come without a hole, [Object.ReadAt] also what is
-// behind holes. What multicast and FEC do not bring is reported by NeedRepair, as ranges of octets or as symbols, and
+// behind holes. Files that are larger than the memory go to a [Store]. What multicast and FEC do not bring is reported by NeedRepair, as ranges of octets or as symbols, and
 // comes back by [Receiver.Supply].
 //
 // # Sessions
@@ -43,9 +43,10 @@
 //
 // # Parts
 //
-// The codecs are packages of their own: flute/lct and flute/alc the packets, flute/fdt the File Delivery Table. flute/ntp,
-// flute/xmllimit and flute/reassembly serve them and package route; flute/repair is file repair by HTTP; flute/seal signs
-// objects so that they can be believed whatever way they came.
+// The codecs are packages of their own: flute/lct and flute/alc the packets, flute/fdt the File Delivery Table, flute/mbms
+// the announcements of 3GPP. flute/packetio joins sockets, tunnels and captures to Receivers and Senders. flute/ntp,
+// flute/xmllimit and flute/reassembly serve them and package route; flute/repair is file repair by HTTP, flute/push the
+// delivery of objects by HTTP; flute/seal signs objects so that they can be believed whatever way they came.
 //
 // # Left out
 //

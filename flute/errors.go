@@ -76,6 +76,7 @@ var (
 	errSymbol      = &RejectError{Reason: RejectSymbol, text: "source block or symbol that the object does not have"}
 	errSize        = &RejectError{Reason: RejectSymbol, text: "symbols of the wrong length"}
 	errConflict    = &RejectError{Reason: RejectConflict, text: "octets differ from those received before"}
+	errStore       = &RejectError{Reason: RejectMemory, text: "store of the object failed", cause: ErrStore}
 	errUndescribed = &RejectError{Reason: RejectUndescribed, text: "object is not described"}
 )
 

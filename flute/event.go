@@ -5,7 +5,8 @@ import "github.com/treedn/treedn/flute/fdt"
 // EventKind tells what an Event reports.
 type EventKind uint8
 
-// Events of one object come in the order of this list; Progress and NeedRepair repeat.
+// Events of one object come in the order of this list; Progress and NeedRepair repeat. Of an object that is over by the
+// time of Poll, Lost is the only one.
 const (
 	// Started: the first packet of a file that an FDT Instance describes, or the description of one of which packets
 	// came.

@@ -12,16 +12,18 @@ import (
 func (r *Receiver) readInstance(now time.Time, o *Object) {
 	s, id := o.s, o.key.instance-1
 	raw := make([]byte, o.Length())
-	o.data.ReadAt(raw, 0)
+	o.data.mem.ReadAt(raw, 0)
 	o.complete = true
 	r.stats.Instances++
+	s.instances++
 	doc, err := decodeInstance(raw, o.cenc, r.cfg.MaxInstance)
 	var changes []fdt.Change
 	if err == nil {
 		r.limitFiles(s)
 		changes, err = s.db.Add(now, id, doc)
 	}
-	if err != nil {
+	if s.described = s.described || len(changes) > 0; err != nil {
+		s.badFDT = err
 		r.fault(now, s, &RejectError{Reason: RejectInstance, text: "FDT Instance", cause: err})
 	}
 	switch {
@@ -109,10 +111,10 @@ func (r *Receiver) learnLate(now time.Time, o *Object) {
 			r.fault(now, o.s, reject)
 		}
 	}
-	if o.hasInfo {
+	if o.settleStore(); o.hasInfo {
 		o.replay(now)
 	}
-	if !o.released {
+	if !o.released && r.checkStore(now, o) {
 		r.advanced(now, o, 0)
 	}
 }

@@ -81,6 +81,8 @@ func (r *Receiver) lose(now time.Time, o *Object, err error) {
 	}
 	if o.visible() {
 		r.stats.ObjectsLost++
+		o.s.lost++
+		o.s.lostReason = err
 		if o.mapped {
 			r.records.add(o.key, o.record(now, lost))
 		}
@@ -125,6 +127,7 @@ func (r *Receiver) free(o *Object) {
 	r.pending(o, -1)
 	if o.kind == kindUndescribed {
 		r.undescribed -= o.counted
+		o.s.nameless++
 	}
 	n := len(r.active) - 1
 	r.active[o.slot] = r.active[n]
@@ -135,7 +138,7 @@ func (r *Receiver) free(o *Object) {
 		o.dropBlock(sbn, b)
 	}
 	o.early.Release(r.pool, false)
-	o.data.Release(r.pool, o.busy > 0)
+	o.data.mem.Release(r.pool, o.busy > 0)
 	o.held.Reset()
 	o.earliest = nil
 }

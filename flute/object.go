@@ -57,7 +57,9 @@ type Object struct {
 	earlyLen int64
 
 	held   reassembly.Set
-	data   reassembly.Buffer
+	data   octets
+	asked  bool  // for a Store
+	broken error // of the Store
 	blocks map[uint32]*block
 	noFEC  bool // no block is small enough to be decoded
 
@@ -129,12 +131,12 @@ func (o *Object) Supplied() int64  { return o.supplied }
 func (o *Object) Digest() Digest { return o.digest }
 
 // Bytes returns octets from off on without copying them: as many as have arrived and lie in one piece of memory, none
-// where there is a hole. The slice is valid until Release.
+// where there is a hole, and none of an object in a Store. The slice is valid until Release.
 func (o *Object) Bytes(off int64) []byte {
-	if off < 0 {
+	if off < 0 || o.data.store != nil {
 		return nil
 	}
-	return o.data.Bytes(off, o.heldEnd(off))
+	return o.data.mem.Bytes(off, o.heldEnd(off))
 }
 
 // heldEnd is the end of what has arrived from off on.
@@ -150,9 +152,20 @@ func (o *Object) ReadAt(p []byte, off int64) (n int, err error) {
 		return 0, fmt.Errorf("flute: offset %d", off)
 	}
 	for n < len(p) {
-		b := o.Bytes(off + int64(n))
+		at := off + int64(n)
+		if o.data.store != nil {
+			m := int(min(int64(len(p)-n), o.heldEnd(at)-at))
+			if m > 0 {
+				if err := o.data.read(p[n:n+m], at); err != nil {
+					return n, fmt.Errorf("%w: %w", ErrStore, err)
+				}
+				n += m
+				continue
+			}
+		}
+		b := o.Bytes(at)
 		if len(b) == 0 {
-			if o.hasInfo && off+int64(n) >= o.Length() {
+			if o.hasInfo && at >= o.Length() {
 				return n, io.EOF
 			}
 			return n, ErrNotHeld
@@ -272,7 +285,7 @@ func (o *Object) full() bool { return o.hasInfo && o.held.Total() == o.Length() 
 
 // memory is what the object takes of the pool, in octets.
 func (o *Object) memory() int64 {
-	n := o.data.Held() + o.early.Held()
+	n := o.data.mem.Held() + o.early.Held()
 	for _, b := range o.blocks {
 		n += b.data.Held()
 	}

@@ -32,6 +32,7 @@ type outgoing struct {
 	cur     *sending // whose source packets leave
 	prev    *sending // whose repair packets leave meanwhile
 	fetched packets
+	repairs [][2]int // by the size of a block, source packets and repair packets
 	job     *encodeJob
 	err     error
 	removed bool
@@ -91,25 +92,6 @@ func (x *sending) left() int {
 	return x.end - x.next
 }
 
-// before orders files by rank: deadline, then priority, then age.
-func (o *outgoing) before(p *outgoing) bool {
-	if o.sameRank(p) {
-		return o.seq < p.seq
-	}
-	a, b := o.file.Deadline, p.file.Deadline
-	switch {
-	case a.Equal(b):
-		return o.file.Priority > p.file.Priority
-	case a.IsZero() || b.IsZero():
-		return b.IsZero()
-	}
-	return a.Before(b)
-}
-
-func (o *outgoing) sameRank(p *outgoing) bool {
-	return o.file.Deadline.Equal(p.file.Deadline) && o.file.Priority == p.file.Priority
-}
-
 // begin starts a round.
 func (o *outgoing) begin() {
 	o.sbn, o.cur, o.prev = 0, nil, nil
@@ -161,11 +143,29 @@ func (o *outgoing) advance() bool {
 }
 
 func (o *outgoing) repairOf(b packets) *sending {
-	n := min(b.Packets(), b.SourcePackets()+o.fec.repair(b.SourcePackets()))
-	if o.plain() {
-		n = b.SourcePackets()
+	k := b.SourcePackets()
+	n := min(o.repair(k), b.Packets()-k)
+	// Later rounds bring other symbols, as long as there are any: those who lack some need not wait for the same again.
+	first := k
+	if n > 0 {
+		first += o.round % ((b.Packets() - k) / n) * n
 	}
-	return &sending{block: b, next: b.SourcePackets(), end: n}
+	return &sending{block: b, next: first, end: first + n}
+}
+
+// repair is the number of repair packets of a block of k source packets, of which there are two sizes at most.
+func (o *outgoing) repair(k int) int {
+	if o.plain() {
+		return 0
+	}
+	for _, known := range o.repairs {
+		if known[0] == k {
+			return known[1]
+		}
+	}
+	n := o.fec.repair(k)
+	o.repairs = append(o.repairs, [2]int{k, n})
+	return n
 }
 
 // take returns the packet to send now; last tells that it is the last one of the round.
@@ -179,7 +179,7 @@ func (o *outgoing) take() (b packets, i int, last bool) {
 	x.next++
 	x.sent++
 	last = o.cur.left() == 0 && o.prev.left() == 0 && o.sbn >= o.blocks && o.fetched == nil && o.job == nil &&
-		(o.cur == nil || o.repairOf(o.cur.block).left() == 0)
+		(o.cur == nil || o.repair(o.cur.block.SourcePackets()) == 0 || o.cur.block.Packets() == o.cur.block.SourcePackets())
 	return b, i, last
 }
 

@@ -50,7 +50,9 @@ func (o *Object) record(now time.Time, f fate) *record {
 			n = largeHead
 		}
 		rec.head = make([]byte, n)
-		o.data.ReadAt(rec.head, 0)
+		if o.data.read(rec.head, 0) != nil {
+			rec.head = nil
+		}
 	}
 	return rec
 }

@@ -3,6 +3,7 @@ package flute
 import (
 	"fmt"
 	"math"
+	"sort"
 
 	"github.com/treedn/treedn/fec"
 )
@@ -72,10 +73,8 @@ func (f *FEC) cut(length int64, room int) (plan, error) {
 			return (&FEC{}).cut(length, room) // too short for the code
 		}
 	case fec.ReedSolomonGF2M, fec.ReedSolomonGF256, fec.SmallBlockSystematic:
-		block = min(block, 254)
-		for block > 1 && block+f.repair(block) > 255 {
-			block--
-		}
+		// The largest block that has room for its repair: repair grows with it.
+		block = max(1, sort.Search(min(block, 254), func(i int) bool { return i+1+f.repair(i+1) > 255 }))
 		k := even(n, room, block)
 		p.info.MaxBlock, p.info.MaxSymbols = uint32(k), uint32(min(255, k+f.repair(k)))
 		if f.Scheme == fec.ReedSolomonGF2M {

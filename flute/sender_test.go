@@ -338,3 +338,49 @@ func TestSenderNoMore(t *testing.T) {
 	_, err := w.s.Add(w.now, file("b", nil))
 	require.ErrorIs(t, err, flute.ErrConfig)
 }
+
+// Later rounds bring other repair symbols, so that a receiver with much loss needs fewer rounds.
+func TestSenderFreshRepair(t *testing.T) {
+	w := newWire(t, flute.SenderConfig{FEC: flute.FEC{Scheme: fec.RaptorQ, Overhead: 0.5}}, flute.ReceiverConfig{})
+	w.keep = true
+	f := file("a", random(1, 13_000))
+	f.Rounds, f.Interval = 3, time.Second
+	w.add(f)
+	w.run(4 * time.Second)
+	seen := map[uint32]int{}
+	for _, p := range w.parsed() {
+		if p.TOI == 1 {
+			seen[p.ID.ESI]++
+		}
+	}
+	k := 10
+	require.Len(t, seen, k+3*(k/2))
+	for esi, n := range seen {
+		if int(esi) < k {
+			require.Equal(t, 3, n)
+		} else {
+			require.Equal(t, 1, n)
+		}
+	}
+}
+
+// BenchmarkSendManyFiles is what a packet takes while very many files wait.
+func BenchmarkSendManyFiles(b *testing.B) {
+	s, err := flute.NewSender(flute.SenderConfig{Rate: 1e12, NoDigests: true, Parallel: 4})
+	require.NoError(b, err)
+	body := make([]byte, 14_000)
+	for i := range 50_000 {
+		f := file(fmt.Sprint(i), body)
+		f.Rounds = -1
+		_, err = s.Add(noon, f)
+		require.NoError(b, err)
+	}
+	buf, now := make([]byte, 0, 1500), noon
+	b.ReportAllocs()
+	for b.Loop() {
+		now = now.Add(time.Microsecond)
+		if _, ok := s.Poll(now, buf); !ok {
+			b.Fatal("nothing to send")
+		}
+	}
+}

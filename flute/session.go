@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/flute/fdt"
 )
 
@@ -26,6 +27,18 @@ type Session struct {
 	closeAt time.Time // A was seen
 	closed  bool
 	faults  [reasons]time.Time // reported
+
+	// For Diagnose.
+	first      time.Time // packet
+	rejected   [reasons]uint64
+	scheme     fec.EncodingID // of the packet that was rejected last because of it
+	badFDT     error          // of the last instance that was of no use
+	instances  uint64
+	described  bool // some instance had files
+	nameless   uint64
+	objects    uint64
+	lost       uint64
+	lostReason error
 }
 
 // Source is the address of the sender.
@@ -127,7 +140,9 @@ const minFiles = 256
 
 // arrived notes a packet of the session and its flag A.
 func (r *Receiver) arrived(now time.Time, s *Session) {
-	s.packets++
+	if s.packets++; s.packets == 1 {
+		s.first = now
+	}
 	s.last = now
 	switch {
 	case !r.pkt.CloseSession:

@@ -114,6 +114,7 @@ func (o *Object) take(now time.Time, id fec.PayloadID, symbols []byte) (added in
 		}
 		added, err = o.store(start, symbols[:min(int64(len(symbols)), end-start)], bySource)
 		if b := o.blocks[id.SBN]; b != nil && added > 0 {
+			b.source += (int(added) + t - 1) / t
 			o.settle(now, id.SBN, b)
 		}
 		return added, err
@@ -166,24 +167,6 @@ func (o *Object) count(added int64, by path) int64 {
 	return added
 }
 
-// agrees tells whether held octets are those of p.
-func (o *Object) agrees(off int64, p []byte) bool {
-	end := off + int64(len(p))
-	for x := off; ; {
-		h, ok := o.held.Next(x, end)
-		if !ok {
-			return true
-		}
-		for x = h.Start; x < h.End; {
-			b := o.data.Bytes(x, h.End)
-			if len(b) == 0 || !bytes.Equal(b, p[x-off:x-off+int64(len(b))]) {
-				return false
-			}
-			x += int64(len(b))
-		}
-	}
-}
-
 // minPerRange bounds the bookkeeping of an object by its octets.
 const minPerRange = 64
 
@@ -192,7 +175,13 @@ func (o *Object) write(off int64, p []byte) error {
 		(n >= int64(o.r.cfg.MaxRanges) || n > 1024 && n > o.held.Total()/minPerRange) {
 		return errRanges
 	}
-	return o.claim(&o.data, p, off)
+	if o.data.store != nil {
+		if !o.put(p, off) {
+			return errStore
+		}
+		return nil
+	}
+	return o.claim(&o.data.mem, p, off)
 }
 
 // claim writes to a buffer, at the cost of other objects if need be.

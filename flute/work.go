@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/flute/fdt"
-	"github.com/treedn/treedn/flute/reassembly"
 )
 
 // Work is a computation that takes long: the coding of a FEC block, or the digest of a file. Run may be called on any
@@ -97,7 +96,7 @@ func announced(f *fdt.File) (sum []byte, make func() hash.Hash) {
 // verifyJob compares a file with its digest.
 type verifyJob struct {
 	o      *Object
-	data   reassembly.Buffer
+	data   octets
 	length int64
 	file   *fdt.File
 
@@ -109,7 +108,9 @@ type verifyJob struct {
 func (j *verifyJob) run() {
 	sum, newHash := announced(j.file)
 	h := newHash()
-	_, _ = io.Copy(h, &snapshot{data: &j.data, end: j.length})
+	if _, err := io.Copy(h, &snapshot{data: &j.data, end: j.length}); err != nil {
+		return
+	}
 	if j.ok = bytes.Equal(h.Sum(nil), sum); j.ok {
 		j.result = DigestEncoded
 		return
@@ -130,22 +131,6 @@ func (j *verifyJob) run() {
 	}
 }
 
-// snapshot reads octets that nobody changes any more.
-type snapshot struct {
-	data     *reassembly.Buffer
-	off, end int64
-}
-
-func (s *snapshot) Read(p []byte) (int, error) {
-	b := s.data.Bytes(s.off, s.end)
-	if len(b) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, b)
-	s.off += int64(n)
-	return n, nil
-}
-
 func (r *Receiver) verify(o *Object) bool {
 	if r.cfg.IgnoreDigests || o.entry == nil {
 		return false
@@ -155,7 +140,7 @@ func (r *Receiver) verify(o *Object) bool {
 	}
 	o.verifying = true
 	o.busy++
-	j := &verifyJob{o: o, data: o.data.Clone(), length: o.Length(), file: &o.entry.File}
+	j := &verifyJob{o: o, data: o.data.clone(), length: o.Length(), file: &o.entry.File}
 	r.works = append(r.works, &Work{run: j.run, verify: j})
 	return true
 }

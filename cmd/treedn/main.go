@@ -1,4 +1,5 @@
-// Command treedn is where a newcomer begins: `treedn demo` runs a whole multicast tree on this machine and shows it, and
+// Command treedn is where a newcomer begins: `treedn demo` runs a whole multicast tree on this machine and shows it,
+// `treedn inspect` says what is in a multicast or in a capture of one and what is wrong with it, and
 // `treedn key` makes the keys for a tree of one's own.
 package main
 
@@ -18,6 +19,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"demo", "run a whole tree on this machine and show it on a page, or check it", runDemo},
+		{"inspect", "say what is in a multicast or a capture, and what is wrong with it", runInspect},
 		{"key", "make a key pair that seals a service", runKey},
 		{"amt-relay", "give multicast to networks that have none, by AMT", runAMTRelay},
 		{"receive", "receive any (S,G), natively or through an AMT relay", runReceive},

@@ -189,6 +189,28 @@ func summary(t testing.TB, msg []byte, q dns.Question) string {
 	return fmt.Sprint(a.RCode, p.Header.Flags&(dns.FlagAuthoritative|dns.FlagTruncated), out)
 }
 
+// Each address of the machine has a socket of its own.
+func TestAnyAddress(t *testing.T) {
+	s, err := authority.Listen(authority.ServerConfig{Authority: standard(t), Listen: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:0")}})
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(t.Context()) }()
+	loopback := false
+	for _, a := range s.Addrs() {
+		require.False(t, a.Addr().IsUnspecified())
+		loopback = loopback || a.Addr().IsLoopback()
+		if a.Addr().IsLoopback() {
+			_, err := dnstest.Exchange(a, query("69.in-addr.arpa", dns.TypeSOA, true), 10*time.Second)
+			require.NoError(t, err)
+		}
+	}
+	require.True(t, loopback)
+	require.NoError(t, s.Close())
+	<-done
+	_, err = authority.Listen(authority.ServerConfig{Authority: standard(t)})
+	require.Error(t, err)
+}
+
 // Many clients at once, by UDP and TCP, while the relays change; connections beyond
 // the bound are closed.
 func TestServer(t *testing.T) {

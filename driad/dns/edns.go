@@ -14,19 +14,12 @@ type EDNS struct {
 // (DNS flag day 2020).
 const UDPSize = 1232
 
-// ednsOf reads an OPT record.
-func ednsOf(r *Resource) EDNS {
-	return EDNS{
-		UDPSize: uint16(r.Class), Extended: uint8(r.TTL >> 24), Version: uint8(r.TTL >> 16), DO: r.TTL&0x8000 != 0,
-	}
-}
-
 // ParseEDNS reads r if it is an OPT record where one may be.
 func ParseEDNS(r *Resource) (EDNS, bool) {
 	if r.Type != TypeOPT || r.Section != SectionAdditional || !r.Name.IsRoot() {
 		return EDNS{}, false
 	}
-	return ednsOf(r), true
+	return EDNS{UDPSize: uint16(r.Class), Extended: uint8(r.TTL >> 24), Version: uint8(r.TTL >> 16), DO: r.TTL&0x8000 != 0}, true
 }
 
 // EDNS appends an OPT record with options.

@@ -21,9 +21,9 @@ type ExchangeConfig struct {
 	// MaxMismatches is the number of messages that are no answer after which the
 	// exchange goes on by TCP: somebody is guessing. Default: 10.
 	MaxMismatches int
-	// ExactCase sends names in the letters of the question, for servers that do not
-	// repeat them. An answer in other letters then counts.
-	ExactCase bool
+	// KeepCase sends names in the letters of the question, for servers that do not
+	// repeat random ones. An answer in any letters then counts.
+	KeepCase bool
 	// Rand gives IDs, case and times. Default: NewRand.
 	Rand *rand.Rand
 }
@@ -105,7 +105,7 @@ func NewExchange(now time.Time, q Question, config ExchangeConfig) *Exchange {
 	x := &Exchange{config: config, question: q}
 	for _, s := range config.Servers {
 		x.servers = append(x.servers, exchangeServer{
-			address: unmap(s), query: NewQuery(q, !config.ExactCase, config.Rand),
+			address: unmap(s), query: NewQuery(q, !config.KeepCase, config.Rand),
 		})
 	}
 	if len(x.servers) == 0 {

@@ -24,6 +24,9 @@ type Plain struct {
 	// TrustAD believes the AD flag of these servers, although their answers are not
 	// protected on the way. Servers on this machine are always believed.
 	TrustAD bool
+	// KeepCase sends names as they are, for servers that do not repeat random case and
+	// do not speak TCP either. Forgers then have less to guess.
+	KeepCase bool
 	// Timeout is when the next server is asked. Default: 1 s, growing with each
 	// round (RFC 8777 section 3.5); for TCP: 5 s.
 	Timeout time.Duration
@@ -41,7 +44,7 @@ func (p *Plain) Resolve(ctx context.Context, q dns.Question) (dns.Response, erro
 	if p.TCPOnly {
 		return p.tcp(ctx, q, servers)
 	}
-	x := dns.NewExchange(time.Now(), q, dns.ExchangeConfig{Servers: servers, Timeout: p.Timeout, Rounds: p.Rounds})
+	x := dns.NewExchange(time.Now(), q, dns.ExchangeConfig{Servers: servers, Timeout: p.Timeout, Rounds: p.Rounds, KeepCase: p.KeepCase})
 	u := udp{dial: p.dial(), packets: make(chan packet), done: make(chan struct{})}
 	defer u.close()
 	if err := u.run(ctx, x); err != nil {
@@ -160,7 +163,7 @@ func (u *udp) send(ctx context.Context, t dns.Transmission) error {
 
 // read ends when the socket is closed.
 func (u *udp) read(conn net.Conn, from netip.AddrPort) {
-	b := make([]byte, dns.MaxMessage)
+	b := make([]byte, 4096) // who is told of 1,232 does not send more
 	for {
 		n, err := conn.Read(b)
 		p := packet{from, append([]byte{}, b[:n]...)}

@@ -211,6 +211,36 @@ func TestPlainForgers(t *testing.T) {
 	}
 }
 
+// A server that changes the case of names, and does not speak TCP.
+func TestKeepCase(t *testing.T) {
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort("127.0.0.1:0")))
+	require.NoError(t, err)
+	a := newAuthority(t, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b := make([]byte, 2048)
+		for {
+			n, from, err := conn.ReadFromUDPAddrPort(b)
+			if err != nil {
+				return
+			}
+			msg := a.Respond(time.Now(), from.Addr(), true, b[:n], nil)
+			copy(msg[12:], strings.ToLower(string(msg[12:38])))
+			_, _ = conn.WriteToUDPAddrPort(msg, from)
+		}
+	}()
+	p := &resolver.Plain{Servers: []netip.AddrPort{conn.LocalAddr().(*net.UDPAddr).AddrPort()}}
+	_, err = p.Resolve(t.Context(), question)
+	require.Error(t, err)
+	p.KeepCase = true
+	r, err := p.Resolve(t.Context(), question)
+	require.NoError(t, err)
+	require.Equal(t, 1, records(t, r))
+	require.NoError(t, conn.Close())
+	<-done
+}
+
 func TestContext(t *testing.T) {
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())

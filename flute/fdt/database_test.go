@@ -214,3 +214,14 @@ func TestDatabaseBounds(t *testing.T) {
 		require.NoError(t, err)
 	}
 }
+
+// The vectors of the NTP era: a session that starts on the day of its end, and one in the next.
+func TestDatabaseEras(t *testing.T) {
+	var db fdt.Database
+	now := time.Date(2036, 2, 8, 12, 0, 0, 0, time.UTC)
+	_, err := db.Add(now, 0, []byte(`<FDT-Instance xmlns="urn:ietf:params:xml:ns:fdt" Expires="149504"><File TOI="1" Content-Location="a"/></FDT-Instance>`))
+	require.NoError(t, err)
+	require.Equal(t, time.Date(2036, 2, 9, 0, 0, 0, 0, time.UTC), db.NextExpiry())
+	_, err = db.Add(now, 1, []byte(`<FDT-Instance xmlns="urn:ietf:params:xml:ns:fdt" Expires="4294940000"><File TOI="1" Content-Location="a"/></FDT-Instance>`))
+	require.ErrorIs(t, err, fdt.ErrExpired, "on the day before")
+}

@@ -13,7 +13,7 @@
 // The session is a name that the two have agreed on; TSI and TOI are those that packets would have had. The body is the object,
 // of which octets are at the [Sink] before those after them are made; it goes over HTTP/1.1 as well as over HTTP/2. Upload-Length
 // tells the length before the end, if it is known, and Repr-Digest (RFC 9530), as a header or a trailer field, the digests
-// of the whole object: sha-256 and sha-512 are verified, others ignored. All other header fields are for the sink.
+// of the whole object: sha-256 and sha-512 are verified, others ignored; some proxies drop trailers. All other header fields are for the sink.
 //
 // An object whose connection breaks waits for its sender to come back. HEAD on its path tells how much is there:
 //

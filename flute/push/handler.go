@@ -113,19 +113,36 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := h.put(w, r, id); err != nil {
 		answerEarly(w, r)
 		h.fail(w, r, err)
+		drain(w, r)
 	}
 }
 
-// answerEarly lets an answer out before the body has ended. Without it the server would read on first, and of an object that
-// is still made nobody knows how long. The sender has some time to notice before the connection ends.
+// grace is the time that a sender has to notice an answer before its body has ended.
+const grace = 500 * time.Millisecond
+
+// answerEarly lets an answer out before the body has ended. Without it a server of HTTP/1.1 would read on first, and of an
+// object that is still made nobody knows how long. The connection ends with it.
 func answerEarly(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor > 1 {
-		return // its streams end on their own
+		return
 	}
 	control := http.NewResponseController(w)
 	_ = control.EnableFullDuplex()
-	_ = control.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+	_ = control.SetReadDeadline(time.Now().Add(grace))
 	w.Header().Set("Connection", "close")
+}
+
+// drain goes on with an answer of HTTP/2 until the sender has noticed. If the stream ended at once, trailers on their way
+// would come to a stream that is closed, which the server of the standard library takes as an error of the connection: all
+// other objects on it would break off.
+func drain(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor <= 1 {
+		return
+	}
+	control := http.NewResponseController(w)
+	_ = control.Flush()
+	_ = control.SetReadDeadline(time.Now().Add(grace))
+	_, _ = io.CopyN(io.Discard, r.Body, 4*chunk)
 }
 
 // head tells how much of an object is here.
@@ -236,6 +253,7 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request, id ObjectID) error
 		answerEarly(w, r)
 		setOffset(w.Header(), o.Length, true)
 		w.WriteHeader(http.StatusOK)
+		drain(w, r)
 		return nil
 	}
 	if resume {

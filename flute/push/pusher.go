@@ -255,8 +255,10 @@ func (s *sending) attempt(ctx context.Context, offset int64, resume bool) (wait 
 		}
 		return 0, fmt.Errorf("push: %w", err)
 	}
-	defer resp.Body.Close()
-	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // a short body lets the connection be used again
+	if resp.StatusCode == http.StatusCreated {
+		_, _ = io.CopyN(io.Discard, resp.Body, 4<<10) // lets the connection be used again
+	}
+	resp.Body.Close() // other answers can be early ones, which go on until we close them
 	return s.judge(ctx, resp)
 }
 

@@ -167,10 +167,13 @@ func (g *gathering) takeEnd(resp *http.Response, ranges []Range) error {
 // the parent promises.
 const growFrom = 1 << 20
 
-// joined reports whether r may answer ranges, which are sorted: a server may join those that lie close together (RFC 9110
-// section 15.3.7.2).
-func joined(ranges []Range, r Range) bool {
-	return len(ranges) > 0 && r.Start >= ranges[0].Start && r.End <= ranges[len(ranges)-1].End && overlap(ranges, []Range{r})
+// joinable returns what answers to ranges may hold: a server may join those that lie so close together that another part
+// would cost more (RFC 9110 section 15.3.7.2).
+func joinable(ranges []Range) []Range { return MergeRanges(slices.Clone(ranges), partOverhead) }
+
+// answers reports whether r may answer ranges.
+func answers(ranges []Range, r Range) bool {
+	return contains(joinable(ranges), r) && overlap(ranges, []Range{r})
 }
 
 // readPart reads one range, of those asked for or joined of them, and appends
@@ -180,7 +183,7 @@ func readPart(parts []Part, body io.Reader, contentRange string, ranges []Range,
 	if err != nil {
 		return parts, -1, err
 	}
-	if !joined(ranges, r) {
+	if !answers(ranges, r) {
 		return parts, -1, fmt.Errorf("%w: octets %d to %d were not asked for", ErrAnswer, r.Start, r.End)
 	}
 	if r.Len() > limit {
@@ -216,11 +219,7 @@ func readParts(body io.Reader, boundary string, ranges []Range, limit int64) (pa
 	if boundary == "" {
 		return nil, length, fmt.Errorf("%w: no boundary", ErrAnswer)
 	}
-	var hull int64
-	if n := len(ranges); n > 0 {
-		hull = ranges[n-1].End - ranges[0].Start
-	}
-	bound := min(hull, limit) + partOverhead*int64(len(ranges)+1)
+	bound := min(octets(joinable(ranges)), limit) + partOverhead*int64(len(ranges)+1)
 	reader := multipart.NewReader(io.LimitReader(body, bound), boundary)
 	for {
 		p, err := reader.NextRawPart()

@@ -82,6 +82,7 @@ type SymbolSource interface {
 type RatelessSource interface {
 	SymbolSource
 	OTI() OTI
-	// FreshESI returns the first of n consecutive repair symbols that have been sent to nobody yet.
+	// FreshESI returns the first of n consecutive repair symbols that have been sent to nobody yet; once there are none left,
+	// of those for which that is the longest ago.
 	FreshESI(sbn uint16, n int) (first uint32, err error)
 }

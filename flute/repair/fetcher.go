@@ -121,6 +121,13 @@ func (f *Fetcher) ask(ctx context.Context, ask Ask, plan *Plan, g *gathering, go
 		}
 		return Outcome{Err: &ParentError{Parent: ask.URL, Err: err}, Length: -1}
 	}
+	take := func(p Part) {
+		plan.Received(Range{p.Offset, p.Offset + int64(len(p.Data))})
+		got.add([]Part{p})
+		if received != nil {
+			received(p)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, orDefault(f.Timeout, 10*time.Second))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, ask.URL, nil)
@@ -162,8 +169,16 @@ func (f *Fetcher) ask(ctx context.Context, ask Ask, plan *Plan, g *gathering, go
 		if err != nil {
 			return failed(err)
 		}
-		got.Symbols = symbols
-		return Outcome{Length: -1}
+		part := plan.config.Partition
+		if !part.valid() {
+			got.Symbols = symbols
+			return Outcome{Length: -1}
+		}
+		for _, p := range part.parts(symbols, ask.URL) {
+			take(p)
+		}
+		got.Length = part.Length
+		return Outcome{Length: part.Length}
 	}
 	parts, err := g.takeOctets(resp, ask.Ranges)
 	offset := plan.config.Procedure.Offset
@@ -175,11 +190,7 @@ func (f *Fetcher) ask(ctx context.Context, ask Ask, plan *Plan, g *gathering, go
 		if len(p.Data) == 0 {
 			continue
 		}
-		plan.Received(Range{p.Offset, p.Offset + int64(len(p.Data))})
-		got.add([]Part{p})
-		if received != nil {
-			received(p)
-		}
+		take(p)
 	}
 	if err != nil {
 		return failed(err)

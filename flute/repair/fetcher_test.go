@@ -112,6 +112,19 @@ func TestFetcherTakesJoinedRanges(t *testing.T) {
 	requireParts(t, o.data, &got.Answer, Range{10, 40})
 }
 
+// But what was not asked for is not taken: memory is bounded by that.
+func TestFetcherTakesNoMoreThanGaps(t *testing.T) {
+	o := newFakeObject(100_000)
+	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Set("Range", "bytes=10-99999")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(o.data))
+	}))
+	var f Fetcher
+	defer f.Close()
+	_, err := f.Fetch(context.Background(), newPlan(t, PlanConfig{Missing: []Range{{10, 20}, {99_990, 100_000}}}, server.URL), nil)
+	require.ErrorIs(t, err, ErrAnswer)
+}
+
 func TestFetcherWaitsForOverload(t *testing.T) {
 	o := newFakeObject(1000)
 	refusals := 2
@@ -163,6 +176,34 @@ func TestFetcherSymbols(t *testing.T) {
 		_, err = f.Fetch(context.Background(), newPlan(t, config), nil)
 		require.ErrorIs(t, err, want)
 	}
+}
+
+// A file of MBMS without FEC: what is missing is asked for as symbols and comes as octets.
+func TestFetcherNoCodeSymbols(t *testing.T) {
+	o := newFakeObject(300_000)
+	object, err := NoCode(o, 1436, 64)
+	require.NoError(t, err)
+	var queries []string
+	h := &Handler{Backend: &fakeBackend{byName: map[string]Object{"news/latest.3gp": object}}}
+	server := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		queries = append(queries, r.URL.RawQuery)
+		h.ServeHTTP(w, r)
+	}))
+	procedure, err := PostFileRepair{ServiceURIs: []string{server.URL + "/script"}}.Procedure(
+		File{ContentLocation: "http://www.example.com/news/latest.3gp"})
+	require.NoError(t, err)
+	var f Fetcher
+	defer f.Close()
+	config := PlanConfig{
+		Procedure: procedure, Partition: Partition{300_000, 1436, 64}, MergeGap: -1,
+		Missing: []Range{{1436, 2872}, {53*1436 - 1, 53*1436 + 1}, {299_000, ToEnd}},
+	}
+	got, err := f.Fetch(context.Background(), newPlan(t, config), nil)
+	require.NoError(t, err)
+	requireParts(t, o.data, &got.Answer, Range{1436, 2872}, Range{52 * 1436, 54 * 1436}, Range{299_000, 300_000})
+	require.Equal(t, []string{"fileURI=http://www.example.com/news/latest.3gp&SBN=0;ESI=1,52&SBN=1;ESI=0&SBN=3;ESI=51"}, queries)
+	require.EqualValues(t, 300_000, got.Length)
+	require.Empty(t, got.Symbols)
 }
 
 func TestFetcherStaysWhereItMay(t *testing.T) {

@@ -134,7 +134,7 @@ func checkParts(t *testing.T, body []byte, boundary string) {
 	require.LessOrEqual(t, len(parts), len(ranges))
 	require.True(t, err == nil || errors.Is(err, ErrAnswer) || errors.Is(err, ErrLimit) || errors.Is(err, io.ErrUnexpectedEOF))
 	for _, p := range parts {
-		require.True(t, joined(ranges, Range{p.Offset, p.Offset + int64(len(p.Data))}))
+		require.True(t, answers(ranges, Range{p.Offset, p.Offset + int64(len(p.Data))}))
 		require.True(t, bytes.Contains(body, p.Data))
 	}
 }

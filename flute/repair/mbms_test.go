@@ -2,6 +2,7 @@ package repair
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"testing"
@@ -111,6 +112,44 @@ func TestNoCodePartition(t *testing.T) {
 		_, err := NoCode(o, bad[0], bad[1])
 		require.Error(t, err)
 	}
+}
+
+// Each octet is in the symbols that Symbols names, and no symbol is named in vain.
+func TestPartitionSymbols(t *testing.T) {
+	random := rand.New(rand.NewPCG(4, 2))
+	for range 300 {
+		p := Partition{1 + random.Int64N(5000), 1 + random.IntN(60), 1 + random.IntN(20)}
+		var want []Range
+		for range random.IntN(5) {
+			start := random.Int64N(p.Length)
+			want = append(want, Range{start, start + 1 + random.Int64N(300)})
+		}
+		if random.IntN(4) == 0 {
+			want = append(want, Range{random.Int64N(p.Length), ToEnd})
+		}
+		want = MergeRanges(want, 0)
+		blocks := p.Symbols(want)
+		seen := map[[2]uint32]bool{}
+		var got []Range
+		for _, b := range blocks {
+			for _, run := range b.ESIs {
+				for esi := run.First; esi <= run.Last; esi++ {
+					r := p.Octets(b.SBN, esi)
+					require.Positive(t, r.Len())
+					require.True(t, overlap(want, []Range{r}))
+					require.False(t, seen[[2]uint32{uint32(b.SBN), esi}])
+					seen[[2]uint32{uint32(b.SBN), esi}] = true
+					got = append(got, r)
+				}
+			}
+		}
+		rest := subtract(want, MergeRanges(got, 0))
+		require.True(t, len(rest) == 0 || rest[0].Start >= p.Length)
+	}
+	require.Nil(t, Partition{0, 10, 10}.Symbols([]Range{{0, 5}}))
+	huge := Partition{1 << 40, 1, 1}
+	require.Empty(t, huge.Symbols([]Range{{1 << 30, 1<<30 + 5}}), "no FEC Payload ID names it")
+	require.Zero(t, huge.Octets(65535, 1).Len())
 }
 
 // info gives an object another state.

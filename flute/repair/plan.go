@@ -16,8 +16,11 @@ type PlanConfig struct {
 	Procedure Procedure
 	// Missing are the octets of the object that are wanted; none means all. The last may go [ToEnd].
 	Missing []Range
-	// Blocks are the symbols that are wanted instead, from sources of symbols, and Scheme says what they are like. Without
-	// blocks such sources are not asked.
+	// Partition is that of an object with Compact No-Code FEC: sources of symbols are asked for those that hold what is
+	// missing, and what comes counts as octets.
+	Partition Partition
+	// Blocks are the symbols that are wanted of an object with another scheme, and Scheme says what they are like. Without
+	// either, sources of symbols are not asked.
 	Blocks []BlockSymbols
 	Scheme Scheme
 	// Start is when the back-off begins: when the transmission of the object ended, or the loss was found.
@@ -117,9 +120,13 @@ func NewPlan(config PlanConfig) (*Plan, error) {
 	if len(config.Missing) > 0 {
 		p.missing = MergeRanges(slices.Clone(config.Missing), max(config.MergeGap, 0))
 	}
+	if part := config.Partition; part.valid() { // the length is known
+		p.missing = subtract(p.missing, []Range{{part.Length, ToEnd}})
+	}
 	for i := range config.Procedure.Sources {
 		s := &config.Procedure.Sources[i]
-		if s.Form == Octets || len(config.Blocks) > 0 && config.Scheme.esiBits() > 0 && config.Scheme.SymbolSize > 0 {
+		if s.Form == Octets || config.Partition.valid() ||
+			len(config.Blocks) > 0 && config.Scheme.esiBits() > 0 && config.Scheme.SymbolSize > 0 {
 			p.sources = append(p.sources, planned{Source: s})
 		}
 	}
@@ -127,6 +134,7 @@ func NewPlan(config PlanConfig) (*Plan, error) {
 		return nil, ErrNoSource
 	}
 	p.due = config.Start.Add(config.Procedure.Window.Draw(config.Rand()))
+	p.settle()
 	return p, nil
 }
 
@@ -212,12 +220,16 @@ func (p *Plan) Poll(now time.Time) (Ask, bool) {
 	}
 	p.asks++
 	s := p.sources[p.asking]
-	if s.Form == Symbols {
-		return Ask{
-			URL: string(appendURL(nil, s.URL, p.config.Blocks)), Form: Symbols, Blocks: p.config.Blocks, Scheme: p.config.Scheme,
-		}, true
-	}
 	p.before = octets(p.missing)
+	if s.Form == Symbols {
+		ask := Ask{Form: Symbols, Blocks: p.config.Blocks, Scheme: p.config.Scheme}
+		if part := p.config.Partition; part.valid() {
+			ask.Blocks = part.Symbols(p.missing[:min(len(p.missing), p.config.MaxRanges)])
+			ask.Scheme = Scheme{EncodingID: CompactNoCode, SymbolSize: part.SymbolSize}
+		}
+		ask.URL = string(appendURL(nil, s.URL, ask.Blocks))
+		return ask, true
+	}
 	ask := Ask{URL: s.URL, ETag: p.etag}
 	offset := p.config.Procedure.Offset
 	for _, r := range p.missing[:min(len(p.missing), p.config.MaxRanges)] {
@@ -284,10 +296,9 @@ func (p *Plan) Answered(now time.Time, o Outcome) {
 	s := &p.sources[p.asking]
 	p.asking = -1
 	err := o.Err
-	if err == nil && s.Form == Symbols {
+	if err == nil && s.Form == Symbols && !p.config.Partition.valid() {
 		p.symbols = true
-	}
-	if err == nil && s.Form == Octets {
+	} else if err == nil {
 		if p.etag == "" {
 			p.etag = strongTag(o.ETag)
 		}

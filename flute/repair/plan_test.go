@@ -187,6 +187,11 @@ func TestPlanEnds(t *testing.T) {
 		ask, _ := p.Poll(planStart)
 		require.Equal(t, []Range{{1010, 1020}, {51_000, ToEnd}}, ask.Ranges)
 	})
+	t.Run("nothing is missing of a known length", func(t *testing.T) {
+		p := start(PlanConfig{Missing: []Range{{100, ToEnd}}, Partition: Partition{100, 10, 10}})
+		require.True(t, p.Done())
+		require.NoError(t, p.Err())
+	})
 	t.Run("many ranges", func(t *testing.T) {
 		c := PlanConfig{MergeGap: -1, MaxRanges: 2}
 		for i := range int64(5) {

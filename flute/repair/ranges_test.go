@@ -78,6 +78,44 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// The examples of RFC 9110 sections 14.1.2 and 14.2, for a representation of 10,000 octets.
+func TestRangesOfRFC9110(t *testing.T) {
+	for header, want := range map[string][]Range{
+		"bytes=0-499":                    {{0, 500}},
+		"bytes=500-999":                  {{500, 1000}},
+		"bytes=-500":                     {{9500, 10000}},
+		"bytes=9500-":                    {{9500, 10000}},
+		"bytes=0-0,-1":                   {{0, 1}, {9999, 10000}},
+		"bytes= 0-999, 4500-5499, -1000": {{0, 1000}, {4500, 5500}, {9000, 10000}},
+		"bytes=500-600,601-999":          {{500, 1000}},
+		"bytes=500-700,601-999":          {{500, 1000}},
+	} {
+		specs, ok, err := parseRange(header, 10)
+		require.NoError(t, err, header)
+		require.True(t, ok, header)
+		ranges, ready := resolve(specs, 10_000, 10_000)
+		require.True(t, ready)
+		require.Equal(t, want, append([]Range(nil), ranges...), header)
+	}
+}
+
+// The answer of RFC 9110 section 15.3.7.2, with as many octets as its ranges say.
+func TestMultipartOfRFC9110(t *testing.T) {
+	part := func(contentRange string, octets int) string {
+		return "--THIS_STRING_SEPARATES\r\nContent-Type: application/pdf\r\nContent-Range: " + contentRange + "\r\n\r\n" +
+			strings.Repeat("x", octets) + "\r\n"
+	}
+	body := part("bytes 500-999/8000", 500) + part("bytes 7000-7999/8000", 1000) + "--THIS_STRING_SEPARATES--\r\n"
+	parts, length, err := readParts(strings.NewReader(body), "THIS_STRING_SEPARATES", []Range{{500, 1000}, {7000, ToEnd}}, 8000)
+	require.NoError(t, err)
+	require.EqualValues(t, 8000, length)
+	require.Len(t, parts, 2)
+	require.EqualValues(t, 500, parts[0].Offset)
+	require.Len(t, parts[0].Data, 500)
+	require.EqualValues(t, 7000, parts[1].Offset)
+	require.Len(t, parts[1].Data, 1000)
+}
+
 func TestContentRange(t *testing.T) {
 	for _, c := range []struct {
 		header string
@@ -87,6 +125,8 @@ func TestContentRange(t *testing.T) {
 		{"bytes 0-0/1", Range{0, 1}, 1},
 		{"bytes 5-9/*", Range{5, 10}, -1},
 		{"bytes 5-9/10", Range{5, 10}, 10},
+		{"bytes 42-1233/1234", Range{42, 1234}, 1234}, // RFC 9110 section 14.4
+		{"bytes 42-1233/*", Range{42, 1234}, -1},      // RFC 9110 section 14.4
 	} {
 		r, length, err := parseContentRange(c.header)
 		require.NoError(t, err)

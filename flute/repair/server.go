@@ -17,8 +17,9 @@ import (
 )
 
 // Handler is the repair server. It answers paths below PathPrefix by the
-// address of the object and all others by name, GET and HEAD only. Its fields
-// must not be changed once it serves.
+// address of the object, file repair of MBMS by the fileURI in its query,
+// whatever the path, and all others by name; GET and HEAD only. Its fields must
+// not be changed once it serves.
 type Handler struct {
 	Backend Backend
 	// NodeID names this node in the header field Via, as in [Config]. Empty:

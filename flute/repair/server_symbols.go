@@ -25,13 +25,15 @@ func (h *Handler) serveSymbols(w http.ResponseWriter, r *http.Request, object Ob
 	if !matches(r.Header.Get("If-Match"), info.ETag) || !q.sameVersion(&info) {
 		return errPrecondition
 	}
-	a := symbolAnswer{source: source, scheme: scheme, form: q.form}
+	a := symbolAnswer{source: source, scheme: scheme, form: q.form, head: r.Method == http.MethodHead}
 	if err := a.plan(rateless, q.blocks, orDefault(h.MaxSymbols, 4096)); err != nil {
 		return err
 	}
-	// The first symbol is the one that may have to set an encoder up.
-	if err := a.next(); err != nil {
-		return err
+	if !a.head {
+		// The first symbol is the one that may have to set an encoder up.
+		if err := a.next(); err != nil {
+			return err
+		}
 	}
 
 	header := w.Header()
@@ -47,7 +49,7 @@ func (h *Handler) serveSymbols(w http.ResponseWriter, r *http.Request, object Ob
 	if fresh(q.blocks) {
 		header.Set("Cache-Control", "no-store") // the next client needs other symbols
 	}
-	if r.Method == http.MethodHead {
+	if a.head {
 		w.WriteHeader(http.StatusOK)
 		return nil
 	}
@@ -88,6 +90,7 @@ type symbolAnswer struct {
 	source  SymbolSource
 	scheme  Scheme
 	form    form
+	head    bool        // it is only to be known how large it would be
 	symbols int         // in all
 	groups  int         // in all
 	runs    []symbolRun // to come
@@ -127,9 +130,11 @@ func (a *symbolAnswer) plan(rateless RatelessSource, blocks []BlockSymbols, limi
 			if rateless == nil {
 				return ErrNoSymbols
 			}
-			first, err := rateless.FreshESI(b.SBN, b.Count)
-			if err != nil {
-				return fmt.Errorf("repair: block %d: %w", b.SBN, err)
+			var first uint32
+			if !a.head { // which must not use symbols up
+				if first, err = rateless.FreshESI(b.SBN, b.Count); err != nil {
+					return fmt.Errorf("repair: block %d: %w", b.SBN, err)
+				}
 			}
 			if first > maxESI || uint32(b.Count) > maxESI+1-first {
 				return fmt.Errorf("repair: %w: block %d has no fresh symbols left", ErrLimit, b.SBN)

@@ -289,6 +289,18 @@ func TestOverload(t *testing.T) {
 	require.Equal(t, 200, get(unbounded, testPath).Code)
 }
 
+// Asking how large an answer would be uses no symbols up.
+func TestHeadOfFreshSymbols(t *testing.T) {
+	o := newFakeObject(1000)
+	h := &Handler{Backend: serving(o)}
+	w := do(h, http.MethodHead, testPath+"?SBN=0&count=7")
+	require.Equal(t, 200, w.Code)
+	require.Equal(t, strconv.Itoa(7*(fakeSymbol+symbolHeader)), w.Header().Get("Content-Length"))
+	require.EqualValues(t, 1000, o.nextFresh.Load())
+	require.Equal(t, 7*(fakeSymbol+symbolHeader), get(h, testPath+"?SBN=0&count=7").Body.Len())
+	require.EqualValues(t, 1007, o.nextFresh.Load())
+}
+
 func TestNotModified(t *testing.T) {
 	o := newFakeObject(100)
 	h := &Handler{Backend: serving(o)}

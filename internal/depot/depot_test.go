@@ -164,6 +164,16 @@ func TestBlocks(t *testing.T) {
 			}
 		}
 		require.Equal(t, route.AppendSuperObject(nil, body, 1400), got, size)
+		for i, want := range []uint32{20, 20 + 1<<23, 20} { // the third time there are none left
+			first, err := source.FreshESI(0, 1<<23-20)
+			require.NoError(t, err)
+			if i == 1 {
+				want -= 20
+			}
+			require.Equal(t, want, first)
+		}
+		_, err = source.FreshESI(0, 1<<24)
+		require.ErrorIs(t, err, repair.ErrNoSymbols)
 		_, err = source.SourceSymbols(uint16(oti.SourceBlocks))
 		require.ErrorIs(t, err, repair.ErrUnknown)
 		_, err = source.AppendSymbol(nil, 256, 0)

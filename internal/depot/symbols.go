@@ -52,11 +52,15 @@ func (x *object) FreshESI(sbn uint16, n int) (uint32, error) {
 	}
 	next := x.depot.encoders.counter(x.key(sbn), x.info.NextESI)
 	for {
-		first := next.Load()
-		if n < 0 || uint64(first)+uint64(n) > 1<<24 {
-			return 0, repair.ErrNoSymbols // all encoding symbol IDs are used up
+		was := next.Load()
+		first := was
+		if n < 0 || uint64(x.info.NextESI)+uint64(n) > 1<<24 {
+			return 0, repair.ErrNoSymbols // there are not so many
 		}
-		if next.CompareAndSwap(first, first+uint32(n)) {
+		if uint64(first)+uint64(n) > 1<<24 {
+			first = x.info.NextESI // all are used up: who got the first ones is long served
+		}
+		if next.CompareAndSwap(was, first+uint32(n)) {
 			return first, nil
 		}
 	}

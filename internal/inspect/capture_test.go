@@ -39,7 +39,7 @@ func run(tb testing.TB, file string) (events []inspect.Event) {
 		}
 		events = append(events, e)
 	}})
-	require.NoError(tb, inspect.ReadCapture(tb.Context(), r, in))
+	require.NoError(tb, inspect.ReadCapture(tb.Context(), r, in, nil))
 	in.Finish()
 	return events
 }

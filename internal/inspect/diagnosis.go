@@ -1,14 +1,15 @@
 package inspect
 
 import (
-	"encoding/xml"
-	"errors"
 	"fmt"
-	"strings"
+	"maps"
+	"net/netip"
+	"slices"
 
 	"github.com/treedn/treedn/flute/mbms"
-	"github.com/treedn/treedn/flute/xmllimit"
+	"github.com/treedn/treedn/internal/manifest"
 	"github.com/treedn/treedn/route/diagnose"
+	"github.com/treedn/treedn/route/lls"
 )
 
 // diagnose tells what is wrong with each session, and with what was announced and did not come.
@@ -37,7 +38,7 @@ func (in *Inspector) diagnose(sessions []*session) {
 		}
 	}
 	var general diagnose.Input
-	general.Now, general.Channels = in.now, all
+	general.Now, general.Channels, general.Received = in.now, all, in.received
 	for _, l := range in.lls {
 		general.Malformed = append(general.Malformed, l.malformed...)
 		low := l.LLS
@@ -54,28 +55,47 @@ func (in *Inspector) diagnose(sessions []*session) {
 	for _, s := range sessions {
 		tell(s, diagnose.Diagnose(s.input(in, all)))
 	}
-	for to, n := range in.foreign {
+	for _, to := range in.received {
+		if _, ok := in.foreign[to]; ok || slices.ContainsFunc(all, func(c diagnose.Channel) bool { return c.Destination == to }) {
+			continue
+		}
+		d := diagnose.Input{Now: in.now, Destination: to}
+		switch {
+		case !isLLS(to):
+		case len(in.lls) > 0:
+			continue
+		default:
+			d = diagnose.Input{Now: in.now, LLS: &diagnose.LLS{}}
+		}
+		tell(nil, diagnose.Diagnose(&d))
+	}
+	foreign := slices.SortedFunc(maps.Keys(in.foreign), netip.AddrPort.Compare)
+	for _, to := range foreign {
+		n := in.foreign[to]
 		if n < 8 {
 			continue // strays
 		}
 		tell(nil, []diagnose.Finding{{
 			Severity: diagnose.Note, Rule: "foreign", Where: to.String(),
-			Text: fmt.Sprintf("%d datagrams are neither FLUTE nor ROUTE: %s", n, in.foreignName(to.String())),
+			Text: fmt.Sprintf("%d datagrams are neither FLUTE nor ROUTE: %s", n, in.foreignName(to)),
 		}})
 	}
 }
 
 // foreignName says what datagrams to a destination are, if the SLT tells.
-func (in *Inspector) foreignName(to string) string {
+func (in *Inspector) foreignName(to netip.AddrPort) string {
 	for _, l := range in.lls {
 		if l.SLT == nil {
 			continue
 		}
 		for i := range l.SLT.Services {
-			if b := l.SLT.Services[i].Signalling; b != nil && b.Protocol == 2 && b.Destination.String() == to {
+			if b := l.SLT.Services[i].Signalling; b != nil && b.Protocol == lls.ProtocolMMTP && b.Destination == to {
 				return fmt.Sprintf("the SLT says that service %d comes by MMTP", l.SLT.Services[i].ID)
 			}
 		}
+	}
+	if in.seals[to] {
+		return "they are seals of TreeDN"
 	}
 	return "another protocol"
 }
@@ -83,9 +103,10 @@ func (in *Inspector) foreignName(to string) string {
 // input is what the diagnosis of one session goes by. LLS and configurations were judged before.
 func (s *session) input(in *Inspector, all []diagnose.Channel) *diagnose.Input {
 	d := &diagnose.Input{
-		Now: in.now, SenderTime: s.senderTime, ReceivedAt: s.receivedAt, Destination: s.to,
+		Now: in.now, Received: in.received, SenderTime: s.senderTime, ReceivedAt: s.receivedAt, Destination: s.to,
 		Package: s.pkg, STSID: s.stsid, USBD: s.usbd, Manifest: s.manifest, Malformed: s.malformed,
 	}
+	d.Described = s.stsid == nil && s.described()
 	for _, l := range in.lls {
 		if l.SLT == nil {
 			continue
@@ -127,6 +148,7 @@ func (ch *channel) arrived(in *Inspector) diagnose.Channel {
 	c := diagnose.Channel{
 		Source: ch.s.source, Destination: ch.s.to, TSI: ch.tsi, Packets: ch.packets, Repair: ch.repair, Codepoints: ch.codepoints,
 		Closed: ch.closed, Last: ch.last, Objects: ch.names,
+		Unmarked: ch.unmarked, OtherFEC: ch.otherFEC, Reused: ch.reused,
 	}
 	switch ch.protocol {
 	case flute:
@@ -135,66 +157,23 @@ func (ch *channel) arrived(in *Inspector) diagnose.Channel {
 		c.Protocol = diagnose.ProtocolROUTE
 	}
 	for _, o := range ch.sortedObjects() {
-		if o.key.toi != 0 && len(c.Objects) < maxNotes {
-			c.Objects = append(c.Objects, diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: !o.complete, Name: o.name()})
+		if !o.isInstance() && len(c.Objects) < maxNotes {
+			c.Objects = append(c.Objects, o.observed())
 		}
 	}
 	return c
 }
 
-// The parts of an MPD that name segments. A template of an outer element holds for the inner ones.
-type xmlTemplate struct {
-	Media string `xml:"media,attr"`
-	Init  string `xml:"initialization,attr"`
-}
-
-func (t *xmlTemplate) over(outer xmlTemplate) xmlTemplate {
-	if t == nil {
-		return outer
-	}
-	if t.Media != "" {
-		outer.Media = t.Media
-	}
-	if t.Init != "" {
-		outer.Init = t.Init
-	}
-	return outer
-}
-
-var errNotMPD = errors.New("inspect: root element is not MPD")
-
 // parseMPD reads what the diagnosis needs of an MPD.
 func parseMPD(b []byte) (*diagnose.Manifest, error) {
-	var x struct {
-		XMLName xml.Name
-		Type    string `xml:"type,attr"`
-		Periods []struct {
-			Template *xmlTemplate `xml:"SegmentTemplate"`
-			Sets     []struct {
-				Template        *xmlTemplate `xml:"SegmentTemplate"`
-				Representations []struct {
-					ID       string       `xml:"id,attr"`
-					Template *xmlTemplate `xml:"SegmentTemplate"`
-				} `xml:"Representation"`
-			} `xml:"AdaptationSet"`
-		} `xml:"Period"`
-	}
-	if err := xmllimit.Unmarshal(b, xmllimit.Limits{}, &x); err != nil {
+	mpd, err := manifest.ParseMPD(b, manifest.Limits{})
+	if err != nil {
 		return nil, err
 	}
-	if x.XMLName.Local != "MPD" {
-		return nil, errNotMPD
-	}
-	m := &diagnose.Manifest{Dynamic: strings.TrimSpace(x.Type) == "dynamic"}
-	for _, p := range x.Periods {
-		outer := p.Template.over(xmlTemplate{})
-		for _, set := range p.Sets {
-			middle := set.Template.over(outer)
-			for _, r := range set.Representations {
-				t := r.Template.over(middle)
-				m.Representations = append(m.Representations, diagnose.Representation{ID: r.ID, Init: t.Init, Media: t.Media})
-			}
-		}
+	m := &diagnose.Manifest{Dynamic: !mpd.Static}
+	for i := range mpd.Representations {
+		r := &mpd.Representations[i]
+		m.Representations = append(m.Representations, diagnose.Representation{ID: r.ID, Init: r.Initialization, Media: r.Media.String()})
 	}
 	return m, nil
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/route/diagnose"
+	"github.com/treedn/treedn/route/sls"
 )
 
 // An Event is one of the types below. It marshals to JSON with the name of its type in the field event.
@@ -93,10 +94,25 @@ type ObjectEvent struct {
 	Encoding    string  `json:"encoding,omitempty"`
 	// Recovered are the octets that came by FEC.
 	Recovered int64 `json:"recovered,omitempty"`
+	// Cut says that an object that is incomplete began before the reception, or went on behind it.
+	Cut Cut `json:"cut,omitempty"`
 
-	// Body is the object, if it is complete. It is valid during the call.
-	Body []byte `json:"-"`
+	// Body is the object, if it is complete. Content is the file in it, if that is something else: without the header
+	// of ROUTE's Entity Mode. Parts are those of a package. They are valid during the call.
+	Body    []byte     `json:"-"`
+	Content []byte     `json:"-"`
+	Parts   []sls.Part `json:"-"`
 }
+
+// Cut tells what of an object lies outside of the time of the reception.
+type Cut string
+
+// The values of Cut; empty is nothing.
+const (
+	CutBegin Cut = "begin"
+	CutEnd   Cut = "end"
+	CutBoth  Cut = "both"
+)
 
 // Missing is a range of octets, the last one included. It marshals to a pair.
 type Missing [2]int64
@@ -125,6 +141,8 @@ type SummaryEvent struct {
 	Protocol string     `json:"protocol,omitempty"`
 	System   string     `json:"system,omitempty"`
 	Channels int        `json:"channels,omitempty"`
+	// FEC are the codes that protect the session, such as RaptorQ.
+	FEC []string `json:"fec,omitempty"`
 	Counts
 }
 

@@ -19,7 +19,10 @@ func (ch *channel) takeFLUTE(b []byte) {
 	h := &ch.s.in.hdr
 	scheme := fec.EncodingID(h.Codepoint) // RFC 6726 section 5
 	n := scheme.PayloadIDLen()
-	if !h.HasTOI || n == 0 || len(b) < n {
+	if n == 0 { // the diagnosis says so
+		scheme, n = fec.CompactNoCode, fec.CompactNoCode.PayloadIDLen()
+	}
+	if !h.HasTOI || len(b) < n {
 		return
 	}
 	id, err := fec.ParsePayloadID(scheme, b)
@@ -30,11 +33,13 @@ func (ch *channel) takeFLUTE(b []byte) {
 	x, instance := h.Extensions.FDT()
 	if h.TOI == 0 {
 		if !instance {
+			ch.unmarked++
 			return
 		}
 		key.instance = x.InstanceID + 1
 	}
 	o := ch.find(key)
+	ch.began = ch.began || id == (fec.PayloadID{}) && h.TOI != 0
 	for range 2 {
 		if ch.placeFLUTE(o, scheme, id, b[n:]) == nil {
 			ch.finish(o)
@@ -50,7 +55,7 @@ func (ch *channel) placeFLUTE(o *object, scheme fec.EncodingID, id fec.PayloadID
 		o.cenc = x
 	}
 	if body, ok := h.Extensions.FTI(); ok {
-		if info, err := fec.ParseObjectFTI(scheme, body); err == nil {
+		if info, err := fec.ParseObjectFTI(scheme, raptorFTI(scheme, body)); err == nil {
 			if err := o.configure(info); err != nil {
 				return err
 			}
@@ -61,12 +66,26 @@ func (ch *channel) placeFLUTE(o *object, scheme fec.EncodingID, id fec.PayloadID
 	}
 	if !o.hasInfo {
 		o.keepEarly(id, payload)
+		if key := o.key; key.instance > 0 && id == (fec.PayloadID{}) && bytes.HasSuffix(bytes.TrimSpace(payload), []byte("FDT-Instance>")) {
+			return o.guess(scheme, uint64(len(payload))) // one packet without EXT_FTI, which it should have
+		}
 		return nil
 	}
 	if o.info.ID != scheme {
+		ch.otherFEC++
 		return nil
 	}
 	return o.put(id, payload)
+}
+
+// raptorFTI puts the EXT_FTI of Raptor right where a sender gives it the form of RaptorQ, as ypo/flute does: a length of
+// 40 bits instead of 48, so that the symbol length stands where there are zeros (RFC 5053, 3.2.2 and 3.2.3).
+func raptorFTI(scheme fec.EncodingID, b []byte) []byte {
+	if scheme != fec.Raptor || len(b) < 14 || b[6]|b[7] == 0 {
+		return b
+	}
+	out := append([]byte{0}, b[:5]...)
+	return append(append(out, 0, 0), b[6:12]...)
 }
 
 // configure takes the FEC Object Transmission Information.
@@ -84,8 +103,9 @@ func (o *object) configure(info fec.ObjectInfo) error {
 		return err
 	}
 	o.info, o.hasInfo = info, true
-	early := o.early
-	o.early = nil
+	o.ch.s.protects(info.ID.String())
+	early := o.waiting
+	o.waiting = nil
 	for _, s := range early {
 		if err := o.put(s.id, s.data); err != nil {
 			return err
@@ -113,15 +133,48 @@ func (o *object) configureFromFile(scheme fec.EncodingID) {
 	}
 }
 
+// guess makes up for FEC Object Transmission Information that never came: of an object without FEC whose length is known,
+// symbols are as long as the longest that came.
+func (o *object) guess(scheme fec.EncodingID, length uint64) error {
+	if scheme != fec.CompactNoCode || o.hasInfo || length > maxObject {
+		return nil
+	}
+	info := fec.ObjectInfo{ID: scheme, TransferLength: length, MaxBlock: 1 << 16}
+	for _, s := range o.waiting {
+		if s.id.SBN != 0 {
+			return nil // nothing tells how long blocks are
+		}
+		info.SymbolSize = max(info.SymbolSize, uint16(min(len(s.data), 1<<16-1)))
+	}
+	if info.Validate() != nil {
+		return nil
+	}
+	return o.configure(info)
+}
+
+// guessAll does so for all objects of the session that have a description.
+func (s *session) guessAll() {
+	for _, ch := range s.sortedChannels() {
+		for _, o := range ch.sortedObjects() {
+			if ch.protocol != flute || o.hasInfo || o.file == nil || len(o.waiting) == 0 {
+				continue
+			}
+			if n, ok := o.file.Length(); ok && o.guess(fec.EncodingID(o.codepoint), n) == nil {
+				ch.finish(o)
+			}
+		}
+	}
+}
+
 // maxEarly bounds the packets of an object that wait for a description, in octets.
 const maxEarly = 64 << 20
 
 // keepEarly keeps symbols that cannot be placed yet.
 func (o *object) keepEarly(id fec.PayloadID, payload []byte) {
-	if int64(len(o.early)+1)*int64(len(payload)) > min(maxEarly, o.ch.s.in.cfg.MaxMemory/4) {
+	if int64(len(o.waiting)+1)*int64(len(payload)) > min(maxEarly, o.ch.s.in.cfg.MaxMemory/4) {
 		return
 	}
-	o.early = append(o.early, symbols{id, bytes.Clone(payload)})
+	o.waiting = append(o.waiting, symbols{id, bytes.Clone(payload)})
 }
 
 // put places source symbols, and gives all symbols to the decoder if there is one.

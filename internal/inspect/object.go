@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/treedn/treedn/fec"
@@ -13,6 +14,7 @@ import (
 	"github.com/treedn/treedn/flute/fdt"
 	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/flute/reassembly"
+	"github.com/treedn/treedn/route/diagnose"
 )
 
 // objectKey identifies an object of a channel.
@@ -27,7 +29,7 @@ type object struct {
 	ch        *channel
 	key       objectKey
 	place     *list.Element // in Inspector.open or done
-	first     time.Time
+	joined    bool          // no object of its channel was seen from its beginning before
 	last      time.Time
 	packets   uint64
 	codepoint uint8
@@ -44,15 +46,17 @@ type object struct {
 	sum      [sha256.Size]byte
 	file     *fdt.File // its description
 	template string    // its name by a fileTemplate
+	mismatch string    // a digest of the description that it does not have
 
 	// Of FLUTE.
 	info    fec.ObjectInfo
 	hasInfo bool
-	early   []symbols // that came before the info
+	waiting []symbols // that came before the info
 	decoder *fecobject.Decoder
 	cenc    lct.CENC
 
 	recovered int64
+	content   []byte // the file in an object of Entity Mode
 }
 
 // symbols are those of one packet.
@@ -127,13 +131,22 @@ func (o *object) store(off int64, b []byte) (added int64, err error) {
 	if o.held.Len() >= maxRanges {
 		return 0, nil
 	}
-	for !o.data.WriteAt(o.ch.s.in.pool, b, off) {
-		if !o.ch.s.in.evict(o) {
+	in := o.ch.s.in
+	places := o.data.Slabs()
+	for !o.data.WriteAt(in.pool, b, off) {
+		if !in.evict(o) {
 			return 0, nil
 		}
 	}
+	// A high offset takes places for all octets before it.
+	in.places += o.data.Slabs() - places
+	for int64(in.places)*placeSize > in.cfg.MaxMemory/4 && in.evict(o) {
+	}
 	return o.held.Add(off, end), nil
 }
+
+// placeSize is what a place for a slab takes, in octets.
+const placeSize = 8
 
 // whole tells whether all octets are there.
 func (o *object) whole() bool {
@@ -162,8 +175,9 @@ func (o *object) digest() {
 
 // drop gives the octets back.
 func (o *object) drop() {
+	o.ch.s.in.places -= o.data.Slabs()
 	o.data.Release(o.ch.s.in.pool, false)
-	o.early, o.decoder = nil, nil
+	o.waiting, o.decoder = nil, nil
 	o.dropped = true
 }
 
@@ -177,7 +191,14 @@ func (o *object) name() string {
 
 // nameable tells whether signalling may name the object: FDT Instances and packages of signalling have no names.
 func (o *object) nameable() bool {
-	return o.key.toi != 0 && (o.ch.protocol == flute || o.ch.tsi != 0)
+	return !o.isInstance() && (o.ch.protocol == flute || o.ch.tsi != 0)
+}
+
+// isInstance tells whether the object is an FDT Instance. A flow of ROUTE that is described in the S-TSID has none; GPAC
+// sends media as TOI 0 there, if it begins at that time.
+func (o *object) isInstance() bool {
+	f := o.ch.flow
+	return o.key.toi == 0 && (o.key.instance > 0 || o.ch.protocol == flute || f == nil || f.SrcFlow == nil || f.SrcFlow.EFDT == nil)
 }
 
 // maxMissing bounds the ranges that an event lists.
@@ -208,6 +229,14 @@ func (o *object) objectEvent(at time.Time) ObjectEvent {
 		e.SHA256 = &s
 		return e
 	}
+	switch begin, ends, _ := o.cut(); {
+	case begin && ends:
+		e.Cut = CutBoth
+	case begin:
+		e.Cut = CutBegin
+	case ends:
+		e.Cut = CutEnd
+	}
 	end := o.length
 	if end < 0 {
 		end = o.held.End()
@@ -219,6 +248,70 @@ func (o *object) objectEvent(at time.Time) ObjectEvent {
 		e.Missing = append(e.Missing, Missing{r.Start, r.End - 1})
 	}
 	return e
+}
+
+// file returns the file in the object.
+func (e *ObjectEvent) file() []byte {
+	if e.Content != nil {
+		return e.Content
+	}
+	return e.Body
+}
+
+// onItsWay is how long after its last packet more of an object may come.
+const onItsWay = 2 * time.Second
+
+// cut tells whether an object lacks octets that were sent before reception began, or would have come after it ended.
+// Lost tells whether others are missing.
+func (o *object) cut() (begin, end, lost bool) {
+	if o.complete {
+		return false, false, false
+	}
+	fresh := !o.retired && o.ch.s.in.now.Sub(o.last) < onItsWay
+	held := o.held.All()
+	if len(held) == 0 { // symbols that nothing describes
+		begin = o.joined && !slices.ContainsFunc(o.waiting, func(s symbols) bool { return s.id == fec.PayloadID{} })
+		return begin, fresh, !begin && !fresh
+	}
+	tail := o.length < 0 || o.held.End() < o.length
+	begin = o.joined && held[0].Start > 0
+	end = fresh && tail || !o.retired && tail && o.ch.lastOf == o
+	lost = held[0].Start > 0 && !begin || tail && !end || len(held) > 1
+	if lost && fresh && o.repairable() {
+		return begin, true, false
+	}
+	return begin, end, lost
+}
+
+// repairable tells whether repair packets may come for the object.
+func (o *object) repairable() bool {
+	if o.ch.protocol == flute {
+		return o.hasInfo && o.info.ID != fec.CompactNoCode
+	}
+	if len(o.ch.s.repairs) > 0 {
+		return true
+	}
+	for _, ch := range o.ch.s.channels {
+		if ch.flow != nil && ch.flow.RepairFlow != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// early tells whether the object came before the session was described, so that its name may have been sent before.
+func (o *object) early() bool {
+	if o.ch.protocol != flute {
+		return false
+	}
+	begin, _, _ := o.cut()
+	return begin || o.last.Before(o.ch.described)
+}
+
+// observed is what the diagnosis hears of the object.
+func (o *object) observed() diagnose.Object {
+	_, _, lost := o.cut()
+	return diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: lost, Name: o.name(), Early: o.early(), Mismatch: o.mismatch}
 }
 
 // lacks returns how many octets are missing, as far as that is known.

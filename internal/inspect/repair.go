@@ -2,8 +2,10 @@ package inspect
 
 import (
 	"bytes"
+	"encoding/binary"
 
 	"github.com/treedn/treedn/fec"
+	fecobject "github.com/treedn/treedn/fec/object"
 	"github.com/treedn/treedn/fec/superobject"
 	"github.com/treedn/treedn/route/sls"
 )
@@ -50,8 +52,8 @@ func (ch *channel) takeRepair(b []byte) {
 		s.repairs[key] = set
 	}
 	if fti, ok := h.Extensions.FTI(); ok {
-		if oti, err := fec.ParseFTI(fti); err == nil {
-			set.oti, set.hasOTI = oti, true
+		if len(fti) >= fec.OTILen {
+			set.oti, set.hasOTI = parseOTI([fec.OTILen]byte(fti)), true
 		}
 	}
 	if set.done {
@@ -110,11 +112,15 @@ func (set *repairSet) sources() (list []*object, keys []superobject.Member) {
 				return nil, nil
 			}
 			var o *object
-			if ch := s.channels[uint64(p.TSI)]; ch != nil {
+			if ch := s.sourceChannel(uint64(p.TSI)); ch != nil {
 				o = ch.objects[objectKey{toi: toi}]
 			}
+			m := superobject.Member{TSI: p.TSI, TOI: uint32(toi)}
+			if t := uint64(set.symbolSize()); t > 0 && p.ObjectSize/t <= 1<<32-1 {
+				m.Symbols = uint32(p.ObjectSize / t)
+			}
 			list = append(list, o)
-			keys = append(keys, superobject.Member{TSI: p.TSI, TOI: uint32(toi)})
+			keys = append(keys, m)
 		}
 	}
 	return list, keys
@@ -127,11 +133,13 @@ func (set *repairSet) recover(hard bool) {
 	}
 	oti, ok := set.oti, set.hasOTI
 	if flow := set.ch.flow; !ok && flow != nil && flow.RepairFlow != nil && flow.RepairFlow.HasOTI {
-		o, err := fec.ParseOTI(flow.RepairFlow.OTI[:])
-		oti, ok = o, err == nil || o.SymbolSize > 0
+		oti, ok = parseOTI(flow.RepairFlow.OTI), true
 	}
 	objects, members := set.sources()
 	if !ok || oti.SymbolSize == 0 || len(objects) == 0 {
+		return
+	}
+	if oti.TransferLength > 0 && len(objects) == 1 && set.plain(oti, objects[0]) {
 		return
 	}
 	if !set.layout(&oti, objects, members) {
@@ -160,14 +168,48 @@ func (set *repairSet) recover(hard bool) {
 	set.decode(oti, objects, members)
 }
 
+// parseOTI reads the OTI of RaptorQ (RFC 6330, 3.3). Its length may be 0, for lengths that vary, which no object has.
+func parseOTI(b [fec.OTILen]byte) fec.OTI {
+	return fec.OTI{
+		TransferLength: uint64(b[0])<<32 | uint64(binary.BigEndian.Uint32(b[1:])),
+		SymbolSize:     binary.BigEndian.Uint16(b[6:]), SourceBlocks: b[8], SubBlocks: binary.BigEndian.Uint16(b[9:]), Alignment: b[11],
+	}
+}
+
+func (set *repairSet) symbolSize() uint16 {
+	if set.hasOTI {
+		return set.oti.SymbolSize
+	}
+	if f := set.ch.flow; f != nil && f.RepairFlow != nil {
+		return parseOTI(f.RepairFlow.OTI).SymbolSize
+	}
+	return 0
+}
+
+// sourceChannel returns the channel of a source flow, which may be on another group than its repair flow.
+func (s *session) sourceChannel(tsi uint64) *channel {
+	if ch := s.channels[tsi]; ch != nil {
+		return ch
+	}
+	for _, other := range s.in.sorted() {
+		if ch := other.channels[tsi]; ch != nil && other.source == s.source && ch.protocol == routing {
+			return ch
+		}
+	}
+	return nil
+}
+
 // layout fills in the sizes of the members, and of the whole where it is not known.
 func (set *repairSet) layout(oti *fec.OTI, objects []*object, members []superobject.Member) bool {
 	unknown, sum := -1, uint64(0)
 	for i, o := range objects {
+		m := &members[i]
 		if o != nil && o.length >= 0 && o.firm {
-			members[i].Length = uint32(o.length)
-			members[i].Symbols = superobject.Symbols(uint32(o.length), oti.SymbolSize)
-			sum += uint64(members[i].Symbols)
+			m.Length = uint32(o.length)
+			m.Symbols = superobject.Symbols(uint32(o.length), oti.SymbolSize)
+		}
+		if m.Symbols > 0 {
+			sum += uint64(m.Symbols)
 			continue
 		}
 		if unknown >= 0 {
@@ -176,6 +218,11 @@ func (set *repairSet) layout(oti *fec.OTI, objects []*object, members []superobj
 		unknown = i
 	}
 	total := oti.TransferLength / uint64(oti.SymbolSize)
+	if unknown >= 0 && total == 0 && oti.SourceBlocks <= 1 {
+		// Repair symbols have the numbers behind those of the source symbols.
+		total = uint64(set.firstSymbol())
+		oti.TransferLength = total * uint64(oti.SymbolSize)
+	}
 	switch {
 	case unknown >= 0 && total > sum && total-sum <= 1<<32-1:
 		members[unknown].Symbols = uint32(total - sum)
@@ -186,16 +233,66 @@ func (set *repairSet) layout(oti *fec.OTI, objects []*object, members []superobj
 	case total != sum:
 		return false
 	}
-	if oti.SourceBlocks == 0 {
-		oti.SourceBlocks = 1
+	oti.SourceBlocks = max(oti.SourceBlocks, 1)
+	oti.SubBlocks = max(oti.SubBlocks, 1)
+	oti.Alignment = max(oti.Alignment, 1)
+	return oti.TransferLength <= maxSuperObject
+}
+
+// maxSuperObject bounds super-objects that are decoded, in octets.
+const maxSuperObject = 1 << 30
+
+// firstSymbol returns the lowest number of a symbol that came.
+func (set *repairSet) firstSymbol() uint32 {
+	first := uint32(0)
+	for i, p := range set.packets {
+		if esi := binary.BigEndian.Uint32(p) & 0xffffff; i == 0 || esi < first {
+			first = esi
+		}
 	}
-	if oti.SubBlocks == 0 {
-		oti.SubBlocks = 1
+	return first
+}
+
+// plain decodes for a sender that codes the object as it is, rather than a FEC transport object with its length behind it
+// (RFC 9223, 5.6), which shows in the length of the OTI. It is false if the sender is not one of these.
+func (set *repairSet) plain(oti fec.OTI, o *object) bool {
+	if o == nil || o.length < 0 || !o.firm || uint64(o.length) != oti.TransferLength || o.complete || o.dropped {
+		return false
 	}
-	if oti.Alignment == 0 {
-		oti.Alignment = 1
+	if uint64(superobject.Symbols(uint32(o.length), oti.SymbolSize))*uint64(oti.SymbolSize) == oti.TransferLength {
+		return false // it may be either
 	}
-	return oti.TransferLength <= 1<<30
+	info := oti.Info()
+	if info.Validate() != nil || info.SubBlocks != 1 {
+		return false
+	}
+	d, err := o.ch.s.in.codec.NewDecoder(info, recoverer{o}, fecobject.DecoderConfig{MaxMemory: maxDecoding})
+	if err != nil {
+		return false
+	}
+	set.tried = len(set.packets)
+	t := int64(info.SymbolSize)
+	symbol := make([]byte, t)
+	for sbn := range uint32(info.Blocks()) {
+		k, offset, length := info.Block(sbn)
+		for i := range int64(k) {
+			from := int64(offset) + i*t
+			to := min(from+t, int64(offset+length))
+			if !o.held.Contains(from, to) {
+				continue
+			}
+			clear(symbol)
+			o.data.ReadAt(symbol[:to-from], from)
+			_, _ = d.Add(fec.PayloadID{SBN: sbn, ESI: uint32(i)}, symbol)
+		}
+	}
+	for _, p := range set.packets {
+		if done, err := d.Packet(p); done && err == nil {
+			break
+		}
+	}
+	o.ch.finish(o)
+	return true
 }
 
 func (set *repairSet) decode(oti fec.OTI, objects []*object, members []superobject.Member) {
@@ -230,7 +327,10 @@ func (set *repairSet) decode(oti fec.OTI, objects []*object, members []superobje
 	for piece, ok := a.Next(); ok; piece, ok = a.Next() {
 		o := objects[piece.Member]
 		if o == nil {
-			ch := set.ch.s.channel(uint64(members[piece.Member].TSI))
+			ch := set.ch.s.sourceChannel(uint64(members[piece.Member].TSI))
+			if ch == nil {
+				ch = set.ch.s.channel(uint64(members[piece.Member].TSI))
+			}
 			if ch == nil {
 				continue
 			}

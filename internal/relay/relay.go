@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/treedn/treedn/flute/repair"
@@ -48,6 +49,7 @@ type Node struct {
 	count, repairCount        telemetry.Requests
 	origins                   node.Origins
 	closing                   sync.Once
+	draining                  atomic.Bool
 	closed                    error
 
 	applying sync.Mutex // guards below; held while a configuration is applied
@@ -87,7 +89,7 @@ func (n *Node) open(o Options) (err error) {
 	n.repairs = &repair.Handler{Backend: n.depot, NodeID: n.base.Via, Logger: n.log}
 	children := http.NewServeMux()
 	children.Handle(repair.PathPrefix, n.repairs)
-	children.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.base.Store, Newest: n.seals})
+	children.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.base.Store, Newest: n.seals, Services: n.base.Services.Lookup})
 	children.Handle(sealing.SignallingPrefix, &sealing.SignallingHandler{Lookup: n.signalling})
 	children.Handle("/", objects)
 	if n.http, err = node.Open(cfg.HTTP.Listen, cfg.HTTP.TLS, n.count.Wrap(n.origins.Wrap(objects)), n.log); err != nil {
@@ -255,14 +257,17 @@ func (n *Node) Apply(next *config.Relay) error {
 // Status returns what the node does now.
 func (n *Node) Status() telemetry.Status {
 	st := n.base.Status(n.now())
-	st.HTTP = n.count.Server()
-	st.Repair = n.repairCount.Server()
+	st.HTTP, st.Repair = n.count.Server(), n.repairCount.Server()
+	st.HTTP.Limits, st.Repair.Limits = n.http.Limits(), n.repairServer.Limits()
 	st.Repair.Symbols = n.repairs.Stats().Symbols
 	st.AMT = n.amt.Status()
 	for i := range st.Services {
 		if e := n.emission(st.Services[i].Name); e != nil {
 			e.Status(&st.Services[i])
 		}
+	}
+	if n.draining.Load() {
+		st.Drain()
 	}
 	return st
 }
@@ -286,10 +291,11 @@ func (n *Node) Close(ctx context.Context) error {
 }
 
 func (n *Node) close(ctx context.Context) error {
+	n.draining.Store(true)
 	n.applying.Lock()
 	n.ended = true
 	n.applying.Unlock()
-	err := errors.Join(n.http.Shutdown(ctx), n.repairServer.Shutdown(ctx), n.amt.Close(), n.admin.Shutdown(ctx))
+	err := errors.Join(node.ShutdownAll(ctx, n.http, n.repairServer), n.amt.Close(), n.admin.Shutdown(ctx))
 	if n.base != nil {
 		n.base.Services.Close()
 	}

@@ -64,6 +64,15 @@ func NotReadyFor(reasons []string) Readiness {
 	return Readiness{Ready: len(reasons) == 0, Reasons: reasons}
 }
 
+// Drain makes it the status of a node that is being ended: it takes nobody new,
+// and its services are those of requests under way.
+func (s *Status) Drain() {
+	s.Readiness = NotReadyFor([]string{"the node is being ended"})
+	for i := range s.Services {
+		s.Services[i].State = StateDraining
+	}
+}
+
 // State is how a service fares.
 type State string
 
@@ -159,7 +168,7 @@ type Service struct {
 	Limits []Limit `json:"limits,omitempty"`
 }
 
-// Limit is a bound on what one service may take, and how far it is used.
+// Limit is a bound on what one service, or the clients of one server, may take, and how far it is used.
 type Limit struct {
 	Name string `json:"name"`
 	Used uint64 `json:"used"`
@@ -194,6 +203,8 @@ type Server struct {
 	OctetsOut uint64 `json:"octets_out"`
 	// Symbols are repair symbols that a repair server gave out.
 	Symbols uint64 `json:"symbols"`
+	// Limits are the bounds on what the server's clients may take.
+	Limits []Limit `json:"limits,omitempty"`
 }
 
 // Socket is a receiving multicast socket with one membership.

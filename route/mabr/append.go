@@ -223,7 +223,7 @@ func (w *writer) component(c Component) {
 
 func (w *writer) attributes(t *Transport) {
 	switch t.Security {
-	case "", "integrity", "integrityAndAuthenticity":
+	case "", "none", "integrity", "integrityAndAuthenticity":
 	default:
 		w.Require(false, "transportSecurity %q", t.Security)
 	}
