@@ -70,6 +70,24 @@ func (n *neighbours) find(to netip.Addr) (hop netip.Addr, mac [6]byte, err error
 	}
 }
 
+// changed reports whether the address of a next hop is another one now. It asks
+// the system each neighbourLifetime.
+func (n *neighbours) changed(hop netip.Addr) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	k := n.known[hop]
+	if k.until.After(now) {
+		return false
+	}
+	mac, ok := n.lookup(hop)
+	if !ok {
+		return false // the system has forgotten it, since nothing goes there by it
+	}
+	n.known[hop] = neighbour{mac, now.Add(neighbourLifetime)}
+	return mac != k.mac
+}
+
 func (n *neighbours) lookup(hop netip.Addr) (mac [6]byte, ok bool) {
 	list, err := netlink.NeighList(n.egress.Index, unix.AF_INET)
 	if err != nil {

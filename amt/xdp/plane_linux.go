@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -165,6 +166,10 @@ func (p *Plane) Forward(source, group netip.Addr, copies []amt.PlaneCopy) error 
 		return net.ErrClosed
 	}
 	p.collect(time.Now())
+	return p.forward(key, copies)
+}
+
+func (p *Plane) forward(key fanoutChannelKey, copies []amt.PlaneCopy) error {
 	c, err := p.prepare(copies)
 	if err == nil {
 		err = p.install(c)
@@ -350,6 +355,7 @@ func (p *Plane) Counters(yield func(t *amt.Tunnel, packets, octets uint64)) {
 		return
 	}
 	p.collect(time.Now())
+	p.follow()
 	for _, c := range p.channels {
 		p.read(c)
 	}
@@ -359,6 +365,29 @@ func (p *Plane) Counters(yield func(t *amt.Tunnel, packets, octets uint64)) {
 	for id, n := range p.counted {
 		yield(&n.tunnel, n.packets, n.octets)
 		delete(p.counted, id)
+	}
+}
+
+// follow makes the tables of channels anew whose next hops have other addresses.
+// An entry alone cannot be changed, for it has counters.
+func (p *Plane) follow() {
+	var changed map[netip.Addr]bool
+	for _, c := range p.channels {
+		for _, hop := range c.hops {
+			if _, asked := changed[hop]; !asked {
+				if changed == nil {
+					changed = make(map[netip.Addr]bool)
+				}
+				changed[hop] = p.hops.changed(hop)
+			}
+		}
+	}
+	for key, c := range p.channels {
+		if slices.ContainsFunc(c.hops, func(hop netip.Addr) bool { return changed[hop] }) {
+			if err := p.forward(key, c.copies); err != nil {
+				p.log.Warn("a channel is left to sockets: its next hop has changed", "err", err)
+			}
+		}
 	}
 }
 

@@ -73,14 +73,14 @@ func (p *sdpParser) field(kind byte, value string) error {
 		if len(f) < 6 {
 			return p.fail("origin is not of six parts")
 		}
-		s.Username = f[0]
+		s.Username = orAbsent(f[0])
 		s.SessionID, _ = strconv.ParseUint(f[1], 10, 64) // any digits; of no use but to compare
 		s.Version, _ = strconv.ParseUint(f[2], 10, 64)
 		if a, err := netip.ParseAddr(f[5]); err == nil && a.Zone() == "" {
 			s.Origin = a.Unmap()
 		}
 	case 's':
-		s.Name = value
+		s.Name = orAbsent(value)
 	case 'i':
 		if p.media == nil {
 			s.Info = value
@@ -289,4 +289,12 @@ func (p *sdpParser) finish() {
 			m.Group, m.TTL, m.Groups = p.connection.Group, p.connection.TTL, p.connection.Groups
 		}
 	}
+}
+
+// orAbsent reads what stands for no username and no name (RFC 8866 sections 5.2 and 5.3).
+func orAbsent(value string) string {
+	if value == "-" {
+		return ""
+	}
+	return value
 }

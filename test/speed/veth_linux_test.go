@@ -25,6 +25,8 @@ var (
 type link struct {
 	tx *ssm.Sender
 	rx *ssm.Receiver
+
+	offload bool
 }
 
 // newLink makes the pair. It lasts as long as the benchmark.
@@ -48,7 +50,7 @@ func newLink(tb testing.TB, offload bool) *link {
 	ip("-n", near, "link", "set", "ta", "up")
 	ip("-n", far, "link", "set", "tb", "up")
 
-	l := &link{}
+	l := &link{offload: offload}
 	within(tb, far, func() {
 		host := ssm.NewHost(ssm.Config{NoOffload: !offload, ReceiveBuffer: 64 << 20})
 		tb.Cleanup(func() { _ = host.Close() })
@@ -63,7 +65,24 @@ func newLink(tb testing.TB, offload bool) *link {
 		require.NoError(tb, err)
 		tb.Cleanup(func() { _ = l.tx.Close() })
 	})
+	l.wait(tb)
 	return l
+}
+
+// wait sends until something arrives: the interfaces take their time to come up.
+func (l *link) wait(tb testing.TB) {
+	tb.Helper()
+	for range 100 {
+		_, err := l.tx.WriteBatch([][]byte{{0}}, channel.Destination())
+		require.NoError(tb, err)
+		require.NoError(tb, l.rx.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+		if l.rx.Receive(func(time.Time, addrPort, addrPort, []byte, int) {}) == nil {
+			for l.rx.Receive(func(time.Time, addrPort, addrPort, []byte, int) {}) == nil {
+			}
+			return
+		}
+	}
+	tb.Fatal("nothing arrives")
 }
 
 // within runs f in a namespace. Its sockets stay there; the thread ends with it.
