@@ -41,7 +41,7 @@ func TestInspectJSON(t *testing.T) {
 		"finding":    `{"event":"finding","time":"2019-01-22T03:07:45.900662Z","severity":"fault","rule":"slt-source","where":"SLT: service 5009","text":"it announces the source 172.16.200.1, the packets to 239.255.20.9:52009 come from 192.168.0.4: receivers that join the announced source, or check it, get nothing","section":"A/331 6.3"}`,
 		"summary":    `{"event":"summary","time":"2019-01-22T03:07:45.900662Z","source":"192.168.0.4","dst":"239.255.20.9","port":52009,"protocol":"route","system":"atsc3","channels":5,"packets":134,"octets":154335,"objects":14,"incomplete":3,"missingOctets":9541,"repairPackets":0,"recoveredOctets":0,"foreignPackets":0}`,
 	}
-	incomplete := `"length":12397,"complete":false,"missing":[[8568,12396]],"sha256":null,"location":"sgdu_long_2231","contentType":"application/vnd.oma.bcast.sgdu","encoding":"gzip"}`
+	incomplete := `"length":12397,"complete":false,"missing":[[8568,12396]],"sha256":null,"location":"sgdu_long_2231","contentType":"application/vnd.oma.bcast.sgdu","encoding":"gzip","received":8568}`
 	require.Contains(t, stdout, incomplete)
 	for line := range strings.Lines(stdout) {
 		var e struct{ Event string }
@@ -65,6 +65,7 @@ func TestInspectText(t *testing.T) {
 		"session    232.1.1.4:6000 from 10.77.0.1: FLUTE\n",
 		"service    10 (gpac.io:dvb-mabr:service:0, dvb-mabr): ROUTE to 232.1.1.4:6001\n",
 		"signalling 232.1.1.4:6001 TSI 0 TOI 2147876865 S-TSID stsid.xml\n",
+		"note       232.1.1.4:6001: the packets arrive with a TTL of 1: no router forwards them any further\n",
 		"object     232.1.1.4:6001 TSI 20 TOI 7 17.1 kB clip_dash_track2_7.m4s\n",
 		"fault      session configuration: carousel 1: no packets come to 232.1.1.4:6001 with the TSI 1 (TS 103 769 10.2.3.9)\n",
 		"sum        232.1.1.4:6001 from 10.77.0.1: ROUTE dvb-mabr, 3 channels, no FEC, 840 packets, 1215.0 kB, 17 objects\n",

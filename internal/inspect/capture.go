@@ -31,6 +31,7 @@ func ReadCapture(ctx context.Context, r *pcap.Reader, in *Inspector, tick func()
 		if inner, ok := r.Tunnelled(p); ok {
 			p = inner
 		}
+		in.TTL(p.Dst, p.TTL)
 		in.Push(p.At, p.Src, p.Dst, p.Payload)
 	}
 }

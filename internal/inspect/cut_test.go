@@ -205,3 +205,23 @@ func TestForeign(t *testing.T) {
 		require.True(t, found, name)
 	}
 }
+
+// Flows and representations of a period that is over are not missed.
+func TestPeriods(t *testing.T) {
+	events := inspectAll(packetsOf(t, "../../route/testdata/gpac-route-periods.pcap"), inspect.Config{})
+	for _, r := range []string{"stsid-unannounced", "mpd-channel", "mpd-clock", "loss", "nameless"} {
+		require.NotContains(t, rules(events), r)
+	}
+}
+
+// The clock of a sender is judged by the packets that were the least late, for what is repeated may have an old time.
+func TestClock(t *testing.T) {
+	packets := packetsOf(t, "../../flute/testdata/gpac-mabr-flute.pcap")
+	late := packets[0]
+	late.at = packets[len(packets)-1].at.Add(30 * time.Second)
+	require.NotContains(t, rules(inspectAll(append(packets, late), inspect.Config{})), "clock")
+	for i := range packets {
+		packets[i].at = packets[i].at.Add(time.Hour)
+	}
+	require.Contains(t, rules(inspectAll(packets, inspect.Config{})), "clock")
+}

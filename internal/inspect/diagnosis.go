@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/treedn/treedn/flute/mbms"
 	"github.com/treedn/treedn/internal/manifest"
@@ -72,6 +73,14 @@ func (in *Inspector) diagnose(sessions []*session) {
 		}
 		tell(nil, diagnose.Diagnose(&d))
 	}
+	for i, s := range sessions {
+		if ttl, known := in.ttls[s.to]; known && ttl <= 1 && s.announced && (i == 0 || sessions[i-1].to != s.to) {
+			tell(s, []diagnose.Finding{{
+				Severity: diagnose.Note, Rule: "ttl", Where: s.to.String(),
+				Text: fmt.Sprintf("the packets arrive with a TTL of %d: no router forwards them any further", ttl),
+			}})
+		}
+	}
 	foreign := slices.SortedFunc(maps.Keys(in.foreign), netip.AddrPort.Compare)
 	for _, to := range foreign {
 		n := in.foreign[to].packets
@@ -89,7 +98,7 @@ func (in *Inspector) diagnose(sessions []*session) {
 func (s *session) input(in *Inspector, all []diagnose.Channel) *diagnose.Input {
 	d := &diagnose.Input{
 		Now: in.now, Received: in.received, SenderTime: s.senderTime, ReceivedAt: s.receivedAt, Destination: s.to,
-		Package: s.pkg, STSID: s.stsid, USBD: s.usbd, Manifest: s.manifest, Malformed: s.malformed,
+		Package: s.pkg, STSID: s.stsid, Announced: s.tsis, USBD: s.usbd, Manifest: s.manifest, Malformed: s.malformed,
 	}
 	d.Described = s.stsid == nil && s.described()
 	for _, l := range in.lls {
@@ -149,15 +158,25 @@ func (ch *channel) arrived(in *Inspector) diagnose.Channel {
 	return c
 }
 
-// parseMPD reads what the diagnosis needs of an MPD.
-func parseMPD(b []byte) (*diagnose.Manifest, error) {
+// parseMPD reads what the diagnosis needs of an MPD: of the periods of a live one that which is on air.
+func parseMPD(b []byte, now time.Time) (*diagnose.Manifest, error) {
 	mpd, err := manifest.ParseMPD(b, manifest.Limits{})
 	if err != nil {
 		return nil, err
 	}
 	m := &diagnose.Manifest{Dynamic: !mpd.Static}
+	current := time.Duration(-1) // the beginning of the period; the first one may still lie ahead
+	for i := range mpd.Representations {
+		start := mpd.Representations[i].PeriodStart
+		if begun := !mpd.AvailabilityStart.Add(start).After(now); start > current && begun {
+			current = start
+		}
+	}
 	for i := range mpd.Representations {
 		r := &mpd.Representations[i]
+		if m.Dynamic && !mpd.AvailabilityStart.IsZero() && current >= 0 && r.PeriodStart != current {
+			continue
+		}
 		d := diagnose.Representation{ID: r.ID, Init: r.Initialization, Media: r.Media.String()}
 		if m.Dynamic && r.SegmentDuration > 0 && !mpd.AvailabilityStart.IsZero() {
 			d.Number, d.Every = r.StartNumber, r.Ticks(r.SegmentDuration)

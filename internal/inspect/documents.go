@@ -51,7 +51,7 @@ func (s *session) document(kind, location string, b []byte) error {
 		}
 		in.takeConfig(s, c)
 	case "MPD":
-		m, err := parseMPD(b)
+		m, err := parseMPD(b, in.now)
 		if err != nil {
 			return err
 		}

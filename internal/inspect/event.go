@@ -94,6 +94,8 @@ type ObjectEvent struct {
 	Encoding    string  `json:"encoding,omitempty"`
 	// Recovered are the octets that came by FEC.
 	Recovered int64 `json:"recovered,omitempty"`
+	// Received are the octets of an incomplete object that came.
+	Received int64 `json:"received,omitempty"`
 	// Cut says that an object that is incomplete began before the reception, or went on behind it.
 	Cut Cut `json:"cut,omitempty"`
 

@@ -63,8 +63,9 @@ type Inspector struct {
 	held      int // octets of packets whose protocol is not known
 	places    int // for slabs, of all objects
 	announced []Channel
-	body      []byte           // of the object that is told
-	received  []netip.AddrPort // what is listened to; nil is everything
+	body      []byte                   // of the object that is told
+	ttls      map[netip.AddrPort]uint8 // the highest, for multicasts
+	received  []netip.AddrPort         // what is listened to; nil is everything
 	services  map[string]bool
 	finished  bool
 }
@@ -88,7 +89,7 @@ func New(cfg Config) *Inspector {
 	cfg.NameDelay = cmp.Or(cfg.NameDelay, 10*time.Second)
 	return &Inspector{
 		cfg: cfg, pool: reassembly.NewPool(cfg.MaxMemory), sessions: map[sessionKey]*session{}, open: list.New(), done: list.New(),
-		told: map[tellKey]struct{}{}, lls: map[netip.Addr]*lowLevel{}, foreign: map[netip.AddrPort]*foreign{}, services: map[string]bool{}, plans: map[netip.AddrPort][]plan{},
+		told: map[tellKey]struct{}{}, lls: map[netip.Addr]*lowLevel{}, foreign: map[netip.AddrPort]*foreign{}, services: map[string]bool{}, ttls: map[netip.AddrPort]uint8{}, plans: map[netip.AddrPort][]plan{},
 	}
 }
 
@@ -147,6 +148,15 @@ func (in *Inspector) Listening(to netip.AddrPort) {
 	if !slices.Contains(in.received, to) {
 		in.received = append(in.received, to)
 	}
+}
+
+// TTL tells the time to live, or hop limit, of a datagram, where that is known.
+func (in *Inspector) TTL(to netip.AddrPort, ttl uint8) {
+	before, known := in.ttls[to]
+	if known && before >= ttl || !known && len(in.ttls) >= maxSessions || !to.Addr().IsMulticast() {
+		return
+	}
+	in.ttls[to] = ttl
 }
 
 // unmarshal decodes a header. The flags T and R are only set by senders of the first LCT, whose header has up to two more

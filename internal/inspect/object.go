@@ -231,6 +231,7 @@ func (o *object) objectEvent(at time.Time) ObjectEvent {
 		e.SHA256 = &s
 		return e
 	}
+	e.Received = o.held.Total()
 	switch begin, ends, _ := o.cut(); {
 	case begin && ends:
 		e.Cut = CutBoth

@@ -109,7 +109,7 @@ func objectLine(e *ObjectEvent) string {
 	if e.Length != nil {
 		s += " " + octets(*e.Length)
 	} else {
-		s += " of unknown length"
+		s += fmt.Sprintf(" of unknown length, %s came", octets(e.Received))
 	}
 	if e.Location != nil {
 		s += " " + clean(*e.Location)

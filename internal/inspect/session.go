@@ -51,12 +51,13 @@ type session struct {
 	announced            bool // by a SessionEvent
 	held                 int  // octets of packets that wait for a decision
 
-	// senderTime is the last EXT_TIME, which came at receivedAt.
+	// senderTime is the EXT_TIME that was the least late, which came at receivedAt.
 	senderTime, receivedAt time.Time
 
 	pkg       *diagnose.Package
 	packages  map[uint64][sha256.Size]byte // digests, by TOI
 	stsid     *sls.STSID
+	tsis      []uint64 // that any S-TSID had
 	usbd      *sls.USBD
 	manifest  *diagnose.Manifest
 	malformed []diagnose.Malformed
@@ -112,7 +113,10 @@ func (s *session) push(pkt []byte, n int) {
 	ch.last = s.in.now
 	ch.closed = h.CloseSession || ch.closed && len(pkt) == n
 	if t, ok := h.Extensions.Time(); ok && t.HasSCT {
-		s.senderTime, s.receivedAt = ntp.Time64(t.SCT, s.in.now), s.in.now
+		// A packet that is sent again may have the old time: that which took the shortest way tells.
+		if at, now := ntp.Time64(t.SCT, s.in.now), s.in.now; s.senderTime.IsZero() || at.Sub(now) > s.senderTime.Sub(s.receivedAt) {
+			s.senderTime, s.receivedAt = at, now
+		}
 	}
 	if ch.protocol == undecided {
 		if ch.protocol = s.classify(ch, h); ch.protocol == undecided {

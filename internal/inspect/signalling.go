@@ -93,7 +93,7 @@ func (s *session) part(part *sls.Part) (kind string, err error) {
 		if bundle.MediaType(part.ContentType) != sls.MediaTypeDASH {
 			return "HLS playlist", nil
 		}
-		m, err := parseMPD(part.Body)
+		m, err := parseMPD(part.Body, s.in.now)
 		if err == nil {
 			m.Location = part.Location
 			s.manifest = m
@@ -133,6 +133,11 @@ func (s *session) takeSTSID(t *sls.STSID) {
 	}
 	for i := range t.RS {
 		rs := &t.RS[i]
+		for k := range rs.LS {
+			if tsi := uint64(rs.LS[k].TSI); !slices.Contains(s.tsis, tsi) && len(s.tsis) < maxChannels {
+				s.tsis = append(s.tsis, tsi)
+			}
+		}
 		addr, port := rs.Destination, rs.Port
 		if !addr.IsValid() {
 			addr = s.to.Addr()

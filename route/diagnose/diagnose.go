@@ -78,6 +78,8 @@ type Input struct {
 	// Package is the newest package of TSI 0.
 	Package *Package
 	STSID   *sls.STSID
+	// Announced are TSIs that earlier versions of the S-TSID had.
+	Announced []uint64
 	// Described: the S-TSID of another session describes this one, so that it needs no
 	// signalling of its own.
 	Described bool

@@ -63,8 +63,14 @@ func later(a, b *fdt.Instance) bool { return int32(a.Expires-b.Expires) > 0 }
 
 // objects judges what arrived on the channels.
 func (d *diagnosis) objects() {
-	repair := false
-	d.eachLS(func(_ *sls.RS, ls *sls.LS) { repair = repair || ls.RepairFlow != nil })
+	repaired := map[uint64]bool{}
+	d.eachLS(func(_ *sls.RS, ls *sls.LS) {
+		if ls.RepairFlow != nil {
+			for _, p := range ls.RepairFlow.Protected {
+				repaired[uint64(p.TSI)] = true
+			}
+		}
+	})
 	for i := range d.in.Channels {
 		c := &d.in.Channels[i]
 		if !d.here(c) {
@@ -94,7 +100,7 @@ func (d *diagnosis) objects() {
 		}
 		if lost > 0 {
 			how := "nothing repairs them"
-			if repair || c.Repair > 0 {
+			if repaired[c.TSI] || c.Repair > 0 {
 				how = "repair packets do not suffice, or were not used"
 			}
 			if complete == 0 {

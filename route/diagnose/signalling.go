@@ -208,7 +208,7 @@ func (d *diagnosis) stsid() {
 	})
 	for i := range d.in.Channels {
 		c := &d.in.Channels[i]
-		if c.Protocol == ProtocolROUTE && c.TSI != 0 && !announced[c.TSI] && d.here(c) {
+		if c.Protocol == ProtocolROUTE && c.TSI != 0 && !announced[c.TSI] && !slices.Contains(d.in.Announced, c.TSI) && d.here(c) {
 			d.add(Fault, "stsid-unannounced", "A/331 7.1.4", "S-TSID", "packets come with the TSI %d to %s, which no LS announces: receivers drop them", c.TSI, c.Destination)
 		}
 	}

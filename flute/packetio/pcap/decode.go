@@ -204,7 +204,7 @@ func (c *Reader) ipv4(b []byte, cut bool, depth int) (p Packet, how verdict) {
 	if b[9] != protocolUDP {
 		return c.tunnel(b[9], payload, cut, depth)
 	}
-	return udp(src, dst, payload)
+	return udp(src, dst, b[8], payload)
 }
 
 // Extension headers of IPv6 that may stand before UDP.
@@ -217,7 +217,7 @@ const (
 
 func (c *Reader) ipv6(b []byte, cut bool, depth int) (p Packet, how verdict) {
 	src, dst := netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
-	next, payload := b[6], b[40:]
+	next, hops, payload := b[6], b[7], b[40:]
 	if n := int(be.Uint16(b[4:])); n > len(payload) {
 		return p, cutOff
 	} else if n > 0 {
@@ -226,7 +226,7 @@ func (c *Reader) ipv6(b []byte, cut bool, depth int) (p Packet, how verdict) {
 	for {
 		switch next {
 		case protocolUDP:
-			return udp(src, dst, payload)
+			return udp(src, dst, hops, payload)
 		case protocolIPv4, protocolIPv6, protocolGRE:
 			return c.tunnel(next, payload, cut, depth)
 		}
@@ -249,7 +249,7 @@ func (c *Reader) ipv6(b []byte, cut bool, depth int) (p Packet, how verdict) {
 					return p, held
 				}
 			}
-			return udp(src, dst, whole)
+			return udp(src, dst, hops, whole)
 		default:
 			return p, foreign
 		}
@@ -260,7 +260,7 @@ func (c *Reader) ipv6(b []byte, cut bool, depth int) (p Packet, how verdict) {
 	}
 }
 
-func udp(src, dst netip.Addr, b []byte) (p Packet, how verdict) {
+func udp(src, dst netip.Addr, ttl uint8, b []byte) (p Packet, how verdict) {
 	if len(b) < 8 {
 		return p, cutOff
 	}
@@ -272,6 +272,7 @@ func udp(src, dst netip.Addr, b []byte) (p Packet, how verdict) {
 		return p, cutOff
 	}
 	return Packet{
+		TTL: ttl,
 		Src: netip.AddrPortFrom(src, be.Uint16(b)), Dst: netip.AddrPortFrom(dst, be.Uint16(b[2:])), Payload: b[8:n],
 	}, whole
 }

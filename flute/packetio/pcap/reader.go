@@ -17,6 +17,8 @@ import (
 type Packet struct {
 	At       time.Time
 	Src, Dst netip.AddrPort
+	// TTL is the time to live of IPv4, or the hop limit of IPv6.
+	TTL uint8
 	// Payload is what follows the UDP header, valid until the next call of Next.
 	Payload []byte
 }

@@ -153,6 +153,7 @@ func TestLinkTypes(t *testing.T) {
 		require.Equal(t, uint16(5000), p.Src.Port())
 		require.Equal(t, uint16(6000), p.Dst.Port())
 		require.True(t, p.Dst.Addr().IsMulticast())
+		require.Equal(t, uint8(64), p.TTL)
 		require.True(t, p.At.Equal(time.Unix(1000, 0)))
 		_, err = r.Next()
 		require.Equal(t, io.EOF, err)
