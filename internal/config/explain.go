@@ -186,6 +186,7 @@ func (e *explanation) service(s *Service, c Cache, n *Node) {
 	}
 	e.line("  joins %s %s, UDP port %d, on %s", u.Group, from, u.Port, interfaceName(u.Session))
 	e.interfaceWarning(s.Name, u.Session)
+	e.gateway(&u.AMT)
 	if len(u.Parents) == 0 {
 		e.line("  repairs nothing by unicast")
 		e.warn("service %s has no parents: what multicast and FEC do not bring stays missing", s.Name)

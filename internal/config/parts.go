@@ -119,6 +119,8 @@ type Upstream struct {
 	// AnySource joins the group whoever sends to it (ASM). Then there is no
 	// source, and the group may lie outside the SSM range. Default false.
 	AnySource bool `yaml:"any_source"`
+	// AMT says whether packets come through AMT relays. Left out: natively only.
+	AMT Gateway `yaml:"amt"`
 	// Parents are the base URLs of the parents' repair servers, asked in this
 	// order. None: no unicast repair and no fallback.
 	Parents []URL `yaml:"parents"`

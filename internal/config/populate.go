@@ -101,6 +101,7 @@ func (c *Cache) populate() {
 func (s *Service) populate() {
 	u := &s.Upstream
 	u.Parents, u.Anchors, u.HopAnchors = slices.Clone(u.Parents), slices.Clone(u.Anchors), slices.Clone(u.HopAnchors)
+	u.AMT.populate()
 	if !u.Unsigned {
 		orDefault(&u.SealPort, u.Port+1)
 	}

@@ -56,6 +56,7 @@ func (r *Relay) validate(p *problems) {
 	r.Log.validate(p)
 	r.Cache.validate(p)
 	r.AMT.validate(p)
+	r.validateGateways(p)
 	distinct(p, server{"http.listen", r.HTTP.Listen}, server{"repair.listen", r.Repair.Listen}, server{"admin.listen", r.Admin.Listen})
 	names, up, down := map[string]string{}, sessions{}, sessions{}
 	for i := range r.Services {
@@ -175,6 +176,7 @@ func (u *Upstream) validate(p *problems, path string) {
 	} else {
 		u.Session.validate(p, path, p.known(path+".any_source"))
 	}
+	u.AMT.validate(p, path+".amt", u.AnySource)
 	checkSealPort(p, path, u.Port, u.SealPort, !u.Unsigned)
 	switch {
 	case u.Unsigned && len(u.Anchors)+len(u.HopAnchors) > 0:
