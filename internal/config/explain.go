@@ -259,6 +259,11 @@ func (e *explanation) sends(name string, d Downstream) {
 		e.line("    without repair packets")
 	} else {
 		e.line("    with repair packets for %s random loss, after which one object in %.0f is incomplete", percent(d.FEC.Loss), 1/d.FEC.Target)
+		if g := d.FEC.Growing; g.Off {
+			e.line("    for whole objects only: who reads them while they grow waits for their ends after a loss")
+		} else {
+			e.line("    and while objects grow %s behind what they protect, after which one part in %.0f waits for the object's end", g.Delay, 1/g.Target)
+		}
 	}
 }
 
