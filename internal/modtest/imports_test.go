@@ -31,6 +31,7 @@ var ioPackages = []string{
 	"amt/internal/udpio",     // sockets
 	"amt/ssm",                // sockets
 	"amt/ssm/ssmtest",        // sockets, for tests
+	"amt/xdp",                // programs in the kernel
 	"cache",                  // files, http.Handler
 	"driad/internal/dnstest", // processes and sockets, for tests
 	"driad/resolver",         // sockets, HTTP client, files
@@ -41,7 +42,7 @@ var ioPackages = []string{
 // ioFiles are the only files that may do so in packages where sockets and the
 // machines that they serve are behind one name, for their users' sake.
 var ioFiles = map[string][]string{
-	"amt":             {"bridge.go", "chain.go", "deadline.go", "dial.go", "fanout.go", "native.go", "serve.go", "uplink.go", "whole.go"},
+	"amt":             {"bridge.go", "chain.go", "deadline.go", "dial.go", "fanout.go", "native.go", "serve.go", "serve_plane.go", "uplink.go", "whole.go"},
 	"driad":           {"discover.go"},
 	"driad/authority": {"server.go"},
 	"flute/push":      {"feed.go", "handler.go", "pusher.go", "sink.go", "table.go", "upload.go"},

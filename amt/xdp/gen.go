@@ -1,0 +1,5 @@
+package xdp
+
+// The objects are built by clang of Debian 12 (packages clang, llvm and libbpf-dev).
+//
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go@v0.22.0 -target bpfel,bpfeb -go-package xdp -cflags "-O2 -g -Wall -Werror -I/usr/include/x86_64-linux-gnu" fanout fanout.c
