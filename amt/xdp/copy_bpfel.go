@@ -22,9 +22,10 @@ type copyChannel struct {
 }
 
 type copyChannelKey struct {
-	_   structs.HostLayout
-	Src [4]uint32
-	Dst [4]uint32
+	_    structs.HostLayout
+	Src  [4]uint32
+	Dst  [4]uint32
+	Pass uint32
 }
 
 type copyCounts struct {
@@ -60,6 +61,7 @@ const (
 	copyProgMakeCopy = "make_copy"
 	copyVarExact     = "exact"
 	copyVarInjected  = "injected"
+	copyVarOverflow  = "overflow"
 )
 
 // loadCopy returns the embedded CollectionSpec for copy.
@@ -128,6 +130,7 @@ type copyMapSpecs struct {
 type copyVariableSpecs struct {
 	Exact    *ebpf.VariableSpec `ebpf:"exact"`
 	Injected *ebpf.VariableSpec `ebpf:"injected"`
+	Overflow *ebpf.VariableSpec `ebpf:"overflow"`
 }
 
 // copyObjects contains all objects after they have been loaded into the kernel.
@@ -177,6 +180,7 @@ func (m *copyMaps) Close() error {
 type copyVariables struct {
 	Exact    *ebpf.Variable `ebpf:"exact"`
 	Injected *ebpf.Variable `ebpf:"injected"`
+	Overflow *ebpf.Variable `ebpf:"overflow"`
 }
 
 // copyPrograms contains all programs after they have been loaded into the kernel.

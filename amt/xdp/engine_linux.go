@@ -29,12 +29,17 @@ const (
 
 // engine is the programs and maps in the kernel.
 type engine struct {
-	objs   copyObjects
 	egress *net.Interface
 	mode   Mode // native or generic
 	exact  bool
 	links  []link.Link
-	fans   map[int]*ebpf.Map
+
+	collection                 *ebpf.Collection // has all of the following
+	fanOut, makeCopy           *ebpf.Program
+	channels, members, tunnels *ebpf.Map
+	counters, statistics, fans *ebpf.Map
+	shared                     *ebpf.Memory // nil if there is none
+	byCount                    map[int]*ebpf.Map
 }
 
 type engineConfig struct {
@@ -56,14 +61,13 @@ func newEngine(config engineConfig) (*engine, error) {
 	} {
 		spec.Maps[name].MaxEntries = uint32(n)
 	}
-	e := &engine{egress: config.egress, mode: config.mode, fans: make(map[int]*ebpf.Map)}
+	e := &engine{egress: config.egress, mode: config.mode, byCount: make(map[int]*ebpf.Map)}
 	// The tracepoint is that of the native path.
 	e.exact = config.mode == ModeNative
 	if err := e.load(spec, config.injected); err != nil && e.exact {
 		// A process may have the rights for XDP and not those for tracing.
 		e.exact = false
-		err = e.load(spec, config.injected)
-		if err != nil {
+		if err := e.load(spec, config.injected); err != nil {
 			return nil, err
 		}
 	} else if err != nil {
@@ -75,47 +79,56 @@ func newEngine(config engineConfig) (*engine, error) {
 func (e *engine) load(spec *ebpf.CollectionSpec, injected bool) error {
 	spec = spec.Copy()
 	value := map[bool]uint32{true: 1}
-	if err := errors.Join(spec.Variables[copyVarInjected].Set(value[injected]), spec.Variables[copyVarExact].Set(value[e.exact])); err != nil {
+	err := errors.Join(spec.Variables[copyVarInjected].Set(value[injected]), spec.Variables[copyVarExact].Set(value[e.exact]))
+	if err != nil {
 		return err
 	}
 	if !e.exact {
-		// In its place, a program that is loaded and not used.
-		objs := struct {
-			FanOut   *ebpf.Program `ebpf:"fan_out"`
-			MakeCopy *ebpf.Program `ebpf:"make_copy"`
-			copyMaps
-		}{}
-		if err := spec.LoadAndAssign(&objs, nil); err != nil {
+		delete(spec.Programs, copyProgCommit)
+	}
+	c, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return err
+	}
+	if e.exact {
+		l, err := link.AttachRawTracepoint(link.RawTracepointOptions{
+			Name: "xdp_devmap_xmit", Program: c.Programs[copyProgCommit],
+		})
+		if err != nil {
+			c.Close()
 			return err
 		}
-		e.objs.FanOut, e.objs.MakeCopy, e.objs.copyMaps = objs.FanOut, objs.MakeCopy, objs.copyMaps
-		return nil
+		e.links = append(e.links, l)
+		// The variable overflow, alone. Before Linux 5.5 there is no such memory.
+		e.shared, _ = c.Maps[".bss"].Memory()
 	}
-	if err := spec.LoadAndAssign(&e.objs, nil); err != nil {
-		return err
-	}
-	l, err := link.AttachRawTracepoint(link.RawTracepointOptions{Name: "xdp_devmap_xmit", Program: e.objs.Commit})
-	if err != nil {
-		_ = e.objs.Close()
-		e.objs = copyObjects{}
-		return err
-	}
-	e.links = append(e.links, l)
+	e.collection = c
+	e.fanOut, e.makeCopy = c.Programs[copyProgFanOut], c.Programs[copyProgMakeCopy]
+	e.channels, e.members, e.tunnels = c.Maps[copyMapChannels], c.Maps[copyMapMembers], c.Maps[copyMapTunnels]
+	e.counters, e.statistics, e.fans = c.Maps[copyMapCounters], c.Maps[copyMapStats], c.Maps[copyMapFans]
 	return nil
+}
+
+// overflow is the number of copies that the interface did not take, without a
+// system call.
+func (e *engine) overflow() uint64 {
+	var b [8]byte
+	if e.shared == nil {
+		return 0
+	}
+	_, _ = e.shared.ReadAt(b[:], 0)
+	return binary.NativeEndian.Uint64(b[:])
 }
 
 func (e *engine) close() {
 	for i := len(e.links) - 1; i >= 0; i-- {
 		_ = e.links[i].Close()
 	}
-	for _, m := range e.fans {
+	for _, m := range e.byCount {
 		_ = m.Close()
 	}
-	_ = e.objs.copyMaps.Close()
-	for _, p := range []*ebpf.Program{e.objs.FanOut, e.objs.MakeCopy, e.objs.Commit} {
-		if p != nil {
-			_ = p.Close()
-		}
+	if e.collection != nil {
+		e.collection.Close()
 	}
 }
 
@@ -125,7 +138,7 @@ func (e *engine) attach(ifindex int) error {
 	if e.mode == ModeGeneric {
 		flags = link.XDPGenericMode
 	}
-	l, err := link.AttachXDP(link.XDPOptions{Program: e.objs.FanOut, Interface: ifindex, Flags: flags})
+	l, err := link.AttachXDP(link.XDPOptions{Program: e.fanOut, Interface: ifindex, Flags: flags})
 	if err != nil {
 		return err
 	}
@@ -142,7 +155,7 @@ type devmapValue struct {
 // fan sees to it that there is a device map for n copies. All channels with n
 // tunnels use it, as its entries do not differ.
 func (e *engine) fan(n int) error {
-	if e.fans[n] != nil {
+	if e.byCount[n] != nil {
 		return nil
 	}
 	m, err := ebpf.NewMap(&ebpf.MapSpec{
@@ -152,16 +165,16 @@ func (e *engine) fan(n int) error {
 		return err
 	}
 	for i := range uint32(n) {
-		if err := m.Put(i, devmapValue{uint32(e.egress.Index), uint32(e.objs.MakeCopy.FD())}); err != nil {
+		if err := m.Put(i, devmapValue{uint32(e.egress.Index), uint32(e.makeCopy.FD())}); err != nil {
 			_ = m.Close()
 			return fmt.Errorf("interface %s: %w", e.egress.Name, err)
 		}
 	}
-	if err := e.objs.Fans.Put(uint32(n), m); err != nil {
+	if err := e.fans.Put(uint32(n), m); err != nil {
 		_ = m.Close()
 		return err
 	}
-	e.fans[n] = m
+	e.byCount[n] = m
 	return nil
 }
 
@@ -177,15 +190,15 @@ func (e *engine) setTunnel(slot uint32, header []byte, ecn bool) error {
 		t.Header[i/4] = binary.NativeEndian.Uint32(header[i:])
 	}
 	t.Sum, t.IpSum = sums(header)
-	return e.objs.Tunnels.Put(slot, t)
+	return e.tunnels.Put(slot, t)
 }
 
-func (e *engine) clearTunnel(slot uint32) error { return e.objs.Tunnels.Put(slot, copyTunnel{}) }
+func (e *engine) clearTunnel(slot uint32) error { return e.tunnels.Put(slot, copyTunnel{}) }
 
 // counts returns the counters of a tunnel.
 func (e *engine) counts(slot uint32) (sum copyCounts, err error) {
 	var each []copyCounts
-	if err := e.objs.Counters.Lookup(slot, &each); err != nil {
+	if err := e.counters.Lookup(slot, &each); err != nil {
 		return copyCounts{}, err
 	}
 	for i := range each {
@@ -201,20 +214,21 @@ func (e *engine) clearCounts(slot uint32) error {
 	if err != nil {
 		return err
 	}
-	return e.objs.Counters.Put(slot, make([]copyCounts, cpus))
+	return e.counters.Put(slot, make([]copyCounts, cpus))
 }
 
 // setMembers writes the tunnels of a channel.
 func (e *engine) setMembers(first uint32, slots []uint32) error {
 	for i, slot := range slots {
-		if err := e.objs.Members.Put(first+uint32(i), slot); err != nil {
+		if err := e.members.Put(first+uint32(i), slot); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func channelKey(source, group netip.Addr) (k copyChannelKey) {
+func channelKey(source, group netip.Addr, pass int) (k copyChannelKey) {
+	k.Pass = uint32(pass)
 	s, g := source.As16(), group.As16()
 	for i := range 4 {
 		k.Src[i] = binary.NativeEndian.Uint32(s[4*i:])
@@ -223,15 +237,15 @@ func channelKey(source, group netip.Addr) (k copyChannelKey) {
 	return k
 }
 
-func (e *engine) setChannel(source, group netip.Addr, first uint32, n, mtu int) error {
+func (e *engine) setChannel(source, group netip.Addr, pass int, first uint32, n, mtu int) error {
 	if err := e.fan(n); err != nil {
 		return err
 	}
-	return e.objs.Channels.Put(channelKey(source, group), copyChannel{First: first, Count: uint32(n), Mtu: uint32(mtu)})
+	return e.channels.Put(channelKey(source, group, pass), copyChannel{First: first, Count: uint32(n), Mtu: uint32(mtu)})
 }
 
-func (e *engine) clearChannel(source, group netip.Addr) error {
-	err := e.objs.Channels.Delete(channelKey(source, group))
+func (e *engine) clearChannel(source, group netip.Addr, pass int) error {
+	err := e.channels.Delete(channelKey(source, group, pass))
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return nil
 	}
@@ -241,7 +255,7 @@ func (e *engine) clearChannel(source, group netip.Addr) error {
 func (e *engine) stats() (s [statMax]uint64, err error) {
 	var each []uint64
 	for i := range uint32(statMax) {
-		if err := e.objs.Stats.Lookup(i, &each); err != nil {
+		if err := e.statistics.Lookup(i, &each); err != nil {
 			return s, err
 		}
 		for _, n := range each {

@@ -102,11 +102,12 @@ func newInjector() (*injector, error) {
 	return &injector{pair: p, fd: fd, pool: sync.Pool{New: func() any { return new([14 + maxInjected]byte) }}}, nil
 }
 
-func (i *injector) send(packet []byte) error {
+func (i *injector) send(packet []byte, pass int) error {
 	b := i.pool.Get().(*[14 + maxInjected]byte)
 	defer i.pool.Put(b)
 	clear(b[:12])
 	b[0], b[6] = 2, 2 // nobody's address: what no program takes, no host does
+	b[10], b[11] = byte(pass>>8), byte(pass)
 	b[12], b[13] = 0x08, 0x00
 	if packet[0]>>4 == 6 {
 		b[12], b[13] = 0x86, 0xdd

@@ -54,11 +54,15 @@ type Config struct {
 	// off it before the kernel or anybody sees them. Default: none; packets are
 	// given to Send.
 	Upstream string
-	// MaxCopies bounds the copies of a packet. Nothing slows a sender of copies
-	// down: those that find the queue of the interface full are lost. That queue
-	// holds 256 with veth, and 256 to 8192 with others ("ethtool -g").
-	// Default: 256. Maximum: 4096.
+	// MaxCopies bounds the copies that are made at once. Nothing slows the kernel
+	// down when it makes copies: those that find the queue of the interface full
+	// are lost. That queue holds 240 with veth, and 256 to 8192 with others
+	// ("ethtool -g"). Default: 192. Maximum: 4096.
 	MaxCopies int
+	// MaxPasses bounds how often Send gives a packet to the kernel, each time for
+	// MaxCopies other tunnels: a queue has some time to empty between two passes.
+	// Default: 16. Maximum: 1024. With Upstream there is one pass.
+	MaxPasses int
 	// MaxTunnels bounds the tunnels of all channels. Each takes 100 octets of
 	// kernel memory, and 24 for each processor. Default: 16,384.
 	MaxTunnels int
@@ -84,7 +88,7 @@ var (
 
 // Stats counts packets and copies. All counters rise only.
 type Stats struct {
-	Packets uint64 // copied
+	Packets uint64 // copied, once for each pass
 	Copies  uint64 // that the egress interface took
 	Lost    uint64 // copies that it did not take, its queue being full
 	Stray   uint64 // copies for tunnels that had just gone
@@ -95,8 +99,8 @@ type Stats struct {
 	TooBig    uint64 // packets larger than a tunnel of their channel takes
 	Failed    uint64 // packets and copies for which the kernel had no room
 
-	Injected   uint64 // packets that Send gave to the kernel
-	OverCap    uint64 // tunnels that Route refused because of MaxCopies or MaxTunnels
+	Injected   uint64 // packets that Send gave to the kernel, once for each pass
+	OverCap    uint64 // tunnels that Route refused because of MaxCopies, MaxPasses or MaxTunnels
 	Unresolved uint64 // tunnels that Route refused for want of a next hop on the egress interface
 }
 
@@ -107,10 +111,14 @@ func (c *Config) populate() error {
 	if c.Egress == c.Upstream {
 		return fmt.Errorf("xdp: %w: copies cannot leave by the interface that packets are taken off", ErrConfig)
 	}
-	if c.MaxCopies > 4096 || c.MaxCopies < 0 || c.MaxTunnels < 0 || c.MaxChannels < 0 || c.Mode > ModeGeneric {
+	if c.MaxCopies > 4096 || c.MaxCopies < 0 || c.MaxPasses > 1024 || c.MaxPasses < 0 || c.MaxTunnels < 0 || c.MaxChannels < 0 || c.Mode > ModeGeneric {
 		return fmt.Errorf("xdp: %w: value out of range", ErrConfig)
 	}
-	orDefault(&c.MaxCopies, 256)
+	orDefault(&c.MaxCopies, 192)
+	orDefault(&c.MaxPasses, 16)
+	if c.Upstream != "" {
+		c.MaxPasses = 1
+	}
 	orDefault(&c.MaxTunnels, 16384)
 	orDefault(&c.MaxChannels, 1024)
 	if c.Logger == nil {

@@ -27,8 +27,9 @@ type Plane struct {
 
 	version  atomic.Uint64
 	injected atomic.Uint64
-	routes   sync.Map     // channelID to mtu, for Send
-	sending  sync.RWMutex // held by Send while it uses the injector
+	overflow atomic.Uint64 // as of the last pause
+	routes   sync.Map      // channelID to passes, for Send
+	sending  sync.RWMutex  // held by Send while it uses the injector
 
 	mu         sync.Mutex // guards below
 	closed     bool
@@ -51,8 +52,12 @@ type tunnelID struct{ local, gateway netip.AddrPort }
 
 type channel struct {
 	first   uint32
+	passes  int
 	members []*tunnel
 }
+
+// passes is what Send has to know of a channel.
+type passes struct{ mtu, n int }
 
 type tunnel struct {
 	id    tunnelID
@@ -126,10 +131,12 @@ func (p *Plane) open(egress *net.Interface, mode Mode) (err error) {
 		return err
 	}
 	slots := min(2*p.config.MaxChannels*int(sizeClass(p.config.MaxCopies)), 1<<22)
+	slots = max(slots, 4*int(sizeClass(p.config.MaxCopies*p.config.MaxPasses)))
 	p.members.limit, p.slots.limit = uint32(slots), uint32(p.config.MaxTunnels)
 	p.engine, err = newEngine(engineConfig{
 		egress: egress, mode: mode, injected: p.config.Upstream == "",
-		copies: max(p.config.MaxCopies, 2), tunnels: max(p.config.MaxTunnels, 2), channels: p.config.MaxChannels, slots: slots,
+		copies: max(p.config.MaxCopies, 2), tunnels: max(p.config.MaxTunnels, 2),
+		channels: p.config.MaxChannels + p.config.MaxTunnels/p.config.MaxCopies + p.config.MaxPasses, slots: slots,
 	})
 	if err != nil {
 		return err
@@ -142,7 +149,7 @@ func (p *Plane) open(egress *net.Interface, mode Mode) (err error) {
 	if err := p.engine.attach(inject.pair.rx.Index); err != nil {
 		return err
 	}
-	if err := p.engine.testEgress(inject.send); err != nil {
+	if err := p.engine.testEgress(inject); err != nil {
 		return err
 	}
 	if p.config.Upstream != "" {
@@ -359,7 +366,7 @@ func (p *Plane) route(id channelID, mtu int, tunnels []Tunnel, taken []bool) err
 	}
 	err := p.engine.setMembers(first, slots)
 	if err == nil {
-		err = p.engine.setChannel(id.source, id.group, first, len(members), mtu)
+		err = p.switchTo(id, c, old, mtu)
 	}
 	if err != nil {
 		p.members.give(time.Now(), first, len(members))
@@ -371,7 +378,30 @@ func (p *Plane) route(id channelID, mtu int, tunnels []Tunnel, taken []bool) err
 		p.leave(old.members)
 	}
 	p.channels[id] = c
-	p.routes.Store(id, mtu)
+	return nil
+}
+
+// switchTo makes a channel what it is to be, between two packets.
+func (p *Plane) switchTo(id channelID, c, old *channel, mtu int) error {
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	rest, first := len(c.members), c.first
+	for ; rest > 0; c.passes++ {
+		n := min(rest, p.config.MaxCopies)
+		if err := p.engine.setChannel(id.source, id.group, c.passes, first, n, mtu); err != nil {
+			for i := range c.passes {
+				_ = p.engine.clearChannel(id.source, id.group, i)
+			}
+			return err
+		}
+		rest, first = rest-n, first+uint32(n)
+	}
+	if old != nil {
+		for i := c.passes; i < old.passes; i++ {
+			_ = p.engine.clearChannel(id.source, id.group, i)
+		}
+	}
+	p.routes.Store(id, passes{mtu, c.passes})
 	return nil
 }
 
@@ -389,8 +419,13 @@ func (p *Plane) end(id channelID) error {
 		return nil
 	}
 	delete(p.channels, id)
+	p.sending.Lock()
 	p.routes.Delete(id)
-	err := p.engine.clearChannel(id.source, id.group)
+	var err error
+	for i := range c.passes {
+		err = errors.Join(err, p.engine.clearChannel(id.source, id.group, i))
+	}
+	p.sending.Unlock()
 	p.members.give(time.Now(), c.first, len(c.members))
 	p.leave(c.members)
 	return err
@@ -403,7 +438,7 @@ func (p *Plane) join(want *Tunnel, members int) (*tunnel, error) {
 	if local.Is4() != gateway.Is4() || !local.IsValid() || local.Is4In6() || gateway.Is4In6() || local.IsUnspecified() {
 		return nil, fmt.Errorf("tunnel from %v to %v: %w", want.Local, want.Gateway, ErrConfig)
 	}
-	if members >= p.config.MaxCopies {
+	if members >= p.config.MaxCopies*p.config.MaxPasses {
 		p.overCap++
 		return nil, nil
 	}
@@ -507,15 +542,31 @@ func (p *Plane) Send(source, group netip.Addr, packets [][]byte) (n int, err err
 	if !ok || p.config.Upstream != "" {
 		return 0, nil
 	}
-	mtu := v.(int)
-	for n < len(packets) && acceptable(packets[n], source, group, mtu) {
-		if err = p.inject.send(packets[n]); err != nil {
-			break
+	c := v.(passes)
+	for n < len(packets) && acceptable(packets[n], source, group, c.mtu) {
+		for i := range c.n {
+			if err := p.inject.send(packets[n], i); err != nil {
+				if i > 0 { // some have it
+					n++
+				}
+				return n, fmt.Errorf("xdp: %w", err)
+			}
+			p.injected.Add(1)
+			p.pause()
 		}
 		n++
 	}
-	p.injected.Add(uint64(n))
-	return n, err
+	return n, nil
+}
+
+// pause lets the queue of the interface empty if there have been copies that it
+// had no room for: it is all that slows a sender down.
+func (p *Plane) pause() {
+	const while = 200 * time.Microsecond
+	if n := p.engine.overflow(); n != p.overflow.Load() {
+		p.overflow.Store(n)
+		time.Sleep(while)
+	}
 }
 
 // Counters returns what was sent to a tunnel by all channels: the packets that

@@ -3,19 +3,18 @@ package xdp_test
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"github.com/treedn/treedn/amt"
 	"github.com/treedn/treedn/amt/xdp"
@@ -67,17 +66,17 @@ func tunnels(n int) (list []xdp.Tunnel) {
 // route routes until all tunnels are taken, as next hops are found.
 func route(t testing.TB, p *xdp.Plane, source, group netip.Addr, list []xdp.Tunnel) {
 	taken := make([]bool, len(list))
-	require.Eventually(t, func() bool {
+	for deadline := time.Now().Add(10 * time.Second); ; {
 		version := p.Version()
 		require.NoError(t, p.Route(source, group, 1450, list, taken))
-		for _, ok := range taken {
-			if !ok {
-				_ = version
-				return false
-			}
+		if !slices.Contains(taken, false) {
+			return
 		}
-		return true
-	}, 10*time.Second, 10*time.Millisecond, "all tunnels are taken")
+		for p.Version() == version {
+			require.True(t, time.Now().Before(deadline), "not all next hops are found")
+			time.Sleep(time.Millisecond)
+		}
+	}
 }
 
 func udp(source, group netip.Addr, payload ...byte) []byte {
@@ -254,6 +253,297 @@ func testCopies(t *testing.T, mode xdp.Mode) {
 	require.EqualValues(t, len(frames)+2, s.Copies, "2 are the self-test's")
 	require.EqualValues(t, 41, s.Packets)
 	require.Zero(t, s.Lost+s.Stray+s.Unknown+s.Malformed+s.Odd+s.TooBig+s.Failed)
-	fmt.Fprintln(t.Output(), len(frames), "copies")
-	_ = unix.ETH_P_ALL
+}
+
+// More tunnels than are copied to at once, and more than are copied to at all.
+func TestCap(t *testing.T) {
+	peer := gateways(t)
+	p := open(t, xdp.Config{Egress: "out", Mode: xdp.ModeNative, MaxCopies: 4, MaxPasses: 3})
+	route(t, p, source4, group4, tunnels(2))
+	list, taken := tunnels(15), make([]bool, 15)
+	require.NoError(t, p.Route(source4, group4, 1450, list, taken))
+	want := slices.Repeat([]bool{true}, 12)
+	require.Equal(t, append(want, false, false, false), taken)
+	capture := peer.Listen(t)
+	packets := [][]byte{udp(source4, group4, 1), udp(source4, group4, 2), udp(source4, group4, make([]byte, 1423)...), udp(source4, group4, 3)}
+	n, err := p.Send(source4, group4, packets)
+	require.NoError(t, err)
+	require.Equal(t, 2, n, "the third is too big for a tunnel over IPv6 on Ethernet: 28 + 1423 > 1450")
+	seen := make(map[netip.AddrPort]int)
+	for range 24 {
+		frame := capture.Next(5*time.Second, isCopy)
+		require.NotNil(t, frame)
+		seen[decode(t, frame).to]++
+	}
+	require.Nil(t, capture.Next(10*time.Millisecond, isCopy))
+	require.Len(t, seen, 12)
+	for i, tunnel := range list {
+		packets, _, _ := p.Counters(tunnel.Local, tunnel.Gateway)
+		if i >= 12 {
+			require.Zero(t, packets)
+			continue
+		}
+		require.Equal(t, 2, seen[tunnel.Gateway])
+		require.EqualValues(t, 2, packets)
+	}
+	s, err := p.Stats()
+	require.NoError(t, err)
+	require.EqualValues(t, 3, s.OverCap)
+	require.EqualValues(t, 6, s.Injected)
+
+	// Fewer again: what is left of the passes is gone, the counters are not.
+	require.NoError(t, p.Route(source4, group4, 1450, list[:5], taken[:5]))
+	n, err = p.Send(source4, group4, packets[:1])
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	for range 5 {
+		require.NotNil(t, capture.Next(5*time.Second, isCopy))
+	}
+	require.Nil(t, capture.Next(10*time.Millisecond, isCopy))
+	packetsOf := func(i int) uint64 { n, _, _ := p.Counters(list[i].Local, list[i].Gateway); return n }
+	require.EqualValues(t, 3, packetsOf(0))
+	require.EqualValues(t, 2, packetsOf(11))
+	require.NoError(t, p.Route(source4, group4, 1450, nil, nil))
+	n, err = p.Send(source4, group4, packets[:1])
+	require.NoError(t, err)
+	require.Zero(t, n)
+	route(t, p, source4, group4, list[3:4])
+	_, err = p.Send(source4, group4, packets[:1])
+	require.NoError(t, err)
+	require.EqualValues(t, 4, packetsOf(3), "it has its counters again")
+	require.NoError(t, p.Route(source4, group4, 1450, nil, nil))
+	p.Forget(list[3].Local, list[3].Gateway)
+	require.Zero(t, packetsOf(3))
+}
+
+// Copies that the interface has no room for are counted, tunnel by tunnel.
+func TestLost(t *testing.T) {
+	peer := gateways(t)
+	p := open(t, xdp.Config{Egress: "out", Mode: xdp.ModeNative, MaxCopies: 1000})
+	list := tunnels(1000)
+	route(t, p, source4, group4, list)
+	capture := peer.Listen(t)
+	n, err := p.Send(source4, group4, [][]byte{udp(source4, group4, 1)})
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	var s xdp.Stats
+	require.Eventually(t, func() bool {
+		s, err = p.Stats()
+		return err == nil && s.Copies+s.Lost == 1002
+	}, 5*time.Second, time.Millisecond)
+	require.NotZero(t, s.Lost, "a veth has room for 256")
+	seen := make(map[netip.AddrPort]int)
+	for range s.Copies - 2 {
+		frame := capture.Next(5*time.Second, isCopy)
+		require.NotNil(t, frame)
+		seen[decode(t, frame).to]++
+	}
+	require.Nil(t, capture.Next(10*time.Millisecond, isCopy))
+	for _, tunnel := range list {
+		packets, octets, lost := p.Counters(tunnel.Local, tunnel.Gateway)
+		require.EqualValues(t, seen[tunnel.Gateway], packets)
+		require.EqualValues(t, 1-packets, lost)
+		require.EqualValues(t, 29*packets, octets)
+	}
+	t.Logf("%+v", s)
+}
+
+// Packets are taken off an interface, and those that are not for copying passed
+// on: whatever strangers send.
+func TestUpstream(t *testing.T) {
+	for _, mode := range []xdp.Mode{xdp.ModeNative, xdp.ModeGeneric} {
+		t.Run(mode.String(), func(t *testing.T) { testUpstream(t, mode) })
+	}
+}
+
+func testUpstream(t *testing.T, mode xdp.Mode) {
+	peer := gateways(t)
+	up := nettest.NewPeer(t, "up", "10.3.0.1/16", "10.3.0.2/16")
+	p := open(t, xdp.Config{Egress: "out", Upstream: "up", Mode: mode, MaxCopies: 20})
+	list := tunnels(20)
+	route(t, p, source4, group4, list)
+	route(t, p, source6, group6, list)
+	send := up.Listen(t)
+	passed := nettest.Listen(t, up.Here)
+	capture := peer.Listen(t)
+	eth := func(packet []byte) []byte {
+		b := append([]byte{1, 0, 0x5e, 1, 1, 1, 2, 0, 0, 0, 0, 1, 8, 0}, packet...)
+		if packet[0]>>4 == 6 {
+			b[12], b[13] = 0x86, 0xdd
+		}
+		return b
+	}
+	good := [][]byte{
+		udp(source4, group4, 1, 2, 3), // shorter than a frame may be: padded
+		udp(source4, group4, make([]byte, 1400)...),
+		udp(source6, group6, 7),
+		udp(source6, group6, make([]byte, 1401)...),
+	}
+	for _, packet := range good {
+		frame := eth(packet)
+		for len(frame) < 60 {
+			frame = append(frame, 0xee)
+		}
+		send.Send(frame)
+		seen := make(map[netip.AddrPort]bool)
+		for range list {
+			b := capture.Next(5*time.Second, isCopy)
+			require.NotNil(t, b)
+			c := decode(t, b)
+			require.Equal(t, packet, c.inner)
+			seen[c.to] = true
+		}
+		require.Len(t, seen, len(list))
+	}
+	if mode == xdp.ModeNative {
+		require.Nil(t, passed.Next(10*time.Millisecond, func(b []byte) bool { return b[0] == 1 && b[6] == 2 }), "nobody else sees them")
+	}
+	before, err := p.Stats()
+	require.NoError(t, err)
+	require.EqualValues(t, 80+2, before.Copies)
+
+	// What is not copied is passed on as it is.
+	change := func(packet []byte, f func(b []byte)) []byte {
+		b := slices.Clone(packet)
+		f(b)
+		if b[0]>>4 == 4 {
+			b[10], b[11] = 0, 0
+			binary.BigEndian.PutUint16(b[10:], ^sum(b[:20], 0))
+		}
+		return b
+	}
+	v4, v6 := udp(source4, group4, make([]byte, 100)...), udp(source6, group6, make([]byte, 100)...)
+	options := append(slices.Clone(v4[:20]), append([]byte{0x94, 4, 0, 0}, v4[20:]...)...)
+	hostile := []struct {
+		name  string
+		frame []byte
+		want  func(s *xdp.Stats) *uint64
+	}{
+		{"another group", eth(udp(source4, group4.Next(), make([]byte, 100)...)), func(s *xdp.Stats) *uint64 { return &s.Unknown }},
+		{"another source", eth(udp(source6.Next(), group6, make([]byte, 100)...)), func(s *xdp.Stats) *uint64 { return &s.Unknown }},
+		{"ARP", append(eth(v4)[:12], 8, 6, 0, 1, 8, 0, 6, 4, 0, 1), func(s *xdp.Stats) *uint64 { return &s.Unknown }},
+		{"VLAN", append(append(eth(v4)[:12:12], 0x81, 0, 0, 1), eth(v4)[12:]...), func(s *xdp.Stats) *uint64 { return &s.Unknown }},
+		{"Ethernet header alone", eth(v4)[:14], func(s *xdp.Stats) *uint64 { return &s.Malformed }},
+		{"cut IPv4 header", eth(v4)[:14+19], func(s *xdp.Stats) *uint64 { return &s.Malformed }},
+		{"cut IPv6 header", eth(v6)[:14+39], func(s *xdp.Stats) *uint64 { return &s.Malformed }},
+		{"cut IPv4 packet", eth(v4)[:14+100], func(s *xdp.Stats) *uint64 { return &s.Malformed }},
+		{"cut IPv6 packet", eth(v6)[:14+100], func(s *xdp.Stats) *uint64 { return &s.Malformed }},
+		{"IPv4 length too large", eth(change(v4, func(b []byte) { b[2] = 0xff })), func(s *xdp.Stats) *uint64 { return &s.Malformed }},
+		{"IPv4 length too small", eth(change(v4, func(b []byte) { b[2], b[3] = 0, 19 })), func(s *xdp.Stats) *uint64 { return &s.Malformed }},
+		{"IPv6 length too large", eth(change(v6, func(b []byte) { b[4] = 0xff })), func(s *xdp.Stats) *uint64 { return &s.Malformed }},
+		{"IPv4 header checksum", eth(append([]byte{0x45, 1}, v4[2:]...)), func(s *xdp.Stats) *uint64 { return &s.Malformed }},
+		{"version 5", eth(change(v4, func(b []byte) { b[0] = 0x55 })), func(s *xdp.Stats) *uint64 { return &s.Malformed }},
+		{"version 4 as IPv6", append(eth(v6)[:14:14], append([]byte{0x45}, v6[1:]...)...), func(s *xdp.Stats) *uint64 { return &s.Malformed }},
+		{"header length 16", eth(change(v4, func(b []byte) { b[0] = 0x44 })), func(s *xdp.Stats) *uint64 { return &s.Odd }},
+		{"options", eth(change(options, func(b []byte) { b[0], b[3] = 0x46, b[3]+4 })), func(s *xdp.Stats) *uint64 { return &s.Odd }},
+		{"first fragment", eth(change(v4, func(b []byte) { b[6] = 0x20 })), func(s *xdp.Stats) *uint64 { return &s.Odd }},
+		{"last fragment", eth(change(v4, func(b []byte) { b[7] = 9 })), func(s *xdp.Stats) *uint64 { return &s.Odd }},
+		{"IPv6 fragment", eth(change(v6, func(b []byte) { b[6] = 44 })), func(s *xdp.Stats) *uint64 { return &s.Odd }},
+		{"IPv6 hop-by-hop", eth(change(v6, func(b []byte) { b[6] = 0 })), func(s *xdp.Stats) *uint64 { return &s.Odd }},
+		{"too big", eth(udp(source4, group4, make([]byte, 1423)...)), func(s *xdp.Stats) *uint64 { return &s.TooBig }},
+	}
+	want := before
+	for _, h := range hostile {
+		copy(h.frame, []byte{1, 0, 0x5e, 1, 1, 1, 2, 0, 0, 0, 9})
+		*h.want(&want)++
+		send.Send(h.frame)
+		var s xdp.Stats
+		require.Eventually(t, func() bool {
+			s, err = p.Stats()
+			require.NoError(t, err)
+			return *h.want(&s) == *h.want(&want)
+		}, 5*time.Second, time.Millisecond, "%s: %+v", h.name, s)
+		// The capture sees VLAN tags apart from the frame.
+		b := passed.Next(5*time.Second, func(b []byte) bool { return b[0] == 1 && b[10] == 9 })
+		require.NotNil(t, b, "%s is not passed on", h.name)
+		if h.name != "VLAN" {
+			require.Equal(t, h.frame, b, h.name)
+		}
+		require.Equal(t, want, s, h.name)
+	}
+	require.Nil(t, capture.Next(10*time.Millisecond, isCopy))
+
+	// All or none.
+	taken := make([]bool, 21)
+	require.NoError(t, p.Route(source4, group4, 1450, append(tunnels(20), xdp.Tunnel{Local: relay4, Gateway: list[0].Gateway}), taken))
+	require.NotContains(t, taken, true)
+	n, err := p.Send(source4, group4, [][]byte{v4})
+	require.NoError(t, err)
+	require.Zero(t, n)
+}
+
+// A next hop that is found late, one that moves, and one behind another interface.
+func TestNextHop(t *testing.T) {
+	peer := gateways(t)
+	p := open(t, xdp.Config{Egress: "out"})
+	capture := peer.Listen(t)
+	taken := make([]bool, 3)
+	list := []xdp.Tunnel{
+		{Local: relay4, Gateway: netip.MustParseAddrPort("10.1.7.7:1000")}, // nobody is there yet
+		{Local: relay4, Gateway: netip.MustParseAddrPort("127.0.0.1:1000")},
+		{Local: relay4, Gateway: netip.MustParseAddrPort("203.0.113.1:1000")}, // no route
+	}
+	version := p.Version()
+	require.NoError(t, p.Route(source4, group4, 1450, list, taken))
+	require.Equal(t, []bool{false, false, false}, taken)
+	peer.Address(t, "10.1.7.7/16")
+	require.Eventually(t, func() bool { return p.Version() != version }, 20*time.Second, 10*time.Millisecond)
+	require.NoError(t, p.Route(source4, group4, 1450, list, taken))
+	require.Equal(t, []bool{true, false, false}, taken)
+	send := func() []byte {
+		n, err := p.Send(source4, group4, [][]byte{udp(source4, group4, make([]byte, 50)...)})
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		b := capture.Next(5*time.Second, isCopy)
+		require.NotNil(t, b)
+		return b
+	}
+	require.EqualValues(t, peer.There.HardwareAddr, send()[:6])
+
+	nettest.Neighbour(t, peer.Here, "10.1.7.7", "02:00:00:00:00:77")
+	require.Eventually(t, func() bool { return send()[5] == 0x77 }, 10*time.Second, time.Millisecond)
+	version = p.Version()
+	nettest.Route(t, peer.Here, "203.0.113.0/24", "10.1.7.7")
+	require.Eventually(t, func() bool { return p.Version() != version }, 10*time.Second, time.Millisecond)
+	require.NoError(t, p.Route(source4, group4, 1450, list, taken))
+	require.Equal(t, []bool{true, false, true}, taken)
+	send()
+	c := decode(t, capture.Next(5*time.Second, isCopy))
+	require.Equal(t, list[2].Gateway, c.to)
+}
+
+func TestErrors(t *testing.T) {
+	nettest.Require(t)
+	for _, config := range []xdp.Config{{}, {Egress: "none"}, {Egress: "x", Upstream: "x"}, {Egress: "lo", MaxCopies: 5000}} {
+		_, err := xdp.Open(config)
+		require.ErrorIs(t, err, xdp.ErrConfig)
+	}
+	_, err := xdp.Open(xdp.Config{Egress: "lo"})
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+
+	// A peer without a program takes no copies, which only its own test shows.
+	p := nettest.NewPeer(t, "bare", "10.9.0.1/16", "10.9.0.2/16")
+	_ = p
+	_, err = xdp.Open(xdp.Config{Egress: "bare", Mode: xdp.ModeNative})
+	require.ErrorIs(t, err, xdp.ErrSelfTest)
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+
+	peer := gateways(t)
+	_ = peer
+	plane, err := xdp.Open(xdp.Config{Egress: "out", MaxChannels: 1})
+	require.NoError(t, err)
+	taken := make([]bool, 1)
+	require.ErrorIs(t, plane.Route(source4, group6, 1450, tunnels(1), taken), xdp.ErrConfig)
+	require.ErrorIs(t, plane.Route(source4, group4, 1450, []xdp.Tunnel{{Local: relay6, Gateway: relay4}}, taken), xdp.ErrConfig)
+	route(t, plane, source4, group4, tunnels(1))
+	require.ErrorIs(t, plane.Route(source6, group6, 1450, tunnels(1), taken), xdp.ErrLimit)
+	require.Equal(t, []bool{false}, taken)
+	require.NoError(t, plane.Close())
+	require.NoError(t, plane.Close())
+	require.Error(t, plane.Route(source4, group4, 1450, tunnels(1), taken))
+	n, err := plane.Send(source4, group4, [][]byte{udp(source4, group4, 1)})
+	require.NoError(t, err)
+	require.Zero(t, n)
+	_, err = plane.Stats()
+	require.Error(t, err)
 }

@@ -137,7 +137,7 @@ func selfTest(mode Mode) (err error) {
 	if err := e.setMembers(0, slots); err != nil {
 		return err
 	}
-	if err := e.setChannel(testSource, testGroup, 0, len(slots), maxInjected); err != nil {
+	if err := e.setChannel(testSource, testGroup, 0, 0, len(slots), maxInjected); err != nil {
 		return err
 	}
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 2}); err != nil {
@@ -147,7 +147,7 @@ func selfTest(mode Mode) (err error) {
 	// Two packets, so that copies of the second are told apart from the first's.
 	for _, size := range []int{1316, 11} {
 		packet := testPacket(size)
-		if err := in.send(packet); err != nil {
+		if err := in.send(packet, 0); err != nil {
 			return err
 		}
 		for i := range headers {
@@ -202,7 +202,7 @@ func checkCounts(e *engine, slots []uint32, packets uint64) error {
 
 // testEgress sends two copies by the interface that is meant. They go to its own
 // address, which no switch sends anywhere and no host takes.
-func (e *engine) testEgress(inject func(packet []byte) error) error {
+func (e *engine) testEgress(in *injector) error {
 	own, _ := hardwareAddr(e.egress)
 	slots := []uint32{0, 1}
 	for _, slot := range slots {
@@ -213,10 +213,10 @@ func (e *engine) testEgress(inject func(packet []byte) error) error {
 	if err := e.setMembers(0, slots); err != nil {
 		return err
 	}
-	if err := e.setChannel(testSource, testGroup, 0, len(slots), 1500); err != nil {
+	if err := e.setChannel(testSource, testGroup, 0, 0, len(slots), 1500); err != nil {
 		return err
 	}
-	if err := inject(testPacket(11)); err != nil {
+	if err := in.send(testPacket(11), 0); err != nil {
 		return err
 	}
 	err := checkCounts(e, slots, 1)
@@ -228,7 +228,7 @@ func (e *engine) testEgress(inject func(packet []byte) error) error {
 			return err
 		}
 	}
-	if err := e.clearChannel(testSource, testGroup); err != nil {
+	if err := e.clearChannel(testSource, testGroup, 0); err != nil {
 		return err
 	}
 	return err

@@ -25,6 +25,10 @@
 const volatile u32 injected; /* packets come from user space: nobody wants those passed on */
 const volatile u32 exact;    /* commit runs */
 
+/* Copies that a device did not take, for user space to look at without a system
+ * call. */
+u64 overflow;
+
 enum stat {
 	STAT_PACKETS,   /* copied */
 	STAT_UNKNOWN,   /* of no channel */
@@ -41,6 +45,7 @@ enum stat {
 struct channel_key {
 	u32 src[4]; /* IPv4 as ::ffff:a.b.c.d */
 	u32 dst[4];
+	u32 pass; /* a channel of very many tunnels has several, each with some of them */
 };
 
 struct channel {
@@ -235,6 +240,8 @@ int fan_out(struct xdp_md *xdp)
 	}
 	if (length > (u64)end - (u64)(eth + 1))
 		return leave(STAT_MALFORMED);
+	if (injected) /* user space says so in the source address */
+		key.pass = eth->src[4] << 8 | eth->src[5];
 
 	struct channel *c = map_lookup(&channels, &key);
 	if (!c)
@@ -392,7 +399,10 @@ int commit(struct raw_args *args)
 	struct commit c = { .cursor = cursor, .sent = sent };
 	loop(n, commit_one, &c, 0);
 	add(STAT_COPIES, sent);
-	add(STAT_LOST, n - sent);
+	if (unlikely((u32)sent < n)) {
+		add(STAT_LOST, n - sent);
+		__sync_fetch_and_add(&overflow, n - sent);
+	}
 	cursor->pending = 0;
 	return 0;
 }

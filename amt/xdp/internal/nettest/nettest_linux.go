@@ -198,3 +198,31 @@ func (c *Capture) Send(frame []byte) {
 	_, err := unix.Write(c.fd, frame)
 	require.NoError(c.t, err)
 }
+
+// Address gives the far end another address.
+func (p *Peer) Address(t testing.TB, address string) {
+	p.Do(func() {
+		l, err := netlink.LinkByIndex(p.There.Index)
+		require.NoError(t, err)
+		a, err := netlink.ParseAddr(address)
+		require.NoError(t, err)
+		a.Flags = unix.IFA_F_NODAD
+		require.NoError(t, netlink.AddrAdd(l, a))
+	})
+}
+
+// Neighbour says where an address of this host's neighbourhood is.
+func Neighbour(t testing.TB, ifi *net.Interface, ip, address string) {
+	m, err := net.ParseMAC(address)
+	require.NoError(t, err)
+	require.NoError(t, netlink.NeighSet(&netlink.Neigh{
+		LinkIndex: ifi.Index, IP: net.ParseIP(ip), State: netlink.NUD_PERMANENT, HardwareAddr: m,
+	}))
+}
+
+// Route adds a route of this host.
+func Route(t testing.TB, ifi *net.Interface, to, via string) {
+	_, prefix, err := net.ParseCIDR(to)
+	require.NoError(t, err)
+	require.NoError(t, netlink.RouteAdd(&netlink.Route{LinkIndex: ifi.Index, Dst: prefix, Gw: net.ParseIP(via)}))
+}
