@@ -78,6 +78,7 @@ static long (*adjust_tail)(struct xdp_md *xdp, int delta) = (void *)65;
 static void *(*ringbuf_reserve)(void *ringbuf, u64 size, u64 flags) = (void *)131;
 static void (*ringbuf_submit)(void *data, u64 flags) = (void *)132;
 static long (*loop)(u32 times, void *callback, void *context, u64 flags) = (void *)181;
+static long (*xdp_load_bytes)(struct xdp_md *xdp, u32 offset, void *to, u32 len) = (void *)189;
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define htons(x) ((u16)__builtin_bswap16((u16)(x)))
@@ -91,8 +92,5 @@ static long (*loop)(u32 times, void *callback, void *context, u64 flags) = (void
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
-/* Keeps the compiler from merging a check of a packet's bounds with others in a
- * way that the verifier does not follow. */
-#define opaque(x) asm volatile("" : "+r"(x))
 
 const char LICENSE[] SEC("license") = "Apache-2.0";
