@@ -84,6 +84,8 @@ func NewPeer(t testing.TB, name string, addresses ...string) *Peer {
 	t.Cleanup(func() { _ = netlink.LinkDel(veth) })
 	p.Here = configure(t, name, addresses, 0)
 	p.Do(func() { p.There = configure(t, name+"p", addresses, 1) })
+	up(t, p.Here.Index)
+	p.Do(func() { up(t, p.There.Index) })
 	return p
 }
 
@@ -100,6 +102,21 @@ func configure(t testing.TB, name string, addresses []string, first int) *net.In
 	ifi, err := net.InterfaceByName(name)
 	require.NoError(t, err)
 	return ifi
+}
+
+// up waits until the kernel has noticed that an interface has a carrier: it drops
+// what is sent before.
+func up(t testing.TB, index int) {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		l, err := netlink.LinkByIndex(index)
+		if err == nil && l.Attrs().OperState == netlink.OperUp {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("interface %d does not come up: %v", index, err)
+			return
+		}
+	}
 }
 
 // namespace makes a network namespace and leaves the one of the caller as it is.
