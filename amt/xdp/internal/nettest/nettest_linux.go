@@ -90,6 +90,8 @@ func NewPeer(t testing.TB, name string, addresses ...string) *Peer {
 }
 
 func configure(t testing.TB, name string, addresses []string, first int) *net.Interface {
+	// Nobody else has the link-local address: do not wait for an objection.
+	_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/accept_dad", []byte("0"), 0)
 	l, err := netlink.LinkByName(name)
 	require.NoError(t, err)
 	for i := first; i < len(addresses); i += 2 {
