@@ -13,6 +13,7 @@ require (
 	github.com/treedn/treedn/internal/cmaf v0.1.0
 	github.com/treedn/treedn/route v0.1.0
 	go.uber.org/goleak v1.3.0
+	golang.org/x/net v0.59.0
 	golang.org/x/sys v0.48.0
 )
 
@@ -24,8 +25,8 @@ require (
 	github.com/prometheus/client_model v0.6.3 // indirect
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
+	github.com/treedn/treedn/driad v0.1.0
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
-	golang.org/x/net v0.59.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
@@ -37,3 +38,5 @@ replace (
 	github.com/treedn/treedn/internal/cmaf => ./internal/cmaf
 	github.com/treedn/treedn/route => ./route
 )
+
+replace github.com/treedn/treedn/driad => ./driad

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/amt/gmp"
-	"github.com/treedn/treedn/amt/internal/udpio"
 	"github.com/treedn/treedn/amt/ssm"
 )
 
@@ -142,38 +141,18 @@ type Conn struct {
 	done sync.WaitGroup
 	once sync.Once
 
-	mu         sync.Mutex // guards below
-	closed     bool
+	mu sync.Mutex // guards below
+	uplink
 	native     *ssm.Receiver
 	nativeDead bool // cannot be joined
 	nativeAt   time.Time
-	gateway    *Gateway
 	tunnel     bool // the gateway has been asked for the channel
-	paths      map[Path]*gatewayPath
-	sockets    map[netip.AddrPort]*relaySocket // by where the first message went to
 	merger     *merger
 	fragments  reassembler
 	out        *ssm.Message
 	stats      ConnStats
 	events     []ConnEvent
 	armed      time.Time // when loop wakes
-}
-
-// gatewayPath is what a path of the gateway stands for.
-type gatewayPath struct {
-	socket *relaySocket
-	relay  netip.AddrPort
-}
-
-// relaySocket is the socket for a relay. Whoever speaks to a relay again does so
-// from the same port: Linux keeps tunnels by the address alone, and sends to the
-// port that it has seen first.
-type relaySocket struct {
-	conn   *udpio.Conn // nil while no path uses it
-	writer *udpio.Writer
-	path   Path // the latest
-	users  int
-	port   uint16
 }
 
 // Dial receives the UDP packets that source sends to group, natively, through a
@@ -202,13 +181,16 @@ func Dial(ctx context.Context, source netip.Addr, group netip.AddrPort, config D
 	c := &Conn{
 		config: config, channel: ch, log: config.Logger,
 		queue: make(chan *ssm.Message, config.Queue), free: make(chan *ssm.Message, config.Queue),
-		wake: make(chan struct{}, 1), paths: make(map[Path]*gatewayPath),
-		sockets: make(map[netip.AddrPort]*relaySocket), merger: newMerger(),
-		gateway: NewGateway(config.Gateway), read: makeDeadline(),
+		wake: make(chan struct{}, 1), merger: newMerger(), read: makeDeadline(),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
+	c.uplink = newUplink(config.Gateway, uplinkConfig{
+		local: config.Local, receiveBuffer: config.ReceiveBuffer, log: c.log, lock: &c.mu, done: &c.done,
+		packet: c.fromTunnel,
+		after:  func(now time.Time) { c.flush(); c.after(now) },
+	})
 	for range config.Queue {
 		c.free <- new(ssm.Message)
 	}
@@ -381,47 +363,6 @@ func (c *Conn) leaveTunnel(now time.Time) {
 	_ = c.gateway.SetFilter(now, c.channel.Group, gmp.Filter{}) // nothing: always possible
 }
 
-// readPath takes the datagrams of one socket of the gateway.
-func (c *Conn) readPath(socket *relaySocket, conn *udpio.Conn) {
-	ms := udpio.NewMessages(8)
-	for {
-		n, err := conn.ReadBatch(ms)
-		if err != nil {
-			return // closed
-		}
-		now := time.Now()
-		c.mu.Lock()
-		path := socket.path
-		if n == 0 {
-			for {
-				e, ok := conn.ReadICMP()
-				if !ok {
-					break
-				}
-				if e.MTU == 0 && !c.closed {
-					c.gateway.HandleUnreachable(now, path)
-				}
-			}
-		}
-		for i := range ms[:n] {
-			if c.closed {
-				break
-			}
-			m := &ms[i]
-			d := Datagram{Local: conn.LocalAddr(), Remote: m.Remote}
-			for d.Payload = range m.Segments {
-				var p Packet
-				if c.gateway.HandleDatagram(now, path, &d, m.ECN, &p) {
-					c.fromTunnel(now, path, &p)
-				}
-			}
-		}
-		c.flush()
-		c.after(now)
-		c.mu.Unlock()
-	}
-}
-
 func (c *Conn) fromTunnel(now time.Time, path Path, p *Packet) {
 	if p.Fragment() {
 		whole, ok := c.fragments.add(now, p)
@@ -492,87 +433,6 @@ func (c *Conn) after(now time.Time) {
 	}
 	if at := c.gateway.NextTimeout(); !at.IsZero() && (c.armed.IsZero() || at.Before(c.armed)) {
 		c.poke()
-	}
-}
-
-func (c *Conn) transmit() {
-	for {
-		t, ok := c.gateway.PollTransmission()
-		if !ok {
-			return
-		}
-		p := c.paths[t.Path]
-		if p == nil {
-			socket, err := c.socket(t.To)
-			if err != nil {
-				c.log.Error("opening a socket for a relay", "relay", t.To, "err", err)
-				continue
-			}
-			socket.users++
-			socket.path = t.Path
-			p = &gatewayPath{socket: socket, relay: t.To}
-			c.paths[t.Path] = p
-		}
-		if n, err := p.socket.writer.WriteBatch([]udpio.Datagram{{Payload: t.Payload, To: t.To}}); n == 0 && err == nil && !c.closed {
-			// No route, or an ICMP error from before.
-			c.gateway.HandleUnreachable(time.Now(), t.Path)
-		}
-	}
-}
-
-// maxSockets bounds the relays whose ports are remembered.
-const maxSockets = 256
-
-// socket returns the socket for a relay.
-func (c *Conn) socket(to netip.AddrPort) (*relaySocket, error) {
-	s := c.sockets[to]
-	if s == nil {
-		if len(c.sockets) >= maxSockets {
-			for key, old := range c.sockets {
-				if old.users == 0 {
-					delete(c.sockets, key)
-				}
-			}
-		}
-		s = new(relaySocket)
-		c.sockets[to] = s
-	}
-	if s.conn != nil {
-		return s, nil
-	}
-	local := netip.IPv4Unspecified()
-	if to.Addr().Is6() {
-		local = netip.IPv6Unspecified()
-	}
-	for _, a := range c.config.Local {
-		if a.Is4() == to.Addr().Is4() {
-			local = a
-		}
-	}
-	config := udpio.Config{ReceiveBuffer: c.config.ReceiveBuffer}
-	conn, err := udpio.Listen(netip.AddrPortFrom(local, s.port), config)
-	if err != nil && s.port != 0 {
-		conn, err = udpio.Listen(netip.AddrPortFrom(local, 0), config) // somebody else has it
-	}
-	if err != nil {
-		return nil, err
-	}
-	s.conn, s.writer, s.port = conn, conn.NewWriter(), conn.LocalAddr().Port()
-	if !c.closed {
-		c.done.Go(func() { c.readPath(s, conn) })
-	}
-	return s, nil
-}
-
-func (c *Conn) closePath(path Path) {
-	p := c.paths[path]
-	if p == nil {
-		return
-	}
-	delete(c.paths, path)
-	if p.socket.users--; p.socket.users == 0 {
-		_ = p.socket.conn.Close()
-		p.socket.conn = nil
 	}
 }
 
@@ -821,12 +681,7 @@ func (c *Conn) shutdown() {
 	c.once.Do(func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.closed = true
-		c.gateway.Close(time.Now())
-		c.transmit()
-		for path := range c.paths {
-			c.closePath(path)
-		}
+		c.goodbye(time.Now())
 		if c.host != nil {
 			_ = c.host.Close()
 		}

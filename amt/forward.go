@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/treedn/treedn/amt/gmp"
+	"github.com/treedn/treedn/amt/internal/checksum"
 )
 
 // Tunnel is where a relay sends packets of a channel to. It holds no pointers:
@@ -116,7 +117,7 @@ func Fragment(packet []byte, mtu int, buf []byte, yield func(fragment []byte) bo
 		binary.BigEndian.PutUint16(buf[2:], uint16(len(buf)))
 		binary.BigEndian.PutUint16(buf[6:], flags)
 		buf[10], buf[11] = 0, 0
-		binary.BigEndian.PutUint16(buf[10:], ipChecksum(buf[:h]))
+		binary.BigEndian.PutUint16(buf[10:], checksum.Of(buf[:h]))
 		if !yield(buf) {
 			return true
 		}
@@ -165,8 +166,8 @@ func AppendTooBig(b []byte, relay netip.Addr, packet []byte, mtu int) ([]byte, b
 		b = append(b, 3, 4, 0, 0, 0, 0, byte(mtu>>8), byte(mtu))
 		b = append(b, quoted...)
 		p := b[start:]
-		binary.BigEndian.PutUint16(p[10:], ipChecksum(p[:20]))
-		binary.BigEndian.PutUint16(p[22:], ipChecksum(p[20:]))
+		binary.BigEndian.PutUint16(p[10:], checksum.Of(p[:20]))
+		binary.BigEndian.PutUint16(p[22:], checksum.Of(p[20:]))
 		return b, true
 	case len(packet) >= 40 && packet[0]>>4 == 6 && relay.Is6():
 		quoted := packet[:min(len(packet), 1280-40-8)]
@@ -181,34 +182,8 @@ func AppendTooBig(b []byte, relay netip.Addr, packet []byte, mtu int) ([]byte, b
 		b = append(b, quoted...)
 		p := b[start:]
 		s := uint64(58) + uint64(len(p)-40)
-		binary.BigEndian.PutUint16(p[42:], foldChecksum(addChecksum(addChecksum(s, p[8:40]), p[40:])))
+		binary.BigEndian.PutUint16(p[42:], checksum.Fold(checksum.Add(checksum.Add(s, p[8:40]), p[40:])))
 		return b, true
 	}
 	return b, false
-}
-
-// ipChecksum is the Internet checksum (RFC 1071) of b.
-func ipChecksum(b []byte) uint16 { return foldChecksum(addChecksum(0, b)) }
-
-func addChecksum(s uint64, b []byte) uint64 {
-	for len(b) >= 4 {
-		s += uint64(binary.BigEndian.Uint32(b))
-		b = b[4:]
-	}
-	switch len(b) {
-	case 3:
-		s += uint64(binary.BigEndian.Uint16(b)) + uint64(b[2])<<8
-	case 2:
-		s += uint64(binary.BigEndian.Uint16(b))
-	case 1:
-		s += uint64(b[0]) << 8
-	}
-	return s
-}
-
-func foldChecksum(s uint64) uint16 {
-	for s > 0xffff {
-		s = s>>16 + s&0xffff
-	}
-	return ^uint16(s)
 }

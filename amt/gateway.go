@@ -45,7 +45,7 @@ const (
 type GatewayEvent struct {
 	Type  GatewayEventType
 	Path  Path
-	Relay netip.AddrPort // invalid if not known yet
+	Relay netip.AddrPort // or the candidate, if that has not answered
 	Err   error          // of GatewayLost
 }
 
@@ -441,6 +441,26 @@ func (g *Gateway) Move(now time.Time, address netip.AddrPort) bool {
 	return true
 }
 
+// advised: the relay in use takes no new tunnels. One that is full keeps those
+// that it has and says so to others only; this one is about to go. A gateway may
+// stay (RFC 7450 section 5.2.3.5.4), and this one moves if there is another
+// relay: while the old one still delivers, nothing is lost by it.
+func (g *Gateway) advised(now time.Time, s *session) {
+	if s != g.active || g.next != nil || g.moveTo >= 0 || len(g.racing) > 0 {
+		return
+	}
+	if s.candidate >= 0 {
+		g.candidates[s.candidate].heldUntil = now.Add(holdDownFull)
+	}
+	for i := range g.candidates {
+		if g.candidates[i].heldUntil.After(now) || g.inUse(i) {
+			continue
+		}
+		g.Move(now, g.candidates[i].Address)
+		return
+	}
+}
+
 // Commit ends the overlap of a planned move: the new relay is in use, the old
 // one is left.
 func (g *Gateway) Commit(now time.Time) {
@@ -459,7 +479,11 @@ func (g *Gateway) commit(now time.Time) {
 }
 
 func (g *Gateway) emit(t GatewayEventType, s *session, err error) {
-	g.events = append(g.events, GatewayEvent{Type: t, Path: s.path, Relay: s.relay, Err: err})
+	relay := s.relay
+	if !relay.IsValid() {
+		relay = s.discovered // it has not answered
+	}
+	g.events = append(g.events, GatewayEvent{Type: t, Path: s.path, Relay: relay, Err: err})
 }
 
 func (g *Gateway) find(path Path) *session {

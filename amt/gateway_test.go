@@ -417,3 +417,63 @@ func BenchmarkGatewayData(b *testing.B) {
 		}
 	}
 }
+
+// A relay that drains says so to the gateways that it serves, and they move to
+// another one without a pause. With nowhere to go they stay.
+func TestGatewayLeavesDrainingRelay(t *testing.T) {
+	for seed := range uint64(10) {
+		s := newSim(t, seed)
+		a, b := s.addRelay(relayA, amt.RelayConfig{}), s.addRelay(relayB, amt.RelayConfig{})
+		g := s.addGateway(amt.GatewayConfig{Relays: candidates(relayA, relayB)})
+		alone := s.addGateway(amt.GatewayConfig{Relays: candidates(relayA)})
+		st := s.stream(source4, group4, 20*time.Millisecond)
+		g.join(source4, group4)
+		alone.join(source4, group4)
+		s.run(10 * time.Second)
+		g.gap, alone.gap = 0, 0
+		first := st.next
+		a.relay.Drain()
+		s.run(45 * time.Second)
+		st.stopped = true
+		last := st.next
+		s.run(time.Second)
+		require.Equal(t, 1, a.relay.Stats().Tunnels, "the one that has no other")
+		require.Equal(t, 1, b.relay.Stats().Tunnels)
+		relay, _ := g.gateway.Active()
+		require.Equal(t, relayB, relay.String())
+		for i := first; i < last; i++ {
+			require.NotZero(t, g.packets[i], "packet %d", i)
+			require.Equal(t, 1, alone.packets[i])
+		}
+		require.Equal(t, uint64(1), g.gateway.Stats().Moves)
+	}
+}
+
+// The E flag waits until the relay has answered, so that it delays no join, and
+// is left out for a relay that does not answer to it.
+func TestGatewayECN(t *testing.T) {
+	for _, refuses := range []bool{false, true} {
+		s := newSim(t, 1)
+		r := s.addRelay(relayA, amt.RelayConfig{})
+		dropped := 0
+		r.drops = func(b []byte) bool {
+			if refuses && b[0] == 3 && b[1]&0x7e != 0 { // as Linux does
+				dropped++
+				return true
+			}
+			return false
+		}
+		g := s.addGateway(amt.GatewayConfig{Relays: candidates(relayA), ECN: true})
+		s.stream(source4, group4, 20*time.Millisecond)
+		g.join(source4, group4)
+		s.run(time.Second)
+		require.NotEmpty(t, g.packets, "it need not wait")
+		g.gap = 0
+		s.run(2 * time.Minute)
+		tunnels, _ := r.relay.AppendTunnels(nil, nil, netip.MustParseAddr(source4), netip.MustParseAddr(group4))
+		require.Len(t, tunnels, 1)
+		require.Equal(t, !refuses, tunnels[0].ECN)
+		require.LessOrEqual(t, dropped, 1)
+		require.LessOrEqual(t, g.gap, 50*time.Millisecond)
+	}
+}

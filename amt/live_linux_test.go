@@ -36,7 +36,7 @@ func serve(t testing.TB, listen netip.AddrPort, upstream amt.Upstream, config am
 }
 
 func native(t testing.TB, port uint16) *amt.Native {
-	n, err := amt.NewNative(amt.NativeConfig{Ports: []uint16{port}})
+	n, err := amt.NewNative(amt.NativeConfig{Ports: []uint16{port}, Sockets: true})
 	require.NoError(t, err)
 	return n
 }
@@ -366,4 +366,54 @@ func (m *manual) send(packets ...[]byte) {
 	if m.deliver != nil {
 		m.deliver(packets)
 	}
+}
+
+// Packets that do not fit the path go in fragments if they may be cut, and are
+// put together again; others are dropped and counted. Each tunnel is charged
+// with what it got.
+func TestDialFragments(t *testing.T) {
+	ch := ssmtest.Channel(t)
+	listen := loopback(t)
+	up := &manual{}
+	s := serve(t, listen, up, amt.RelayConfig{PathMTU: 1000})
+	c := dial(t, ch, amt.DialConfig{Mode: amt.ModeTunnel, Gateway: amt.GatewayConfig{Relays: []amt.Candidate{{Address: listen}}}})
+	require.Eventually(t, func() bool { up.mu.Lock(); defer up.mu.Unlock(); return up.deliver != nil }, 10*time.Second, time.Millisecond)
+	packet := func(i uint64, size int, df bool) []byte {
+		b := make([]byte, size)
+		binary.BigEndian.PutUint64(b, i)
+		p := amt.AppendUDP(nil, netip.AddrPortFrom(ch.Source, 9), ch.Destination(), 9, b)
+		if !df {
+			binary.BigEndian.PutUint16(p[4:], uint16(i)) // what belongs together
+			p[6] &^= 0x40
+			p[10], p[11] = 0, 0
+			var sum uint32
+			for k := 0; k < 20; k += 2 {
+				sum += uint32(binary.BigEndian.Uint16(p[k:]))
+			}
+			sum = sum>>16 + sum&0xffff
+			binary.BigEndian.PutUint16(p[10:], ^uint16(sum+sum>>16))
+		}
+		return p
+	}
+	const n = 50
+	for i := range uint64(n) {
+		up.send(packet(i, 2500, false), packet(1000, 2500, true), packet(i+500, 900, true))
+	}
+	var whole, small []uint64
+	for _, number := range numbers(t, c, 2*n) {
+		if number >= 500 {
+			small = append(small, number)
+		} else {
+			whole = append(whole, number)
+		}
+	}
+	requireConsecutive(t, whole)
+	requireConsecutive(t, small)
+	st := s.Stats()
+	require.EqualValues(t, 3*n, st.Packets)
+	require.EqualValues(t, n, st.Fragmented)
+	require.EqualValues(t, n, st.TooBig)
+	require.Zero(t, st.Refused)
+	require.EqualValues(t, 4*n, st.Copies, "three fragments, and one whole")
+	require.EqualValues(t, n*(2500+28+2*20+900+28), st.Octets)
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+
+	"github.com/treedn/treedn/amt/internal/checksum"
 )
 
 // What can be wrong with the IP packet in a Multicast Data message.
@@ -59,7 +61,7 @@ func (p *Packet) parseIPv4(b []byte) error {
 	}
 	header := int(b[0]&0xf) * 4
 	total := int(binary.BigEndian.Uint16(b[2:]))
-	if header < 20 || total < header || total > len(b) || ipChecksum(b[:header]) != 0 {
+	if header < 20 || total < header || total > len(b) || checksum.Of(b[:header]) != 0 {
 		return ErrPacket
 	}
 	destination := netip.AddrFrom4([4]byte(b[16:]))
@@ -76,7 +78,7 @@ func (p *Packet) parseIPv4(b []byte) error {
 	p.offset, p.more = int(field&0x1fff)*8, field&0x2000 != 0
 	p.fragment = p.offset != 0 || p.more
 	p.id = uint32(binary.BigEndian.Uint16(b[4:]))
-	p.pseudo = addChecksum(uint64(p.protocol), b[12:20])
+	p.pseudo = checksum.Add(uint64(p.protocol), b[12:20])
 	return nil
 }
 
@@ -119,7 +121,7 @@ func (p *Packet) parseIPv6(b []byte) error {
 	}
 	p.protocol = next
 	p.Payload = rest
-	p.pseudo = addChecksum(uint64(next), b[8:40])
+	p.pseudo = checksum.Add(uint64(next), b[8:40])
 	return nil
 }
 
@@ -144,7 +146,7 @@ func (p *Packet) parseUDP(b []byte) error {
 		return ErrPacket
 	}
 	b = b[:length:length]
-	if b[6]|b[7] != 0 && foldChecksum(addChecksum(p.pseudo+uint64(length), b)) != 0 {
+	if b[6]|b[7] != 0 && checksum.Fold(checksum.Add(p.pseudo+uint64(length), b)) != 0 {
 		return ErrPacket
 	}
 	p.Source = netip.AddrPortFrom(p.Source.Addr(), binary.BigEndian.Uint16(b))
@@ -164,7 +166,7 @@ func AppendUDP(b []byte, source, destination netip.AddrPort, ttl uint8, payload 
 		b = append(b, 0x45, 0, byte((20+length)>>8), byte(20+length), 0, 0, 0x40, 0, ttl, protocolUDP, 0, 0)
 		b = append(b, s[:]...)
 		b = append(b, d[:]...)
-		binary.BigEndian.PutUint16(b[start+10:], ipChecksum(b[start:]))
+		binary.BigEndian.PutUint16(b[start+10:], checksum.Of(b[start:]))
 	} else {
 		header = 40
 		s, d := source.Addr().As16(), destination.Addr().As16()
@@ -181,11 +183,7 @@ func AppendUDP(b []byte, source, destination netip.AddrPort, ttl uint8, payload 
 		addresses = b[start+8 : start+40]
 	}
 	udp := b[start+header:]
-	sum := foldChecksum(addChecksum(addChecksum(uint64(protocolUDP+length), addresses), udp))
-	if sum == 0 {
-		sum = 0xffff
-	}
-	binary.BigEndian.PutUint16(udp[6:], sum)
+	binary.BigEndian.PutUint16(udp[6:], checksum.UDP(addresses, udp))
 	return b
 }
 
@@ -225,7 +223,7 @@ func decapsulateECN(b []byte, outer uint8) bool {
 	b[1] = b[1]&^3 | result
 	if header := int(b[0]&0xf) * 4; header >= 20 && header <= len(b) {
 		b[10], b[11] = 0, 0
-		binary.BigEndian.PutUint16(b[10:], ipChecksum(b[:header]))
+		binary.BigEndian.PutUint16(b[10:], checksum.Of(b[:header]))
 	}
 	return true
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/treedn/treedn/amt/internal/checksum"
 )
 
 // Packets that the Linux kernel forwarded.
@@ -67,7 +69,7 @@ func TestDecapsulateECN(t *testing.T) {
 				if to.Addr().Is4() {
 					b[1] |= uint8(inner)
 					b[10], b[11] = 0, 0
-					binary.BigEndian.PutUint16(b[10:], ipChecksum(b[:20]))
+					binary.BigEndian.PutUint16(b[10:], checksum.Of(b[:20]))
 				} else {
 					b[1] |= uint8(inner) << 4
 				}
@@ -93,7 +95,7 @@ func mayFragment(b []byte) []byte {
 	b[6] = 0 // no DF
 	binary.BigEndian.PutUint16(b[4:], 77)
 	b[10], b[11] = 0, 0
-	binary.BigEndian.PutUint16(b[10:], ipChecksum(b[:20]))
+	binary.BigEndian.PutUint16(b[10:], checksum.Of(b[:20]))
 	return b
 }
 
@@ -140,7 +142,7 @@ func TestFragmentAndReassemble(t *testing.T) {
 	with[0] = 0x47
 	binary.BigEndian.PutUint16(with[2:], uint16(len(with)))
 	with[10], with[11] = 0, 0
-	binary.BigEndian.PutUint16(with[10:], ipChecksum(with[:28]))
+	binary.BigEndian.PutUint16(with[10:], checksum.Of(with[:28]))
 	var lengths []int
 	total := 0
 	require.True(t, Fragment(with, 1000, nil, func(b []byte) bool {
@@ -188,8 +190,8 @@ func TestTooBig(t *testing.T) {
 	b, ok := AppendTooBig(nil, netip.MustParseAddr("192.0.2.1"), packet, 1470)
 	require.True(t, ok)
 	require.Len(t, b, 20+8+28)
-	require.Zero(t, ipChecksum(b[:20]))
-	require.Zero(t, ipChecksum(b[20:]))
+	require.Zero(t, checksum.Of(b[:20]))
+	require.Zero(t, checksum.Of(b[20:]))
 	require.Equal(t, []byte{3, 4}, b[20:22])
 	require.EqualValues(t, 1470, binary.BigEndian.Uint16(b[26:]))
 	require.Equal(t, []byte{10, 0, 0, 1}, b[16:20])
@@ -199,7 +201,7 @@ func TestTooBig(t *testing.T) {
 	require.True(t, ok)
 	require.Len(t, b, 1280)
 	require.EqualValues(t, 1450, binary.BigEndian.Uint32(b[44:]))
-	require.Zero(t, foldChecksum(addChecksum(addChecksum(uint64(58+len(b)-40), b[8:40]), b[40:])))
+	require.Zero(t, checksum.Fold(checksum.Add(checksum.Add(uint64(58+len(b)-40), b[8:40]), b[40:])))
 	_, ok = AppendTooBig(nil, netip.MustParseAddr("192.0.2.1"), packet, 1450)
 	require.False(t, ok)
 }

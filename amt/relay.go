@@ -171,6 +171,7 @@ func NewRelay(now time.Time, config RelayConfig) (*Relay, error) {
 		MaxGroups:             config.MaxGroups,
 		MaxSources:            config.MaxSources,
 		MaxChannels:           config.MaxChannels,
+		MaxMembers:            config.MaxCopies,
 	}
 	if config.Allow != nil {
 		routerConfig.Allow = func(l gmp.Link, source, group netip.Addr) bool {
@@ -283,7 +284,7 @@ func (r *Relay) handleRequest(now time.Time, d *Datagram, m *Message, b []byte) 
 		query = r.queries[1]
 	}
 	var flags Flags
-	if !known && (r.full || r.draining) {
+	if !known && r.full || r.draining {
 		flags |= FlagL
 	}
 	switch r.config.Compat.Endpoint {
@@ -541,7 +542,8 @@ func (r *Relay) HandleTimeout(now time.Time) {
 }
 
 // Drain makes the relay take no new tunnels: it answers no discovery and sets
-// the L flag. Tunnels go on.
+// the L flag, also for gateways that it serves, which a [Gateway] takes as advice
+// to move to another relay. Tunnels go on.
 func (r *Relay) Drain() { r.draining = true }
 
 // HandleUnreachable takes an ICMP error other than "fragmentation needed" about

@@ -3,7 +3,6 @@
 package amt_test
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"runtime"
 	"syscall"
@@ -15,13 +14,6 @@ import (
 	"github.com/treedn/treedn/amt"
 	"github.com/treedn/treedn/amt/gmp"
 )
-
-// gatewayAt returns the endpoint of gateway i.
-func gatewayAt(i int) netip.AddrPort {
-	var a [4]byte
-	binary.BigEndian.PutUint32(a[:], uint32(100<<24+i/2))
-	return netip.AddrPortFrom(netip.AddrFrom4(a), uint16(2000+i%2))
-}
 
 // wholesale is a relay without the limits that a flood from one machine meets.
 func wholesale(n int) amt.RelayConfig {
@@ -44,8 +36,8 @@ func newHandshakes(relay *amt.Relay) *handshakes {
 }
 
 func (h *handshakes) run(i int) bool {
-	request := [8]byte{3, 0, 0, 0, byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)}
-	d := amt.Datagram{Local: relay4, Remote: gatewayAt(i), Payload: request[:]}
+	h.update = append(h.update[:0], 3, 0, 0, 0, byte(i>>24), byte(i>>16), byte(i>>8), byte(i))
+	d := amt.Datagram{Local: relay4, Remote: gatewayAt(i), Payload: h.update}
 	h.answer = h.relay.HandleDatagram(epoch, &d, h.answer[:0])
 	if len(h.answer) < 12 {
 		return false

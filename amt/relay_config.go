@@ -44,6 +44,9 @@ type RelayConfig struct {
 	MaxGroups, MaxSources int
 	// MaxChannels bounds the different channels of all endpoints. Default: 65,536.
 	MaxChannels int
+	// MaxCopies bounds the tunnels that one packet is copied to; what more of them
+	// ask for is ignored. Default: MaxTunnels.
+	MaxCopies int
 	// Allow decides which channels a gateway may have; source is the zero address
 	// for all sources of a group. Default: all.
 	Allow func(gateway netip.AddrPort, source, group netip.Addr) bool
@@ -133,6 +136,7 @@ func (c *RelayConfig) populate() error {
 	}
 	orDefault(&c.MaxTunnels, 100_000)
 	orDefault(&c.HighWater, 0.9)
+	orDefault(&c.MaxCopies, c.MaxTunnels)
 	orDefault(&c.MaxTunnelsPerAddress, 4096)
 	orDefault(&c.MaxGroups, 64)
 	orDefault(&c.MaxSources, 64)

@@ -601,3 +601,35 @@ func TestRelayAllocates(t *testing.T) {
 		}
 	}))
 }
+
+// One packet is copied to so many tunnels and no more; who has the channel keeps
+// it, and the place of one who leaves is free.
+func TestMaxCopies(t *testing.T) {
+	for _, group := range []string{"232.1.1.1", "239.1.1.1"} {
+		r := newRelayRig(t, amt.RelayConfig{MaxCopies: 3})
+		gateway := func(i int) netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4([4]byte{100, 0, 0, byte(i)}), 9) }
+		join := func(i int) {
+			q := r.query(gateway(i), 0, 7)
+			if group == "239.1.1.1" {
+				r.update(gateway(i), q, record(gmp.ModeIsExclude, group))
+			} else {
+				r.update(gateway(i), q, record(gmp.ModeIsInclude, group, source4))
+			}
+		}
+		for i := range 5 {
+			join(i)
+		}
+		require.Len(t, r.tunnels(source4, group), 3)
+		require.Equal(t, uint64(2), r.relay.Stats().Ignored)
+		require.Equal(t, 3, r.relay.Stats().Tunnels)
+		for i := range 3 {
+			join(i) // again
+		}
+		require.Equal(t, uint64(2), r.relay.Stats().Ignored)
+		q := r.query(gateway(1), 0, 7)
+		r.update(gateway(1), q, record(gmp.ChangeToInclude, group))
+		join(4)
+		require.Len(t, r.tunnels(source4, group), 3)
+		require.Contains(t, r.tunnels(source4, group), gateway(4).String())
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
 
@@ -49,12 +48,14 @@ type Server struct {
 	conns  []*udpio.Conn
 	log    *slog.Logger
 
-	mu    sync.Mutex // guards below
-	relay *Relay
-	todo  []Event // for the loop that joins and leaves
-	armed time.Time
-	sent  ServerStats
-	icmp  map[netip.Addr]time.Time // when the source was last told of the MTU
+	mu     sync.Mutex // guards below
+	relay  *Relay
+	todo   []Event // for the loop that joins and leaves
+	armed  time.Time
+	sent   ServerStats
+	have   map[[2]netip.Addr]bool      // joined upstream
+	failed map[[2]netip.Addr]time.Time // could not be joined, until it is tried again
+	icmp   map[netip.Addr]time.Time    // when the source was last told of the MTU
 
 	wake   chan struct{}
 	closed chan struct{}
@@ -81,7 +82,7 @@ func NewServer(config ServerConfig) (*Server, error) {
 	}
 	s := &Server{
 		config: config, log: config.Logger, wake: make(chan struct{}, 1), closed: make(chan struct{}),
-		icmp: make(map[netip.Addr]time.Time),
+		have: make(map[[2]netip.Addr]bool), failed: make(map[[2]netip.Addr]time.Time), icmp: make(map[netip.Addr]time.Time),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -114,6 +115,9 @@ func NewServer(config ServerConfig) (*Server, error) {
 		if c.ReceiveBuffer() < buffer {
 			s.log.Warn("receive buffer is smaller than asked for: Requests may be lost when many gateways come at once",
 				"octets", c.ReceiveBuffer(), "asked", buffer, "remedy", udpio.Remedy(buffer))
+		}
+		if err := c.SelfTest(); err != nil {
+			s.log.Warn("packets are sent one by one: the system does not cut what is joined as it should", "socket", c.LocalAddr(), "err", err)
 		}
 		s.conns = append(s.conns, c)
 	}
@@ -284,9 +288,10 @@ func (s *Server) loop() {
 		s.mu.Lock()
 		s.relay.HandleTimeout(time.Now())
 		s.after()
-		todo := s.todo
+		retry, again := s.retry(time.Now())
+		todo := append(retry, s.todo...)
 		s.todo = nil
-		s.armed = s.relay.NextTimeout()
+		s.armed = sooner(s.relay.NextTimeout(), again)
 		wait := time.Hour
 		if !s.armed.IsZero() {
 			wait = max(time.Until(s.armed), time.Millisecond)
@@ -306,310 +311,46 @@ func (s *Server) loop() {
 }
 
 func (s *Server) upstream(e *Event) {
+	key := [2]netip.Addr{e.Source, e.Group}
 	if e.Type == EventLeave {
-		s.config.Upstream.Leave(e.Source, e.Group)
+		s.mu.Lock()
+		joined := s.have[key]
+		delete(s.have, key)
+		delete(s.failed, key)
+		s.mu.Unlock()
+		if joined {
+			s.config.Upstream.Leave(e.Source, e.Group)
+		}
 		return
 	}
 	f := &forwarder{server: s, source: e.Source, group: e.Group}
-	if err := s.config.Upstream.Join(e.Source, e.Group, f.forward); err != nil {
-		s.log.Error("cannot join a channel that gateways want", "source", e.Source, "group", e.Group, "err", err)
-	}
-}
-
-// forwarder sends the packets of one channel, or of a group with all its
-// sources, to the tunnels that want them.
-type forwarder struct {
-	server        *Server
-	source, group netip.Addr
-	routes        map[netip.Addr]*route // by source
-	buf           []byte
-	fragment      []byte
-}
-
-// route is where packets of one source go to, as of a version.
-type route struct {
-	version [2]uint64
-	known   bool
-	tunnels []Tunnel
-	copies  []fan
-	minMTU  int
-	ecn     bool // some want the ECN field copied
-}
-
-// fan is the copies that leave by one socket.
-type fan struct {
-	writer *udpio.Writer
-	conn   *udpio.Conn
-	list   []udpio.Copy
-	first  int // of its tunnels in route.tunnels
-}
-
-const maxRoutes = 256 // of a group with all its sources
-
-func (f *forwarder) forward(packets [][]byte) {
-	for len(packets) > 0 {
-		var p Packet
-		if p.Parse(packets[0]) != nil || p.Destination.Addr() != f.group {
-			f.server.count(func(st *ServerStats) { st.Malformed++ })
-			packets = packets[1:]
-			continue
-		}
-		// As many as go together: one size, but for the last, of one source.
-		n := 1
-		for n < len(packets) && len(packets[n]) == len(packets[0]) && sameSource(packets[0], packets[n]) {
-			n++
-		}
-		if n < len(packets) && len(packets[n]) < len(packets[0]) && sameSource(packets[0], packets[n]) {
-			n++
-		}
-		f.run(&p, packets[:n])
-		packets = packets[n:]
-	}
-}
-
-func sameSource(a, b []byte) bool {
-	if len(a) < 40 || len(b) < 40 || a[0]>>4 != b[0]>>4 {
-		return false
-	}
-	if a[0]>>4 == 4 {
-		return [8]byte(a[12:]) == [8]byte(b[12:])
-	}
-	return [32]byte(a[8:]) == [32]byte(b[8:])
-}
-
-func (s *Server) count(do func(st *ServerStats)) {
-	s.mu.Lock()
-	do(&s.sent)
-	s.mu.Unlock()
-}
-
-// run sends packets that go together.
-func (f *forwarder) run(p *Packet, packets [][]byte) {
-	s := f.server
-	source := p.Source.Addr()
-	r := f.route(source)
-	if len(r.tunnels) == 0 {
-		s.count(func(st *ServerStats) { st.Packets += uint64(len(packets)) })
-		return
-	}
-	if len(packets[0]) > r.minMTU {
-		for i := range packets {
-			f.large(r, packets[i])
-		}
-		return
-	}
-	octets := 0
-	f.buf = f.buf[:0]
-	for _, packet := range packets {
-		f.buf = append(f.buf, byte(TypeData), 0)
-		f.buf = append(f.buf, packet...)
-		octets += len(packet)
-	}
-	size := sizeData + len(packets[0])
-	refused := 0
-	for i := range r.copies {
-		if r.ecn {
-			for j := range r.copies[i].list {
-				if r.tunnels[r.copies[i].first+j].ECN {
-					r.copies[i].list[j].ECN = innerECN(packets[0])
-				}
-			}
-		}
-		n, err := r.copies[i].writer.WriteCopies(f.buf, size, r.copies[i].list)
-		refused += n
-		if err != nil {
-			return // closed
-		}
-	}
-	s.mu.Lock()
-	for i := range r.tunnels {
-		s.relay.Count(&r.tunnels[i], uint64(len(packets)), uint64(octets))
-	}
-	s.sent.Packets += uint64(len(packets))
-	s.sent.Copies += uint64(len(packets)*len(r.tunnels) - refused)
-	s.sent.Octets += uint64(octets * len(r.tunnels))
-	s.sent.Refused += uint64(refused)
-	s.mu.Unlock()
-}
-
-func innerECN(packet []byte) uint8 {
-	if packet[0]>>4 == 4 {
-		return packet[1] & 3
-	}
-	return packet[1] >> 4 & 3
-}
-
-// large sends a packet that does not fit all tunnels: whole to those that it
-// fits, in fragments to the others if it may be cut (RFC 7450 section
-// 5.3.3.6.2).
-func (f *forwarder) large(r *route, packet []byte) {
-	s := f.server
-	var copies, refused, fragmented, tooBig uint64
-	send := func(fan *fan, j int, b []byte) {
-		f.buf = append(append(f.buf[:0], byte(TypeData), 0), b...)
-		n, _ := fan.writer.WriteCopies(f.buf, len(f.buf), fan.list[j:j+1])
-		copies++
-		refused += uint64(n)
-	}
-	smallest := 1 << 16
-	for i := range r.copies {
-		fan := &r.copies[i]
-		for j := range fan.list {
-			t := &r.tunnels[fan.first+j]
-			if len(packet) <= int(t.MTU) {
-				send(fan, j, packet)
-				continue
-			}
-			if f.fragment == nil {
-				f.fragment = make([]byte, 0, 1<<16)
-			}
-			if Fragment(packet, int(t.MTU), f.fragment, func(b []byte) bool { send(fan, j, b); return true }) {
-				fragmented++
-			} else {
-				tooBig++
-				smallest = min(smallest, int(t.MTU))
-			}
-		}
-	}
-	s.mu.Lock()
-	for i := range r.tunnels {
-		s.relay.Count(&r.tunnels[i], 1, uint64(len(packet)))
-	}
-	s.sent.Packets++
-	s.sent.Copies += copies - refused
-	s.sent.Octets += copies * uint64(len(packet))
-	s.sent.Refused += refused
-	s.sent.Fragmented += fragmented
-	s.sent.TooBig += tooBig
-	s.mu.Unlock()
-	if tooBig > 0 {
-		f.tooBig(packet, smallest)
-	}
-}
-
-// tooBig tells a source of source-specific multicast about the MTU, at most once
-// a second.
-func (f *forwarder) tooBig(packet []byte, mtu int) {
-	var p Packet
-	if p.Parse(packet) != nil {
-		return
-	}
-	s := f.server
-	source := p.Source.Addr()
-	now := time.Now()
-	s.mu.Lock()
-	recent := now.Sub(s.icmp[source]) < time.Second
-	if !recent {
-		if len(s.icmp) >= 1024 {
-			clear(s.icmp)
-		}
-		s.icmp[source] = now
-	}
-	from := s.relay.config.IPv4
-	if source.Is6() {
-		from = s.relay.config.IPv6
-	}
-	s.mu.Unlock()
-	if recent || !from.IsValid() {
-		return
-	}
-	if icmp, ok := AppendTooBig(nil, from, packet, mtu); ok {
-		if err := sendICMP(from, source, icmp); err != nil && !errors.Is(err, os.ErrPermission) {
-			s.log.Warn("cannot tell a source that its packets are too big", "source", source, "mtu", mtu, "err", err)
-		} else if err != nil {
-			s.log.Warn("packets are too big for tunnels, and telling the source needs CAP_NET_RAW",
-				"source", source, "octets", len(packet), "mtu", mtu)
-		}
-	}
-}
-
-// sendICMP sends the ICMP message of an IP packet through a raw socket, which
-// puts another IP header before it.
-func sendICMP(from, to netip.Addr, packet []byte) error {
-	network, header := "ip4:icmp", 20
-	if to.Is6() {
-		network, header = "ip6:ipv6-icmp", 40
-	}
-	c, err := net.ListenPacket(network, from.String())
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_, err = c.WriteTo(packet[header:], &net.IPAddr{IP: to.AsSlice()})
-	return err
-}
-
-// route returns where packets of the source go to.
-func (f *forwarder) route(source netip.Addr) *route {
-	if f.routes == nil {
-		f.routes = make(map[netip.Addr]*route)
-	}
-	r := f.routes[source]
-	if r == nil {
-		if len(f.routes) >= maxRoutes {
-			clear(f.routes)
-		}
-		r = new(route)
-		f.routes[source] = r
-	}
-	s := f.server
+	err := s.config.Upstream.Join(e.Source, e.Group, f.forward)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	version := s.relay.Version(source, f.group)
-	if r.known && r.version == version {
-		return r
+	if err == nil {
+		s.have[key] = true
+		delete(s.failed, key)
+		return
 	}
-	r.known, r.version = true, version
-	r.tunnels, _ = s.relay.AppendTunnels(r.tunnels[:0], nil, source, f.group)
-	r.sort(s)
-	return r
+	if s.failed[key].IsZero() {
+		s.log.Error("cannot join a channel that gateways want; it is tried again",
+			"source", e.Source, "group", e.Group, "err", err)
+	}
+	s.failed[key] = time.Now().Add(retryJoin)
 }
 
-// sort groups the tunnels by the socket that serves them. The mutex is held.
-func (r *route) sort(s *Server) {
-	old := r.copies
-	r.copies = nil
-	r.minMTU, r.ecn = 1<<16, false
-	var sorted []Tunnel
-	for _, c := range s.conns {
-		f := fan{conn: c, first: len(sorted)}
-		for i := range r.tunnels {
-			t := &r.tunnels[i]
-			local := s.relay.Local(t)
-			if !serves(c, local, s.conns) {
-				continue
-			}
-			sorted = append(sorted, *t)
-			f.list = append(f.list, udpio.Copy{To: t.Gateway(), From: local.Addr()})
-			r.minMTU = min(r.minMTU, int(t.MTU))
-			r.ecn = r.ecn || t.ECN
-		}
-		if len(f.list) == 0 {
+// retry returns the joins that failed and are due again, and when the next one
+// is. The mutex is held.
+func (s *Server) retry(now time.Time) (todo []Event, next time.Time) {
+	for key, at := range s.failed {
+		if at.After(now) {
+			next = sooner(next, at)
 			continue
 		}
-		for i := range old {
-			if old[i].conn == c {
-				f.writer = old[i].writer
-			}
-		}
-		if f.writer == nil {
-			f.writer = c.NewWriter()
-		}
-		r.copies = append(r.copies, f)
+		todo = append(todo, Event{Type: EventJoin, Source: key[0], Group: key[1]})
 	}
-	r.tunnels = sorted
+	return todo, next
 }
 
-// serves reports whether c is the socket that takes messages to a local address.
-func serves(c *udpio.Conn, local netip.AddrPort, all []*udpio.Conn) bool {
-	if c.LocalAddr() == local {
-		return true
-	}
-	for _, other := range all {
-		if other.LocalAddr() == local {
-			return false
-		}
-	}
-	return c.LocalAddr().Addr().IsUnspecified() && c.LocalAddr().Port() == local.Port() &&
-		c.LocalAddr().Addr().Is4() == local.Addr().Is4()
-}
+// retryJoin is the time after which a join that failed is tried again.
+const retryJoin = 5 * time.Second

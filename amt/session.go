@@ -51,7 +51,9 @@ type session struct {
 
 	repeats  int       // of the whole state, while no data come
 	repeatAt time.Time // of the next
-	hurry    int       // cycles that follow at once, to learn a new endpoint
+	refusesE bool      // the relay answers only without the E flag
+
+	hurry int // cycles that follow at once, to learn a new endpoint
 
 	unreachable int
 	teardowns   []teardown
@@ -73,6 +75,8 @@ type cycle struct {
 	confirmed bool
 	query     Message // without its Packet
 	endpoint  Message // the last one that told our endpoint; Type 0: none
+	sentE     bool    // the last Request had the E flag
+	triedE    bool    // a Request of this cycle had it
 	linux     bool    // this relay wants the P flag where Linux has it
 	sentLinux bool    // the last Request had it there
 }
@@ -88,6 +92,7 @@ const (
 	protocolMLD  = 1
 
 	controlMTU = 1200 // of reports; any path takes as much
+	learnAfter = 4 * time.Second
 )
 
 func newSession(g *Gateway, now time.Time, candidate int) *session {
@@ -153,7 +158,7 @@ func (s *session) request(now time.Time) {
 			c.confirmed = false // too old by the time it may be needed
 		} else {
 			c.nonce = s.nonce
-			c.tries = 0
+			c.tries, c.triedE = 0, false
 			s.sendRequest(now, i)
 		}
 	}
@@ -167,8 +172,13 @@ func (s *session) sendRequest(now time.Time, protocol int) {
 		tries = min(tries, 3) // not the longest times: the tunnel may depend on it
 	}
 	wait := s.backoff(tries)
-	if s.gateway.config.ECN && c.tries < 2 {
+	// A relay that has not heard of RFC 9601 may drop what has reserved bits set,
+	// as Linux does: the first Request, on which joining depends, goes without, and
+	// so does a repeated one.
+	c.sentE = s.gateway.config.ECN && c.confirmed && c.tries == 0 && !s.refusesE
+	if c.sentE {
 		m.Flags |= FlagE
+		c.triedE = true
 	}
 	if protocol == protocolMLD {
 		// A relay that does not answer may be Linux, which ignores Requests with
@@ -236,12 +246,18 @@ func (s *session) handleQuery(now time.Time, d *Datagram, m *Message) {
 		s.gateway.stats.Unexpected++
 		return
 	}
-	if m.Flags&FlagL != 0 && !s.joined {
-		s.gateway.lost(now, s, ErrFull)
-		return
+	if m.Flags&FlagL != 0 {
+		if !s.joined {
+			s.gateway.lost(now, s, ErrFull)
+			return
+		}
+		defer s.gateway.advised(now, s)
 	}
 	s.gateway.stats.Queries++
 	c.linux = c.sentLinux
+	if c.triedE && !c.sentE {
+		s.refusesE = true // or the first one was lost; then it does without
+	}
 	s.unreachable = 0
 	c.pending = false
 	c.retryAt = time.Time{}
@@ -294,6 +310,11 @@ func (s *session) interval(protocol int) time.Duration {
 	if s.hurry > 0 {
 		s.hurry--
 		return time.Second
+	}
+	if !s.joined && s.cycles[protocol].query.Flags&FlagG == 0 {
+		// Relays tell the endpoint once there is a tunnel, and without it nothing
+		// could be torn down.
+		return learnAfter + s.gateway.random(learnAfter)
 	}
 	d := min(s.hosts[protocol].Interval(), s.gateway.config.Keepalive)
 	d = max(d, minKeepalive)

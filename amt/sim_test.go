@@ -44,6 +44,7 @@ type simRelay struct {
 	relay    *amt.Relay
 	down     bool // answers nothing
 	refusing bool // answers with ICMP errors
+	drops    func(message []byte) bool
 	joined   map[simChannel]bool
 	index    int
 }
@@ -313,7 +314,7 @@ func (s *sim) handle(e *simEvent) {
 		e.do()
 	case eventToRelay:
 		r := s.relays[e.to]
-		if r == nil || r.down {
+		if r == nil || r.down || r.drops != nil && r.drops(e.payload) {
 			return
 		}
 		if r.refusing {

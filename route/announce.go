@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -243,16 +244,24 @@ func (s *Sender) channelOf(f *flow) sls.LS {
 	} else if f.track.Representation != "" {
 		src.Media = &sls.MediaInfo{ContentType: f.track.Kind.String(), RepID: f.track.Representation}
 	}
+	if f.entities {
+		codepoints = append(codepoints, sls.CPMediaEntity)
+	}
+	for _, x := range f.files {
+		if !slices.Contains(codepoints, x.tx.cp) {
+			codepoints = append(codepoints, x.tx.cp)
+		}
+	}
 	for _, cp := range codepoints {
 		p, _ := sls.BuiltinPayload(cp)
 		src.Payloads = append(src.Payloads, p)
 	}
-	ls := sls.LS{TSI: f.tsi, SrcFlow: src}
+	ls := sls.LS{TSI: f.tsi, SrcFlow: src, Bandwidth: uint32(min((f.limit+999)/1000, math.MaxUint32))}
 	if !s.cfg.NoRepair {
 		ls.RepairFlow = &sls.RepairFlow{HasOTI: true, Protected: []sls.ProtectedObject{{TSI: f.tsi}}}
 		if tsi := s.growingTSI(f.tsi); tsi != 0 {
 			ls.RepairFlow.GrowingTSI = tsi
-			ls.RepairFlow.GrowingDelay = uint32(fewPatience * s.cfg.GrowingDelay / time.Millisecond)
+			ls.RepairFlow.GrowingDelay = uint32(time.Duration(f.maxPatience()) * s.cfg.GrowingDelay / time.Millisecond)
 		}
 		// F and T vary with the object and come in each packet's EXT_FTI.
 		fec.AppendOTI(ls.RepairFlow.OTI[:0], fec.OTI{

@@ -35,6 +35,7 @@ type channel struct {
 	embedded bool          // the S-TSID has the EFDT
 	inband   *fdt.Instance // TOI 0, which counts otherwise
 
+	faults  uint32 // reported
 	sizes   packetSizes
 	objects []*Object
 	seen    bool   // a packet of any object

@@ -55,9 +55,14 @@
 // back, and HoldSignalling makes the Receiver wait before it acts on an S-TSID.
 // A name is an opaque string, never a path of a file system.
 //
+// # Delivery modes
+//
+// Outgoing.Format and SendPackage send objects of Entity Mode, with an HTTP header and a body that may go in chunks, and
+// packages, signed or not. With ReceiverConfig.Unpack a Receiver looks into them: Object.Body reads the body of an entity
+// while it grows, and an event tells each part of a package. Package entity holds the formats.
+//
 // # Left out
 //
-// Entity Mode and packages outside TSI 0 are delivered as they came (see
-// [Object.Format]). Repair flows whose super-objects hold several objects,
-// source packets with SBN and ESI, MDE mode and EXT_AUTH are not supported.
+// Repair flows whose super-objects hold several objects, source packets with SBN and ESI, MDE mode and EXT_AUTH are not
+// supported.
 package route

@@ -30,6 +30,12 @@ const (
 	Manifest
 	// Signalling: an S-TSID or an EFDT that is new or changed.
 	Signalling
+	// Faulty: a sender does other than the standards say, or packets are
+	// useless. Once for each kind and channel.
+	Faulty
+	// Unpacked: a part of a package outside TSI 0, before the package is
+	// Complete. See ReceiverConfig.Unpack.
+	Unpacked
 )
 
 // String returns the name of the event.
@@ -49,6 +55,10 @@ func (k EventKind) String() string {
 		return "manifest"
 	case Signalling:
 		return "signalling"
+	case Faulty:
+		return "faulty"
+	case Unpacked:
+		return "unpacked"
 	}
 	return "unknown"
 }
@@ -56,7 +66,7 @@ func (k EventKind) String() string {
 // Event is one thing that happened in a Receiver.
 type Event struct {
 	Kind EventKind
-	// Object is set in all events but Manifest and Signalling.
+	// Object is set in all events but Manifest, Signalling and Faulty.
 	Object *Object
 	// Missing are the octets to fetch: with NeedRepair.
 	Missing []Range
@@ -64,10 +74,12 @@ type Event struct {
 	// come, and with them FEC: only a reader who waits at the hole gains by
 	// fetching it.
 	Growing bool
-	// Part is the part of a package: with Manifest.
+	// Part is the part of a package: with Manifest and Unpacked.
 	Part sls.Part
 	// Signal is what was signalled: with Signalling.
 	Signal *Signal
+	// Fault is what is wrong: with Faulty.
+	Fault *Fault
 }
 
 // Signal is an S-TSID or a stand-alone EFDT as it was received.

@@ -15,18 +15,21 @@ import (
 // a receiver that missed the newest S-TSID their TOIs would look like the
 // template's, and it would give the object a wrong name.
 type flow struct {
-	tsi     uint32
-	track   Track
-	rev     uint64
-	files   []*file         // of the metadata channel
-	nextTOI uint32          // likewise
-	numbers numbers         // of a track
-	queue   []*Transmission // with packets to come, oldest first
-	open    int             // transmissions that have not ended
-	idle    time.Time       // since when there has been nothing to send
-	gone    bool            // superseded by a newer run
-	efdt    *fdt.Instance   // as announced last
-	version uint8           // of it
+	tsi      uint32
+	track    Track
+	rev      uint64
+	files    []*file         // of the metadata channel
+	nextTOI  uint32          // likewise
+	numbers  numbers         // of a track
+	queue    []*Transmission // with packets to come, oldest first
+	open     int             // transmissions that have not ended
+	idle     time.Time       // since when there has been nothing to send
+	entities bool            // of a track: objects of Entity Mode
+	limit    int64           // bit/s, 0 for none
+	bucket   bucket          // of it
+	gone     bool            // superseded by a newer run
+	efdt     *fdt.Instance   // as announced last
+	version  uint8           // of it
 
 	// The rhythm of low-latency chunks.
 	chunkAt    time.Time     // when the first octets of the latest chunk came
@@ -39,6 +42,8 @@ type file struct {
 	tx       *Transmission
 	name     string
 	carousel bool
+	every    time.Duration
+	left     int       // repetitions, -1 without end
 	next     time.Time // next repetition
 	at       int       // its packet that is next, during a repetition
 	expires  time.Time // when a lone file that is not repeated leaves the EFDT
@@ -104,15 +109,43 @@ func (s *Sender) place(out *Outgoing) (f *flow, toi uint32, templated bool) {
 	return f, f.nextTOI, false
 }
 
-// pendingIn returns the oldest transmission of the flow with a packet to send.
-func (f *flow) pendingIn() *Transmission {
+// pendingIn returns the transmission of the flow whose packet goes first, the
+// oldest if it makes no difference.
+func (f *flow) pendingIn() (best *Transmission) {
 	for _, t := range f.queue {
-		if t.pending() {
-			return t
+		if t.pending() && (best == nil || t.before(best)) {
+			best = t
 		}
 	}
-	return nil
+	return best
 }
+
+// before tells whether the next packet of t goes before that of u, who has the
+// turn otherwise.
+func (t *Transmission) before(u *Transmission) bool {
+	if t.out.Priority != u.out.Priority {
+		return t.out.Priority > u.out.Priority
+	}
+	return (t.out.Within > 0 || u.out.Within > 0) && t.due[t.next].Before(u.due[u.next])
+}
+
+// wait is how long the channel's own limit holds its packets back.
+func (f *flow) wait(now time.Time) time.Duration {
+	if f.limit <= 0 {
+		return 0
+	}
+	return f.bucket.wait(now, f.limit, channelBurst)
+}
+
+// spend counts a packet against the channel's limit.
+func (f *flow) spend(now time.Time, octets int) {
+	if f.limit > 0 {
+		f.bucket.take(now, octets+udpOverhead, f.limit)
+	}
+}
+
+// channelBurst is how much of a channel with a limit of its own may leave at once.
+const channelBurst = 16 << 10
 
 func (f *flow) removeFile(x *file) {
 	if i := slices.Index(f.files, x); i >= 0 {

@@ -10,6 +10,7 @@ import (
 	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/flute/fdt"
 	"github.com/treedn/treedn/flute/lct"
+	"github.com/treedn/treedn/route/sls"
 )
 
 // script hands out octets, zeros at its end.
@@ -30,6 +31,9 @@ func (s *script) number() uint32 {
 
 // FuzzReceiver plays a script of packets, true and forged, of time steps and of
 // what a role may do, to a Receiver with tight limits.
+// bare is an entity, and its end is another.
+var bare = []byte("A: b\r\n\r\n--x\r\nContent-Location: c\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n--x--")
+
 func FuzzReceiver(f *testing.F) {
 	f.Add([]byte{0, 1, 1, 0, 0, 0, 100, 0, 0, 1, 1, 1, 0, 100, 200, 9, 3, 255, 6, 1, 0, 0, 50, 200})
 	f.Add([]byte{2, 1, 1, 0, 0, 3, 4, 5, 9, 255, 5, 0, 0, 0, 100, 7, 0})
@@ -41,13 +45,14 @@ func FuzzReceiver(f *testing.F) {
 	f.Add(append(grow, 0, 1, 1, 0, 50, 0, 200, 11, 7))
 	f.Add([]byte{8, 0x12, 0xa0, 5, 3, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h := newHand(t, ReceiverConfig{
+		h := newHand(t, ReceiverConfig{Unpack: true,
 			MaxMemory: 1 << 20, MaxObject: 300_000, MaxObjects: 4, MaxRanges: 8, MaxUndescribed: 1 << 18,
 			MaxChannels: 4, Remember: 16, MaxSignalling: 10_000, MaxBlocks: 20,
 		})
 		h.signal(
 			growingTrack(1),
 			channelLS(2, fdt.Instance{Files: []fdt.File{{TOI: 1, ContentLocation: "f", Generation: 7}, {TOI: 2, ContentLocation: "g"}}}),
+			sls.LS{TSI: 3, SrcFlow: &sls.SrcFlow{}}, // objects that name themselves
 		)
 		states := map[*Object]EventKind{}
 		var live []*Object
@@ -62,6 +67,12 @@ func FuzzReceiver(f *testing.F) {
 			case 0, 1, 2: // a source packet
 				p := pk{tsi: uint32(s.octet() % 4), toi: uint32(s.octet() % 8), cp: 8}
 				p.off, p.data = s.number()*4, seq(int(s.number()%1500))
+				if p.tsi == 3 {
+					p.cp = uint8(2 + p.toi%3)
+					if op&64 != 0 {
+						p.off, p.data = 0, bare[min(len(bare), len(p.data)):]
+					}
+				}
 				if op&16 != 0 {
 					p.tol = int64(s.number()) * 2
 				}
@@ -227,7 +238,7 @@ func FuzzTransfer(f *testing.F) {
 	f.Add([]byte{241, 1, 3, 30, 250, 3, 30, 241, 3, 30, 250, 3, 62, 241, 3, 30, 250, 3, 30, 241, 3, 250, 3, 62, 5, 9, 0, 6, 8, 11})
 	f.Add([]byte{250, 2, 3, 254, 254, 241, 3, 254, 1, 5, 1, 6, 3, 250, 3, 254, 30, 5})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := newSim(t, SenderConfig{BlockSymbols: 8, GrowingDelay: 8 * time.Millisecond}, ReceiverConfig{})
+		s := newSim(t, SenderConfig{BlockSymbols: 8, GrowingDelay: 8 * time.Millisecond}, ReceiverConfig{Unpack: true})
 		sc := &script{b}
 		losses := &script{append([]byte(nil), b...)}
 		reliable := false
@@ -322,7 +333,7 @@ func FuzzPush(f *testing.F) {
 	f.Add(pk{tsi: 10, toi: 1, cp: 8, off: 5, data: []byte{1}, close: true}.bytes())
 	f.Add(pk{tsi: 10, toi: 0, cp: 0, data: []byte("<FDT-Instance Expires='1'/>"), tol: 27}.bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r := NewReceiver(ReceiverConfig{MaxMemory: 1 << 20})
+		r := NewReceiver(ReceiverConfig{Unpack: true, MaxMemory: 1 << 20})
 		var h lct.Header
 		n, err := h.Unmarshal(b)
 		got := r.Push(simStart, simSrc, b)

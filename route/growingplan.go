@@ -1,7 +1,9 @@
 package route
 
 import (
+	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/treedn/treedn/fec"
 )
@@ -16,34 +18,77 @@ type sentBlock struct {
 }
 
 // fewPackets is up to how many source packets of a block all symbol sizes are
-// tried. Blocks of more have less to gain.
-const fewPackets = 8
+// tried, smallPackets if they are small. Blocks of more have less to gain.
+const (
+	fewPackets   = 8
+	smallPackets = 64
+)
 
 // How repair octets are shared, as parts of the source octets. A block of 40
 // packets needs about growingShare for the full target. One of fewer packets
 // needs more; beyond that share it gets only so many that it fails cheapRisk
-// times as often. Up to wholeShare, all that blocks leave goes to the repair
+// times as often, or slowRisk times for each GrowingDelay that it lasts: the fewer
+// blocks there are, the more of them may fail for an object to be delayed as often. Up to wholeShare, all that blocks leave goes to the repair
 // packets for the whole object, more than the plan asks for: losses that come in
 // bursts are too much for many blocks, and what these got is lost then.
 const (
 	cheapRisk  = 50
+	slowRisk   = 12.5
 	wholeShare = 0.06 // beyond growingShare
 )
 
 func growingShare(random float64) float64 { return 0.15 + 2.7*random }
 
-// planGrowing chooses the symbols and the number of repair packets of a block
-// of consecutive source packets.
-func planGrowing(packets []span, unit int, loss fec.Loss) (b sentBlock) {
+// plans remembers what package fec calculated: tracks repeat the same few shapes of blocks.
+type plans struct {
+	known map[string]int
+	key   []byte // scratch
+	costs []int  // likewise
+	loss  fec.Loss
+}
+
+// maxPlans bounds what is remembered; planning anew is all that more would cost.
+const maxPlans = 4096
+
+// repair is fec.Loss.RepairWeighted. The order of costs, which lie below 2^16, matters for bursts alone.
+func (p *plans) repair(loss fec.Loss, costs []int, gain int) int {
+	p.costs = append(p.costs[:0], costs...)
+	if loss.Burst == 0 {
+		slices.Sort(p.costs)
+	}
+	key := binary.BigEndian.AppendUint64(p.key[:0], math.Float64bits(loss.Target))
+	key = binary.BigEndian.AppendUint16(key, uint16(gain))
+	for _, c := range p.costs {
+		key = binary.BigEndian.AppendUint16(key, uint16(c))
+	}
+	p.key = key
+	target := loss.Target
+	loss.Target = 0
+	if p.known == nil || p.loss != loss || len(p.known) >= maxPlans {
+		p.known, p.loss = make(map[string]int), loss
+	}
+	n, ok := p.known[string(key)]
+	if !ok {
+		loss.Target = target
+		n = loss.RepairWeighted(p.costs, gain)
+		p.known[string(key)] = n
+	}
+	return n
+}
+
+// growing chooses the symbols and the number of repair packets of a block of consecutive source packets, for which the
+// first one waited so many times GrowingDelay.
+func (p *plans) growing(packets []span, unit int, loss fec.Loss, waited float64) (b sentBlock) {
 	last := packets[len(packets)-1]
 	b.start = int64(packets[0].off)
 	b.length = int(int64(last.off) + int64(last.n) - b.start)
-	if len(packets) > fewPackets {
+	small := b.length < len(packets)*unit/2 && len(packets) <= smallPackets
+	if len(packets) > fewPackets && !small {
 		// Packets end at multiples of the unit, and so do symbols.
 		n := splitUnit(int64(b.length), packets, unit, random(loss), maxGrowingSymbols-2)
 		b.size, b.group = unit/n, n
 		b.lead = int(b.start) % b.size
-		b.count = b.repair(loss, b.costs(nil, packets))
+		b.count = b.repair(p, loss, b.costs(nil, packets), waited)
 		return b
 	}
 	largest := 0
@@ -59,7 +104,7 @@ func planGrowing(packets []span, unit int, loss fec.Loss) (b sentBlock) {
 		}
 		costs := x.costs(nil, packets)
 		for x.group = 1; x.group*size <= unit; x.group *= 2 {
-			x.count = x.repair(loss, costs)
+			x.count = x.repair(p, loss, costs, waited)
 			if octets := x.count * (x.packet() + udpOverhead); octets < best {
 				best, b = octets, x
 			}
@@ -85,14 +130,14 @@ func (b *sentBlock) packet() int { return b.group*b.size + growingOverhead }
 
 // repair returns how many repair packets the block gets if its source packets
 // cost so many symbols.
-func (b *sentBlock) repair(loss fec.Loss, costs []int) int {
-	full := loss.RepairWeighted(costs, b.group)
+func (b *sentBlock) repair(p *plans, loss fec.Loss, costs []int, waited float64) int {
+	full := p.repair(loss, costs, b.group)
 	share := int(growingShare(random(loss)) * float64(b.length+len(costs)*sourceHeader) / float64(b.packet()))
 	if full <= share {
 		return full
 	}
-	loss.Target = max(loss.Target, min(0.01, cheapRisk*loss.Target))
-	return max(share, loss.RepairWeighted(costs, b.group))
+	loss.Target = max(loss.Target, min(0.01, max(cheapRisk, slowRisk*waited)*loss.Target))
+	return max(share, p.repair(loss, costs, b.group))
 }
 
 func roundSymbol(n int) int { return (n + symbolAlignment - 1) &^ (symbolAlignment - 1) }

@@ -29,9 +29,10 @@ func TestPlanRest(t *testing.T) {
 			for off := range c.blocks*c.each + c.tail {
 				packets = append(packets, span{uint32(off * c.packet), uint32(c.packet)})
 			}
+			var p plans
 			var blocks []sentBlock
 			for i := range c.blocks {
-				b := planGrowing(packets[i*c.each:(i+1)*c.each], unit, fec.Loss{Random: 0.1, Target: 0.05})
+				b := p.growing(packets[i*c.each:(i+1)*c.each], unit, fec.Loss{Random: 0.1, Target: 0.05}, 4)
 				b.first, b.last = i*c.each, (i+1)*c.each
 				require.True(t, b.valid())
 				blocks = append(blocks, b)

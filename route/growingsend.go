@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/fec/raptorq"
 	"github.com/treedn/treedn/flute/lct"
 )
@@ -14,9 +13,10 @@ const (
 	// that of the source flow.
 	growingTSIBit = 1 << 31
 	// manyPackets is how many source packets make a block whose repair is
-	// cheap. One of fewer waits for more, fewPatience times as long.
+	// cheap. One of fewer waits for more: fewShare/n times as long if it has n,
+	// and no longer than maxPatience says.
 	manyPackets = 24
-	fewPatience = 4
+	fewShare    = 96
 	// maxGrowingPackets bounds the source packets of a block.
 	maxGrowingPackets = 256
 )
@@ -41,7 +41,7 @@ func (s *Sender) growingTSI(tsi uint32) uint32 {
 }
 
 func (t *Transmission) growing() bool {
-	return !t.ended && !t.aborted && !t.out.Carousel && t.s.growingTSI(t.flow.tsi) != 0
+	return !t.ended && !t.aborted && (t.file == nil || !t.file.carousel) && t.s.growingTSI(t.flow.tsi) != 0
 }
 
 // grew notes that Append was given octets, before they are cut into packets.
@@ -67,20 +67,33 @@ func (t *Transmission) cutOff() {
 	if opened.IsZero() {
 		opened = f.chunkAt // it leaves now, or later
 	}
-	g.ready = f.interval > 0 && f.chunkAt.Add(f.interval).After(opened.Add(t.patience()))
+	g.ready = f.interval > 0 && f.chunkAt.Add(f.interval).After(opened.Add(t.patienceTime()))
 }
 
-// patience is how long the first packet of the open block may wait.
-func (t *Transmission) patience() time.Duration {
-	d := t.s.cfg.GrowingDelay
-	if len(t.packets)-t.growth.first < manyPackets {
-		d *= fewPatience
+// maxPatience is how many times GrowingDelay a block of few packets may wait for more. Those of audio and text are few
+// for long: without patience their repair costs more than they do.
+func (f *flow) maxPatience() int {
+	if k := f.track.Kind; k == Audio || k == Text {
+		return 12
 	}
-	return d
+	return 6
+}
+
+// patience is how long the first packet of the open block may wait, in GrowingDelay.
+func (t *Transmission) patience() float64 {
+	n := len(t.packets) - t.growth.first
+	if n >= manyPackets {
+		return 1
+	}
+	return min(float64(fewShare)/float64(max(n, 1)), float64(t.flow.maxPatience()))
+}
+
+func (t *Transmission) patienceTime() time.Duration {
+	return time.Duration(t.patience() * float64(t.s.cfg.GrowingDelay))
 }
 
 // closeTime is when the open block has to be closed.
-func (t *Transmission) closeTime() time.Time { return t.growth.opened.Add(t.patience()) }
+func (t *Transmission) closeTime() time.Time { return t.growth.opened.Add(t.patienceTime()) }
 
 // growingPackets is how many source packets a block has at most: no more than
 // leave within GrowingDelay.
@@ -109,7 +122,9 @@ func (s *Sender) closeBlock(now time.Time, t *Transmission) {
 		return
 	}
 	last := t.next
-	b := planGrowing(t.packets[g.first:last], s.unit, fec.Loss{Random: s.cfg.Loss.Random, Target: s.cfg.growingTarget()})
+	loss := s.cfg.Loss
+	loss.Target = s.cfg.growingTarget()
+	b := s.plans.growing(t.packets[g.first:last], s.unit, loss, t.patience())
 	b.first, b.last = g.first, last
 	if b.valid() && b.count > 0 {
 		g.blocks = append(g.blocks, b)
@@ -225,24 +240,31 @@ func (s *Sender) finishBlock(w *Work) {
 }
 
 // growingAge is for how many times GrowingDelay the repair packets of a block
-// are worth sending.
-const growingAge = 8
+// are worth sending once it is closed.
+const growingAge = 6
 
 // appendGrowing appends the next repair packet of a growing object, those of the
 // oldest block first; with late only of blocks that are.
 func (s *Sender) appendGrowing(now time.Time, dst []byte, late bool) ([]byte, bool) {
-	for len(s.blocks) > 0 {
-		j := s.blocks[0]
+	for i := 0; i < len(s.blocks); {
+		j := s.blocks[i]
 		if late && now.Before(j.due) {
 			break
 		}
 		if j.sent < len(j.symbols) && !j.tx.aborted {
-			if now.Before(j.opened.Add(growingAge * s.cfg.GrowingDelay)) {
-				return j.appendPacket(dst), true
+			if j.tx.flow.wait(now) > 0 {
+				i++
+				continue
+			}
+			if now.Before(j.due.Add(growingAge * s.cfg.GrowingDelay)) {
+				n := len(dst)
+				dst = j.appendPacket(dst)
+				j.tx.flow.spend(now, len(dst)-n)
+				return dst, true
 			}
 			s.stats.BlocksDropped++
 		}
-		s.blocks = slices.Delete(s.blocks, 0, 1)
+		s.blocks = slices.Delete(s.blocks, i, i+1)
 		s.freeBlockJob(j)
 	}
 	return dst, false

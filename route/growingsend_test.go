@@ -103,7 +103,7 @@ func TestGrowingSender(t *testing.T) {
 	})
 	t.Run("few packets wait longer", func(t *testing.T) {
 		g := newGrowingSender(t, SenderConfig{GrowingDelay: 50 * ms})
-		g.chunk(3000, 199*ms)
+		g.chunk(3000, 299*ms)
 		require.Empty(t, rangesOf(g.growing()))
 		g.run(2 * ms)
 		require.Equal(t, []Range{{0, 3000}}, rangesOf(g.growing()))
@@ -190,7 +190,7 @@ func TestGrowingSender(t *testing.T) {
 		g := newGrowingSender(t, SenderConfig{})
 		flow := published(t, g.pkts).RS[0].LS[0].RepairFlow
 		require.Equal(t, g.tx.TSI()|growingTSIBit, flow.GrowingTSI)
-		require.Equal(t, uint32(120), flow.GrowingDelay)
+		require.Equal(t, uint32(180), flow.GrowingDelay)
 		for _, cfg := range []SenderConfig{{GrowingDelay: -1}, {NoRepair: true}} {
 			g := newGrowingSender(t, cfg)
 			if flow := published(t, g.pkts).RS[0].LS[0].RepairFlow; flow != nil {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/treedn/treedn/fec"
 )
 
 // lagTrack is one track of a low-latency service: segments in chunks, of which
@@ -333,10 +335,14 @@ func TestLag(t *testing.T) {
 		reference,
 		{name: "5 Mbit/s, whole objects only", tracks: reference.tracks, cfg: SenderConfig{GrowingDelay: -1}},
 		{name: "5 Mbit/s, GrowingDelay 100 ms", tracks: reference.tracks, cfg: SenderConfig{GrowingDelay: 100 * time.Millisecond}},
+		{name: "5 Mbit/s, planned for bursts of 4", tracks: reference.tracks, cfg: SenderConfig{Loss: fec.Loss{Burst: 4}}},
 		{name: "5 Mbit/s and audio", tracks: []lagTrack{video(5_000_000), audio(128_000)}},
 		{name: "2 Mbit/s and audio", tracks: []lagTrack{video(2_000_000), audio(128_000)}},
 		{name: "1 Mbit/s", tracks: []lagTrack{video(1_000_000)}},
 		{name: "audio", tracks: []lagTrack{audio(128_000)}},
+		// As a small encoder has it, with a fragment for every frame.
+		{name: "clip: video", tracks: []lagTrack{video(400_000)}},
+		{name: "clip: audio", tracks: []lagTrack{{kind: Audio, rate: 96_000, chunk: 64 * time.Millisecond / 3, segment: 94 * 64 * time.Millisecond / 3, keyframe: 1}}},
 	} {
 		if svc.length == 0 {
 			svc.length = 12 * time.Second
@@ -352,6 +358,10 @@ func TestLag(t *testing.T) {
 		require.Zero(t, figures[2].incomplete)
 		require.Zero(t, figures[len(figures)-1].incomplete)
 		require.Zero(t, st.BlocksDropped)
+		if svc.cfg.Loss.Burst > 0 {
+			require.Equal(t, "10 %, bursts of 4", list[6].name)
+			require.Zero(t, figures[6].incomplete)
+		}
 		if svc.name == reference.name {
 			require.Equal(t, "10 %", list[2].name)
 			require.LessOrEqual(t, figures[2].p99, 60*time.Millisecond)

@@ -3,6 +3,8 @@ package route
 import (
 	"slices"
 	"time"
+
+	"github.com/treedn/treedn/route/sls"
 )
 
 // open creates the object that a first packet belongs to.
@@ -74,12 +76,16 @@ func (o *Object) worthLess(p *Object) bool {
 // its start.
 func (r *Receiver) describe(now time.Time, o *Object) {
 	d := o.ch.describe(o.key)
+	if d.kind == kindUndescribed && r.cfg.Unpack && o.ch.described && o.format != sls.FormatFile {
+		d = description{kind: kindBare, length: -1}
+	}
 	if d.kind == kindUndescribed {
 		return
 	}
 	r.undescribed -= o.data.Held()
 	r.unnamed--
 	o.kind = d.kind
+	r.checkCodepoint(o)
 	o.name, o.contentType, o.contentEncoding = d.name, d.contentType, d.contentEncoding
 	o.generation, o.announced = d.generation, d.announced
 	if o.generation == 0 && o.visible() {
@@ -95,7 +101,10 @@ func (r *Receiver) describe(now time.Time, o *Object) {
 	if !o.visible() {
 		return
 	}
-	r.events.push(Event{Kind: Started, Object: o})
+	o.unstarted = true
+	if o.kind != kindBare || o.format != sls.FormatEntity {
+		r.start(o)
+	}
 	if o.kind == kindMedia {
 		r.succeed(now, o)
 	}
@@ -188,6 +197,7 @@ func (r *Receiver) lose(now time.Time, o *Object) {
 				o.missed(m.Start, m.End)
 			}
 		}
+		r.start(o)
 		r.events.push(Event{Kind: Lost, Object: o})
 	} else if o.kind == kindUndescribed {
 		r.stats.Rejected[RejectUndescribed] += uint64(o.packets)

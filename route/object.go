@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/flute/reassembly"
+	"github.com/treedn/treedn/route/entity"
 	"github.com/treedn/treedn/route/sls"
 )
 
@@ -25,6 +26,7 @@ const (
 	kindUndescribed kind = iota // no signalling for it, yet
 	kindMedia                   // named by a file template
 	kindFile                    // named by a File entry
+	kindBare                    // not named, but it has its metadata with it
 	kindPackage                 // of TSI 0: signalling
 	kindEFDT                    // TOI 0: an Extended FDT Instance
 )
@@ -52,6 +54,11 @@ type Object struct {
 	data   reassembly.Buffer
 	length int64 // -1 while unknown
 	firm   bool  // length comes from EXT_TOL, EXT_FTI or signalling, not from B alone
+
+	header    *entity.Header // of Entity Mode
+	bodyAt    int64          // what it takes
+	headless  bool           // there is none
+	unstarted bool           // Started waits for it
 
 	mapped    bool // packets find it
 	preferred bool // see Prefer
@@ -96,7 +103,8 @@ func (o *Object) TSI() uint32 { return o.key.tsi }
 // TOI is the Transport Object Identifier.
 func (o *Object) TOI() uint32 { return o.key.toi }
 
-// Name is the Content-Location, a hostile string.
+// Name is the Content-Location, a hostile string. It may be empty for an object that no EFDT names, see
+// ReceiverConfig.Unpack.
 func (o *Object) Name() string { return o.name }
 
 // Generation orders the objects of one name. If the sender announces none, the

@@ -23,10 +23,12 @@ type Receiver struct {
 
 	channels    map[uint32]*channel
 	objects     map[objectKey]*Object
-	active      []*Object // those in need of timers
-	last        *Object   // the object of the packet before
-	undescribed int64     // octets of objects without description
-	unnamed     int       // those objects
+	active      []*Object  // those in need of timers
+	last        *Object    // the object of the packet before
+	undescribed int64      // octets of objects without description
+	unnamed     int        // those objects
+	source      netip.Addr // of the latest packet
+	faults      uint32     // reported, of no channel
 	records     records
 	parts       map[string]sls.Part
 	reads       readings
@@ -93,14 +95,33 @@ func (r *Receiver) Push(now time.Time, src netip.AddrPort, pkt []byte) error {
 		}
 		r.stats.Rejected[reason]++
 		r.stats.RejectedBytes += uint64(len(pkt))
+		r.rejected(reason, err)
 	}
 	return err
+}
+
+// PushRun handles a run of UDP payloads as package packetio hands them out: packets of size octets, the last of which may
+// be shorter. Packets to another group or port than those of the Session are left alone: a capture has them. What is
+// rejected is counted.
+func (r *Receiver) PushRun(now time.Time, from, to netip.AddrPort, run []byte, size int) {
+	if s := &r.cfg.Session; to.IsValid() && (s.Group.IsValid() && s.Group != to.Addr() || s.Port != 0 && s.Port != to.Port()) {
+		return
+	}
+	if size <= 0 {
+		size = len(run)
+	}
+	for len(run) > 0 {
+		n := min(size, len(run))
+		_ = r.Push(now, from, run[:n])
+		run = run[n:]
+	}
 }
 
 func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	if want := r.cfg.Session.Source; want.IsValid() && !r.cfg.AnySource && src.Addr().Unmap() != want.Unmap() {
 		return errSource
 	}
+	r.source = src.Addr()
 	h := &r.hdr
 	n, err := h.Unmarshal(pkt)
 	if err != nil {
@@ -109,7 +130,7 @@ func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	if len(pkt) == n || !h.HasTOI {
 		return nil // an empty packet: A, or congestion control
 	}
-	if h.TSI > 0xffffffff || h.TOI > 0xffffffff {
+	if h.TSI > 0xffffffff || h.TOI > 0xffffffff || h.TOIHigh != 0 {
 		return errHeader
 	}
 	key := objectKey{uint32(h.TSI), uint32(h.TOI)}
@@ -252,7 +273,8 @@ func (r *Receiver) advanced(now time.Time, o *Object, added int64) {
 	}
 	if p := o.held.Prefix(); p > o.prefix && o.visible() {
 		o.prefix = p
-		if !o.notified {
+		r.findHeader(o)
+		if !o.notified && !o.unstarted {
 			o.notified = true
 			r.events.push(Event{Kind: Progress, Object: o})
 		}
@@ -272,7 +294,9 @@ func (r *Receiver) advanced(now time.Time, o *Object, added int64) {
 }
 
 // visible tells whether the object is one that events report.
-func (o *Object) visible() bool { return o.kind == kindMedia || o.kind == kindFile }
+func (o *Object) visible() bool {
+	return o.kind == kindMedia || o.kind == kindFile || o.kind == kindBare
+}
 
 // finish handles an object all of whose octets are there.
 func (r *Receiver) finish(now time.Time, o *Object) {
@@ -296,6 +320,9 @@ func (r *Receiver) finish(now time.Time, o *Object) {
 	default:
 		r.stats.Objects++
 		r.closeAccount(now, o.loss)
+		r.findHeader(o)
+		r.unpack(now, o)
+		r.start(o)
 		r.events.push(Event{Kind: Complete, Object: o})
 	}
 }

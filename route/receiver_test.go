@@ -100,9 +100,12 @@ func (h *hand) events() (out []Event) {
 	}
 }
 
+// kinds leaves out faults, which have tests of their own.
 func kinds(evs []Event) (out []EventKind) {
 	for _, ev := range evs {
-		out = append(out, ev.Kind)
+		if ev.Kind != Faulty {
+			out = append(out, ev.Kind)
+		}
 	}
 	return out
 }
@@ -370,13 +373,27 @@ func TestCodepoints(t *testing.T) {
 	h.signal(channelLS(10, fdt.Instance{FileTemplate: "$TOI$"},
 		sls.Payload{Codepoint: 0, FormatID: 2},
 		sls.Payload{Codepoint: 128, FormatID: 1, SrcFECPayloadID: 1}))
+	faulty := func(want error) []Event {
+		t.Helper()
+		evs := h.events()
+		require.NotEmpty(t, evs)
+		require.Equal(t, Faulty, evs[0].Kind)
+		require.Equal(t, uint32(10), evs[0].Fault.TSI)
+		require.ErrorIs(t, evs[0].Fault.Err, want)
+		return evs[1:]
+	}
 	h.ok(pk{tsi: 10, toi: 1, cp: 0, data: seq(10), tol: 10})
-	require.Equal(t, uint8(2), h.events()[0].Object.Format(), "the declaration comes first")
+	require.Equal(t, uint8(2), faulty(ErrReservedCodepoint)[0].Object.Format(), "the declaration comes first")
 	h.rejected(pk{tsi: 10, toi: 2, cp: 128, data: seq(10)}, RejectCodepoint)
+	faulty(errCodepoint)
+	h.rejected(pk{tsi: 10, toi: 2, cp: 128, data: seq(10)}, RejectCodepoint)
+	require.Empty(t, h.events(), "told once")
 	h.ok(pk{tsi: 10, toi: 2, cp: 9, data: seq(10)})
 	require.Equal(t, uint8(2), h.events()[0].Object.Format())
 	h.ok(pk{tsi: 10, toi: 3, cp: 5, data: seq(10)})
 	require.Equal(t, uint8(1), h.events()[0].Object.Format())
+	h.ok(pk{tsi: 10, toi: 4, cp: 200, data: seq(10), tol: 10})
+	require.Equal(t, uint8(1), faulty(ErrUndeclaredCodepoint)[0].Object.Format())
 }
 
 // GPAC sends every initialization segment as TOI 0xffffffff, again and again,
@@ -441,7 +458,7 @@ func TestFileGenerationChanges(t *testing.T) {
 	h.rejected(pk{tsi: 10, toi: 1, cp: 1, data: []byte("bad"), tol: 3}, RejectConflict)
 	h.r.Release(h.now, evs[0].Object)
 	h.ok(pk{tsi: 10, toi: 1, cp: 1, data: []byte("new"), tol: 3})
-	require.Empty(t, h.events(), "generations are announced: other octets are no new object")
+	require.Empty(t, kinds(h.events()), "generations are announced: other octets are no new object")
 	h.signal(file(6))
 	h.ok(pk{tsi: 10, toi: 1, cp: 1, data: []byte("new"), tol: 3})
 	evs = h.events()

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"log/slog"
 	"time"
+
+	"github.com/treedn/treedn/route/entity"
 )
 
 // ReceiverConfig configures a Receiver. The zero value of every field is
@@ -80,6 +82,22 @@ type ReceiverConfig struct {
 	// that it takes to decode one.
 	HoldSignalling bool
 
+	// Unpack makes the receiver look into objects of Entity Mode and packages
+	// outside TSI 0 (RFC 9223, sections 4.2 to 4.4): Object.Header and
+	// Object.Body are those of an entity, and an event tells each part of a
+	// package. Objects that no EFDT names, since they have their metadata with
+	// them, are reported: an entity once its header has come, under its
+	// Content-Location, a package without a name. Otherwise these are left alone,
+	// and the others delivered as they came.
+	Unpack bool
+	// MaxPackage bounds the packages that are unpacked, in octets, as they come
+	// and inflated. Default 16 MiB.
+	MaxPackage int64
+	// VerifyPackage decides whether the parts of a signed package, of TSI 0 or
+	// not, are used: nil is an error that tells why not. Without it signatures
+	// are not looked at.
+	VerifyPackage func(entity.Signed) error
+
 	// Logger gets warnings. Nil is silent.
 	Logger *slog.Logger
 }
@@ -104,6 +122,7 @@ func (c ReceiverConfig) withDefaults() ReceiverConfig {
 	c.Inactivity = cmp.Or(c.Inactivity, time.Second)
 	c.Deadline = cmp.Or(c.Deadline, 5*time.Second)
 	c.MaxSkip = cmp.Or(c.MaxSkip, 8)
+	c.MaxPackage = cmp.Or(c.MaxPackage, 16<<20)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	return c
 }

@@ -134,7 +134,7 @@ func (j *encodeJob) run() {
 		}
 		costs = blockCosts(costs[:0], j.packets, y, first, int64(k))
 		count := j.loss.RepairWeighted(costs, group)
-		if len(j.grown) > 0 {
+		if len(j.grown) > 0 && j.loss.Burst == 0 { // a burst strikes blocks and what repairs the whole alike
 			rest := planRest(j.loss, j.packets, j.grown, y, group, first, int64(k))
 			here := float64(n) / float64(j.oti.TransferLength)
 			count = min(count, max(rest, int(float64(spare)*here)/(group*y+repairOverhead)))

@@ -15,10 +15,21 @@ func (s *Sender) rate() int64 {
 	return max(minRate, 4*s.peak.bitrate())
 }
 
+// timerGrain is what timers of operating systems may be late by: a burst has to last as long for the rate to be kept.
+const timerGrain = 2 * time.Millisecond
+
+// burst is how much may leave at once, in octets.
+func (s *Sender) burst() int {
+	if s.cfg.Burst > 0 {
+		return s.cfg.Burst
+	}
+	return int(max(minBurst, s.rate()/8*int64(timerGrain)/int64(time.Second)))
+}
+
 // spare is the part of the burst that packets may use which can wait: repair
 // and repetitions. A track's key frame comes right behind the repair packets of
 // the segment before it, and needs the burst more than they do.
-func (s *Sender) spare() int { return s.cfg.Burst / 8 }
+func (s *Sender) spare() int { return s.burst() / 8 }
 
 // Poll appends the next packet to dst, if one may leave now. Signalling and
 // source packets go first, then repair packets of growing objects, then those of
@@ -26,7 +37,7 @@ func (s *Sender) spare() int { return s.cfg.Burst / 8 }
 // packets of growing objects that are late go before source packets.
 func (s *Sender) Poll(now time.Time, dst []byte) (pkt []byte, ok bool) {
 	rate := s.rate()
-	if s.bucket.wait(now, rate, s.cfg.Burst) > 0 {
+	if s.throttle(now, rate) > 0 {
 		return dst, false
 	}
 	n := len(dst)
@@ -51,9 +62,10 @@ func (s *Sender) appendNext(now time.Time, dst []byte, rate int64) ([]byte, bool
 		s.countGrowing(len(dst) - n)
 		return dst, true
 	}
-	if t := s.nextSource(); t != nil {
+	if t := s.nextSource(now); t != nil {
 		dst = t.appendSource(dst, t.next)
 		t.next++
+		t.flow.spend(now, len(dst)-n)
 		s.stats.SourcePackets++
 		s.stats.SourceOctets += uint64(len(dst) - n)
 		if t.next == len(t.packets) {
@@ -64,7 +76,7 @@ func (s *Sender) appendNext(now time.Time, dst []byte, rate int64) ([]byte, bool
 		s.closeBlock(now, t)
 		return dst, true
 	}
-	if s.bucket.wait(now, rate, s.cfg.Burst/2) > 0 {
+	if s.bucket.wait(now, rate, s.burst()/2) > 0 {
 		return dst, false
 	}
 	if dst, ok := s.appendGrowing(now, dst, false); ok {
@@ -93,27 +105,44 @@ func (s *Sender) countGrowing(octets int) {
 	s.stats.GrowingOctets += uint64(octets)
 }
 
-// nextSource takes the channels in turn, so that a large segment of one does
-// not hold up the small ones of another.
-func (s *Sender) nextSource() *Transmission {
-	for range s.flows {
-		s.turn = (s.turn + 1) % len(s.flows)
-		if t := s.flows[s.turn].pendingIn(); t != nil {
-			return t
+// nextSource picks the packet of the highest priority that is due first. Channels
+// without deadlines take turns, so that a large segment of one does not hold up
+// the small ones of another.
+func (s *Sender) nextSource(now time.Time) (best *Transmission) {
+	if len(s.flows) == 0 {
+		return nil
+	}
+	first := (s.turn + 1) % len(s.flows)
+	for i := range s.flows {
+		at := (first + i) % len(s.flows)
+		t := s.flows[at].pendingIn()
+		if t == nil || s.flows[at].wait(now) > 0 {
+			continue
+		}
+		if best == nil || t.before(best) {
+			best, s.turn = t, at
 		}
 	}
-	return nil
+	return best
 }
 
 func (s *Sender) appendRepair(now time.Time, dst []byte) ([]byte, bool) {
-	for len(s.repairs) > 0 {
-		j := s.repairs[0]
+	for i := 0; i < len(s.repairs); {
+		j := s.repairs[i]
 		if t := j.tx; t.next == len(t.packets) && now.Sub(t.sentAt) > s.cfg.RepairAge {
 			s.stats.RepairDropped++
-		} else if dst, ok := j.appendPacket(dst); ok {
-			return dst, true
+		} else if t.flow.wait(now) > 0 {
+			i++
+			continue
+		} else {
+			n := len(dst)
+			var ok bool
+			if dst, ok = j.appendPacket(dst); ok {
+				t.flow.spend(now, len(dst)-n)
+				return dst, true
+			}
 		}
-		s.repairs = slices.Delete(s.repairs, 0, 1)
+		s.repairs = slices.Delete(s.repairs, i, i+1)
 	}
 	return dst, false
 }
@@ -148,7 +177,7 @@ func (j *encodeJob) appendPacket(dst []byte) ([]byte, bool) {
 }
 
 func (s *Sender) appendCarousel(now time.Time, dst []byte) ([]byte, bool) {
-	for {
+	for s.meta != nil && s.meta.wait(now) == 0 {
 		x := s.carousel
 		if x == nil {
 			if x = s.dueFile(now); x == nil {
@@ -162,24 +191,35 @@ func (s *Sender) appendCarousel(now time.Time, dst []byte) ([]byte, bool) {
 			if x.at > 1 && x.tx.packets[x.at-1].n == 0 {
 				continue // it told the length, which all packets tell now
 			}
-			return x.tx.appendSource(dst, x.at-1), true
+			n := len(dst)
+			dst = x.tx.appendSource(dst, x.at-1)
+			s.meta.spend(now, len(dst)-n)
+			return dst, true
 		}
-		x.next = now.Add(s.cfg.CarouselInterval)
 		s.carousel = nil
+		x.next = now.Add(x.every)
+		if x.left--; x.left == 0 { // it was the last one
+			x.next, x.carousel = time.Time{}, false
+			x.expires = now.Add(s.cfg.TrackLinger)
+			s.release(x.tx)
+		}
 	}
+	return dst, false
 }
 
-// dueFile returns a carousel file whose time has come.
-func (s *Sender) dueFile(now time.Time) *file {
-	if s.meta == nil {
-		return nil
-	}
+// dueFile returns the carousel file whose time has come: of those of the highest
+// priority the one that waits longest.
+func (s *Sender) dueFile(now time.Time) (best *file) {
 	for _, x := range s.meta.files {
-		if !x.next.IsZero() && !now.Before(x.next) && x.tx.next == len(x.tx.packets) {
-			return x
+		if x.next.IsZero() || now.Before(x.next) || x.tx.next < len(x.tx.packets) {
+			continue
+		}
+		if best == nil || x.tx.out.Priority > best.tx.out.Priority ||
+			x.tx.out.Priority == best.tx.out.Priority && x.next.Before(best.next) {
+			best = x
 		}
 	}
-	return nil
+	return best
 }
 
 // NextTimeout is when PollWork and Poll are worth calling again if there was
@@ -189,25 +229,32 @@ func (s *Sender) NextTimeout(now time.Time) time.Time {
 	next := sooner(s.nextRetire(), s.signal.nextTimeout())
 	ready := s.signal.urgent || s.signal.sending
 	for _, f := range s.flows {
-		ready = ready || f.pendingIn() != nil
+		if f.pendingIn() == nil {
+			continue
+		}
+		if d := f.wait(now); d > 0 {
+			next = sooner(next, now.Add(d))
+		} else {
+			ready = true
+		}
 	}
 	next = sooner(next, s.nextClose())
 	ready = ready || len(s.blockWorks) > 0
-	if len(s.blocks) > 0 {
-		next = sooner(next, now.Add(s.bucket.wait(now, s.rate(), s.cfg.Burst*7/16)))
+	if d, ok := s.growingWait(now); ok {
+		next = sooner(next, now.Add(max(d, s.bucket.wait(now, s.rate(), s.burst()*7/16))))
 	}
 	// What can wait leaves some packets at a time.
 	spare := now.Add(s.bucket.wait(now, s.rate(), s.spare()/2))
-	if len(s.repairs) > 0 || s.carousel != nil {
-		next = sooner(next, spare)
+	for _, j := range s.repairs {
+		next = sooner(next, later(spare, now.Add(j.tx.flow.wait(now))))
+	}
+	if s.carousel != nil {
+		next = sooner(next, later(spare, now.Add(s.meta.wait(now))))
 	}
 	if s.meta != nil {
 		for _, x := range s.meta.files {
 			if at := x.next; !at.IsZero() {
-				if at.Before(spare) {
-					at = spare
-				}
-				next = sooner(next, at)
+				next = sooner(next, later(at, later(spare, now.Add(s.meta.wait(now)))))
 			}
 		}
 	}
@@ -217,8 +264,41 @@ func (s *Sender) NextTimeout(now time.Time) time.Time {
 	if next.IsZero() {
 		return next
 	}
-	if free := now.Add(s.bucket.wait(now, s.rate(), s.cfg.Burst)); next.Before(free) {
+	if free := now.Add(s.throttle(now, s.rate())); next.Before(free) {
 		return free
 	}
 	return next
 }
+
+// growingWait is for how long channels hold all repair packets of growing objects
+// back, and whether there are any.
+func (s *Sender) growingWait(now time.Time) (d time.Duration, ok bool) {
+	for _, j := range s.blocks {
+		if w := j.tx.flow.wait(now); !ok || w < d {
+			d, ok = w, true
+		}
+	}
+	return d, ok
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// throttle returns how long the next packet has to wait. One that finds the bucket empty waits until a batch of packets
+// may leave: at high rates the system sleeps longer than a packet takes, and a lone one costs as much as many.
+func (s *Sender) throttle(now time.Time, rate int64) time.Duration {
+	if !s.throttled && s.bucket.wait(now, rate, s.burst()) == 0 {
+		return 0
+	}
+	batch := min(int64(s.burst())/4, rate/8*int64(pacingDelay)/int64(time.Second))
+	d := s.bucket.wait(now, rate, s.burst()-int(batch))
+	s.throttled = d > 0
+	return d
+}
+
+// pacingDelay is for how long a packet may wait for others, beside Rate and Burst.
+const pacingDelay = 250 * time.Microsecond

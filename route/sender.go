@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -15,8 +16,9 @@ type Sender struct {
 	cfg  SenderConfig
 	unit int // octets of a full source payload, and of a repair payload
 
-	bucket bucket
-	peak   peak
+	bucket    bucket
+	throttled bool // the bucket was empty
+	peak      peak
 
 	nextTSI uint32
 	flows   []*flow
@@ -38,12 +40,14 @@ type Sender struct {
 	blockWorks []*Work
 	blocks     []*blockJob // with repair packets to send, oldest first
 	blockJobs  []*blockJob // for reuse
+	plans      plans
 
-	index    map[objectKey]*Lookup
-	expiry   []retained
-	bufs     [][]byte
-	buffered int64
-	stats    SenderStats
+	index       map[objectKey]*Lookup
+	expiry      []retained
+	bufs        [][]byte
+	spareOctets int // of bufs
+	buffered    int64
+	stats       SenderStats
 }
 
 type objectKey struct {
@@ -94,21 +98,36 @@ func (s *Sender) Begin(now time.Time, out Outgoing) (*Transmission, error) {
 	if out.Length < 0 || out.Length > s.cfg.MaxObject {
 		return nil, ErrTooLarge
 	}
-	t := &Transmission{s: s, out: out, length: -1, cp: cpMedia, buf: s.takeBuffer()}
+	if _, err := out.codepoint(false); err != nil {
+		return nil, err
+	}
+	var header []byte
+	chunked := false
+	if out.Format == sls.FormatEntity {
+		var err error
+		if header, chunked, err = out.entityHeader(); err != nil {
+			return nil, err
+		}
+	}
+	t := &Transmission{s: s, out: out, length: -1, chunked: chunked, buf: s.takeBuffer(out.Length)}
 	if out.Length > 0 {
-		t.length = out.Length
+		t.length = int64(len(header)) + out.Length
 	}
 	var templated bool
 	t.flow, t.toi, templated = s.place(&out)
+	t.cp, _ = out.codepoint(templated)
 	t.rev = t.flow.rev
-	switch {
-	case out.Carousel && !templated:
-		t.cp = cpInit
-	case out.Track.Stem == "":
-		t.cp = cpFile
+	if templated && out.Format == sls.FormatEntity && !t.flow.entities {
+		t.flow.entities = true
+		t.rev = s.announce()
+		t.flow.rev = t.rev
+	}
+	if out.ChannelRate > 0 && out.ChannelRate != t.flow.limit {
+		t.flow.limit = out.ChannelRate
+		s.changed(now)
 	}
 	if !templated {
-		t.file = &file{tx: t, name: out.Name, carousel: out.Carousel}
+		t.file = &file{tx: t, name: out.Name, carousel: out.repeated(), every: cmp.Or(out.Every, s.cfg.CarouselInterval), left: out.Times - 1}
 		t.flow.files = append(t.flow.files, t.file)
 		t.rev = s.announce()
 	}
@@ -116,6 +135,12 @@ func (s *Sender) Begin(now time.Time, out Outgoing) (*Transmission, error) {
 	s.stats.Objects++
 	s.index[objectKey{t.flow.tsi, t.toi}] = &Lookup{
 		Name: out.Name, Generation: t.generation(), ContentType: out.ContentType, Length: t.length,
+	}
+	if len(header) > 0 {
+		if err := t.append(now, header); err != nil {
+			t.Abort()
+			return nil, err
+		}
 	}
 	return t, nil
 }
@@ -169,7 +194,7 @@ func (s *Sender) ended(now time.Time, t *Transmission) {
 			}
 		}
 		if t.file.carousel {
-			t.file.next = now.Add(s.cfg.CarouselInterval)
+			t.file.next = now.Add(t.file.every)
 		} else {
 			t.file.expires = now.Add(s.cfg.TrackLinger)
 		}
@@ -256,14 +281,23 @@ func (s *Sender) RunWork(now time.Time) {
 	}
 }
 
+// maxSpare bounds the memory that is kept for objects to come, in octets.
+const maxSpare = 32 << 20
+
 // takeBuffer and release recycle the memory of objects.
-func (s *Sender) takeBuffer() []byte {
+func (s *Sender) takeBuffer(length int64) []byte {
+	var b []byte
 	if n := len(s.bufs); n > 0 {
-		b := s.bufs[n-1]
+		b = s.bufs[n-1][:0]
+		s.bufs[n-1] = nil
 		s.bufs = s.bufs[:n-1]
-		return b[:0]
+		s.spareOctets -= cap(b)
 	}
-	return nil
+	if length > 0 {
+		// With room for what a super-object appends. A length that is only announced takes no memory beyond this.
+		b = slices.Grow(b, int(min(length, 4<<20))+2*s.unit)
+	}
+	return b
 }
 
 func (s *Sender) release(t *Transmission) {
@@ -277,8 +311,9 @@ func (s *Sender) release(t *Transmission) {
 	if t.file != nil && t.file.carousel {
 		return
 	}
-	if len(s.bufs) < 8 && cap(t.buf) <= 4<<20 {
+	if s.spareOctets+cap(t.buf) <= maxSpare {
 		s.bufs = append(s.bufs, t.buf)
+		s.spareOctets += cap(t.buf)
 	}
 	t.buf = nil
 }

@@ -21,7 +21,9 @@ type SenderConfig struct {
 	// NextTSI: receivers remember them. The versions of the signalling begin
 	// elsewhere with it, too.
 	FirstTSI uint32
-	// Loss is what the repair flow must make up for.
+	// Loss is what the repair flow must make up for. With Burst, blocks of growing
+	// objects survive bursts without unicast; it costs twice as many repair packets
+	// or more.
 	Loss fec.Loss
 	// NoRepair turns the repair flow off.
 	NoRepair bool
@@ -29,20 +31,22 @@ type SenderConfig struct {
 	// 1024. Blocks of smaller symbols may have up to four times as many.
 	BlockSymbols int
 	// GrowingDelay is for how long the repair packets for a growing object wait
-	// for more source packets to protect; up to four times as long if these are
-	// few, since the repair of few packets costs a higher share. Default 30 ms;
+	// for more source packets to protect; up to six times as long if these are
+	// few, since the repair of few packets costs a higher share, and up to
+	// twelve times in tracks of audio and text. Default 30 ms;
 	// -1 turns this repair flow off, which only receivers of this package
 	// understand. Objects that do not grow are not concerned.
 	GrowingDelay time.Duration
 	// GrowingTarget is the probability accepted that what is protected together
 	// cannot be recovered from these packets, but only from those for the whole
 	// object. Default 10 times that of Loss, at most 0.01. Of few source packets
-	// it is up to 50 times as much.
+	// it is up to 150 times as much.
 	GrowingTarget float64
 	// Rate limits what is sent, in bit/s. Default: four times the peak of
 	// the octets appended within a second, but never less than 20 Mbit/s.
 	Rate int64
-	// Burst is how much may leave at once, in octets. Default 64 KiB.
+	// Burst is how much may leave at once, in octets. Default 64 KiB, or what
+	// leaves in 2 ms if that is more: timers are no finer.
 	Burst int
 	// After is a generation of the S-TSID that was announced before, in Unix
 	// microseconds: those to come are above it, also when the clock has stepped
@@ -76,7 +80,6 @@ func (c SenderConfig) withDefaults() SenderConfig {
 	c.FirstTSI = max(1, c.FirstTSI)
 	c.BlockSymbols = cmp.Or(c.BlockSymbols, 1024)
 	c.GrowingDelay = cmp.Or(c.GrowingDelay, 30*time.Millisecond)
-	c.Burst = cmp.Or(c.Burst, 64<<10)
 	c.SLSInterval = cmp.Or(c.SLSInterval, 500*time.Millisecond)
 	c.CarouselInterval = cmp.Or(c.CarouselInterval, time.Second)
 	c.TrackLinger = cmp.Or(c.TrackLinger, 10*time.Second)
@@ -94,7 +97,8 @@ func (c *SenderConfig) growingTarget() float64 {
 }
 
 const (
-	minRate = 20_000_000 // bit/s
+	minRate  = 20_000_000 // bit/s
+	minBurst = 64 << 10
 	// Largest headers before the payload: LCT 16, Payload ID 4, and EXT_TOL 8
 	// on source or EXT_FTI 16 on repair packets.
 	sourceHeader   = 16 + 4

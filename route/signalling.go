@@ -20,7 +20,7 @@ func (r *Receiver) handlePackage(now time.Time, o *Object, body []byte) {
 		r.records.remove(o.key) // hear it again
 		return
 	}
-	pkg, err := sls.ParsePackage(body)
+	pkg, err := r.openPackage(o.format, body, 4<<20)
 	if err != nil {
 		r.badSignalling(o, err)
 		return
@@ -129,6 +129,7 @@ func (r *Receiver) handleEFDT(now time.Time, o *Object, body []byte) {
 
 func (r *Receiver) badSignalling(o *Object, err error) {
 	r.stats.Rejected[RejectSignalling]++
+	r.fault(o.ch, faultRejected+faultBit(RejectSignalling), o.key, err)
 	if r.warned.IsZero() || o.lastPkt.Sub(r.warned) > time.Second {
 		r.warned = o.lastPkt
 		r.cfg.Logger.Warn("signalling dropped", "tsi", o.key.tsi, "toi", o.key.toi, "error", err)
@@ -166,7 +167,10 @@ func (r *Receiver) applySTSID(now time.Time, doc *sls.STSID) {
 			ch.sources = nil
 		}
 	}
-	for _, rs := range r.ownSessions(doc) {
+	own := r.ownSessions(doc)
+	r.forgive()
+	r.checkSource(own)
+	for _, rs := range own {
 		for i := range rs.LS {
 			r.applyLS(now, &rs.LS[i])
 		}

@@ -100,6 +100,9 @@ func (r *Receiver) Reject(now time.Time, o *Object, off int64) {
 
 // truncate forgets the octets from off on.
 func (r *Receiver) truncate(o *Object, off int64) {
+	if off < o.bodyAt || o.headless {
+		o.header, o.bodyAt, o.headless = nil, 0, false
+	}
 	o.held.Truncate(off)
 	if o.loss != nil {
 		o.loss.missed.Truncate(off)

@@ -142,8 +142,7 @@ func (r *Receiver) tick(now time.Time, o *Object) {
 			return
 		}
 	case o.full() && !o.closeAt.IsZero() && !now.Before(o.closeAt.Add(r.cfg.GapDelay)):
-		o.firm = true
-		r.finish(now, o)
+		r.endedByFlag(now, o)
 		return
 	case !now.Before(r.lostTime(o)):
 		r.lose(now, o)
@@ -192,6 +191,7 @@ func (r *Receiver) ask(now time.Time, o *Object, from, end int64, again bool) {
 	for i, x := range r.missing {
 		m[i] = Range(x)
 	}
+	r.start(o)
 	r.events.push(Event{Kind: NeedRepair, Object: o, Missing: m, Growing: true})
 }
 
@@ -200,6 +200,7 @@ func (r *Receiver) askAll(now time.Time, o *Object) {
 	o.asked, o.holeAt = o.held.End(), time.Time{}
 	o.askedAll = true
 	r.backOff(now, o)
+	r.start(o)
 	r.events.push(Event{Kind: NeedRepair, Object: o, Missing: o.AppendMissing(nil)})
 }
 

@@ -1,12 +1,14 @@
 package route
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"time"
 
 	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/flute/lct"
+	"github.com/treedn/treedn/route/entity"
 )
 
 // Outgoing describes an object that is about to be sent.
@@ -27,10 +29,35 @@ type Outgoing struct {
 	// Track is the media track of the object. The zero value makes it a lone
 	// file in the metadata channel.
 	Track Track
+	// Format is the delivery object format (RFC 9223, section 4): sls.FormatFile,
+	// which 0 stands for, sls.FormatEntity, or one of the packages. Objects of
+	// Entity Mode begin with the fields Content-Location, Content-Type and those
+	// of Header, and with Content-Length if Length, which is that of the body, is
+	// known; otherwise the body goes in HTTP chunks, one for each Append.
+	// Packages, which SendPackage makes, are lone files.
+	Format uint8
+	Header []entity.Field
 	// Carousel repeats the object every CarouselInterval until an object of
 	// the same name replaces it or RemoveFile ends it: for initialization
 	// segments. It has no effect on objects that a template names.
 	Carousel bool
+	// Every is the time between repetitions in place of CarouselInterval. It
+	// repeats files that are no initialization segments, too.
+	Every time.Duration
+	// Times is how often the object is sent in all before it is withdrawn, 0 for
+	// without end.
+	Times int
+	// Priority puts the object's source packets, or its repetitions, before all
+	// of lower ones that wait. Default 0.
+	Priority int
+	// Within is how long after Append octets have to have left. Of one priority
+	// what is due first leaves first; channels without it take turns, and count
+	// as if it were a second.
+	Within time.Duration
+	// ChannelRate limits what is sent in the channel of the object, in bit/s,
+	// repair packets included. The latest one that is not 0 counts. It is
+	// announced as the channel's bandwidth.
+	ChannelRate int64
 }
 
 // Track names one media track in one run of its encoder.
@@ -52,6 +79,8 @@ type Track struct {
 var (
 	errLength  = errors.New("route: octets differ from the length announced")
 	errAborted = errors.New("route: transmission was aborted")
+	errChunks  = errors.New("route: object is not in HTTP chunks")
+	errFormat  = errors.New("route: no such delivery object format, or not for this object")
 )
 
 // A Transmission is one object on its way out. It belongs to its Sender's
@@ -65,10 +94,17 @@ type Transmission struct {
 	cp   uint8
 	rev  uint64 // announcement that must have been sent before
 
+	chunked bool           // an entity without a length
+	trailer []entity.Field // of it
+	line    []byte         // scratch
+
 	buf     []byte
 	packets []span
-	cut     int // octets in packets
-	next    int // first packet not sent
+	due     []time.Time // when a packet has to leave
+	at      time.Time   // of the latest Append
+	cutAt   int         // where the latest Cut was
+	cut     int         // octets in packets
+	next    int         // first packet not sent
 	length  int64
 	ended   bool
 	aborted bool
@@ -89,6 +125,38 @@ func (t *Transmission) TOI() uint32 { return t.toi }
 // Append adds octets to the object. Packets that are full become ready to
 // leave at once; the rest waits for more, for Cut or for End. b is copied.
 func (t *Transmission) Append(now time.Time, b []byte) error {
+	if t.chunked {
+		return t.AppendChunk(now, b, "")
+	}
+	return t.append(now, b)
+}
+
+// AppendChunk is Append for an entity that goes in HTTP chunks: b is one, with
+// extensions (RFC 9112, section 7.1.1) such as the digests of DVB.
+func (t *Transmission) AppendChunk(now time.Time, b []byte, extensions string) error {
+	if !t.chunked {
+		return errChunks
+	}
+	if len(b) == 0 {
+		return nil
+	}
+	t.line = entity.AppendChunk(t.line[:0], b, extensions)
+	return t.append(now, t.line)
+}
+
+// SetTrailer gives the fields that follow the last chunk of an entity.
+func (t *Transmission) SetTrailer(fields ...entity.Field) error {
+	if !t.chunked {
+		return errChunks
+	}
+	if _, err := entity.AppendEnd(nil, fields...); err != nil {
+		return err
+	}
+	t.trailer = fields
+	return nil
+}
+
+func (t *Transmission) append(now time.Time, b []byte) error {
 	switch {
 	case t.aborted:
 		return errAborted
@@ -104,12 +172,14 @@ func (t *Transmission) Append(now time.Time, b []byte) error {
 	t.s.buffered += int64(len(b))
 	t.s.peak.add(now, len(b))
 	t.grew(now)
+	t.at = now
 	t.buf = append(t.buf, b...)
 	for unit := t.s.unit; ; {
 		// Packets end at multiples of the unit, counted from the start of
-		// the object, so that one lost packet is one lost symbol.
+		// the object, so that one lost packet is one lost symbol. A chunk
+		// that may turn out to fit one packet waits for its end.
 		end := (t.cut/unit + 1) * unit
-		if len(t.buf) < end {
+		if len(t.buf) < end || t.cut == t.cutAt && t.cut > 0 && len(t.buf) <= t.cut+unit {
 			break
 		}
 		t.addPacket(end)
@@ -117,8 +187,11 @@ func (t *Transmission) Append(now time.Time, b []byte) error {
 	return nil
 }
 
+const defaultWithin = time.Second
+
 func (t *Transmission) addPacket(end int) {
 	t.packets = append(t.packets, span{uint32(t.cut), uint32(end - t.cut)})
+	t.due = append(t.due, t.at.Add(cmp.Or(t.out.Within, defaultWithin)))
 	t.cut = end
 	t.s.enqueue(t)
 }
@@ -132,6 +205,7 @@ func (t *Transmission) Cut() {
 	if t.cut < len(t.buf) {
 		t.addPacket(len(t.buf))
 	}
+	t.cutAt = t.cut
 	t.cutOff()
 }
 
@@ -146,6 +220,15 @@ func (t *Transmission) End(now time.Time) error {
 	case t.length >= 0 && int64(len(t.buf)) != t.length:
 		t.Abort()
 		return errLength
+	case t.chunked:
+		end, err := entity.AppendEnd(nil, t.trailer...)
+		if err == nil {
+			err = t.append(now, end)
+		}
+		if err != nil {
+			t.Abort()
+			return err
+		}
 	}
 	t.Cut()
 	t.length = int64(len(t.buf))

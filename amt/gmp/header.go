@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+
+	"github.com/treedn/treedn/amt/internal/checksum"
 )
 
 // What can be wrong with a packet. Errors of [Parse] match one of the first
@@ -143,7 +145,7 @@ func parseIPv4(p []byte, h *Header) ([]byte, error) {
 	if p[9] != protocolIGMP || binary.BigEndian.Uint16(p[6:])&0x3fff != 0 { // another protocol, or a fragment
 		return nil, errIPv4Protocol
 	}
-	if fold(sum(0, p[:headerLength])) != 0 {
+	if checksum.Fold(checksum.Add(0, p[:headerLength])) != 0 {
 		return nil, errIPv4Checksum
 	}
 	h.Source = netip.AddrFrom4([4]byte(p[12:]))
@@ -220,8 +222,8 @@ func appendIPv4(b []byte, source, destination netip.Addr) []byte {
 // finishIPv4 fills in the length and both checksums of the packet p.
 func finishIPv4(p []byte) {
 	binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
-	binary.BigEndian.PutUint16(p[10:], fold(sum(0, p[:sizeIPv4])))
-	binary.BigEndian.PutUint16(p[sizeIPv4+2:], fold(sum(0, p[sizeIPv4:])))
+	binary.BigEndian.PutUint16(p[10:], checksum.Fold(checksum.Add(0, p[:sizeIPv4])))
+	binary.BigEndian.PutUint16(p[sizeIPv4+2:], checksum.Fold(checksum.Add(0, p[sizeIPv4:])))
 }
 
 // appendIPv6 appends the headers of an MLD packet.
@@ -237,5 +239,11 @@ func appendIPv6(b []byte, source, destination netip.Addr) []byte {
 func finishIPv6(p []byte) {
 	binary.BigEndian.PutUint16(p[4:], uint16(len(p)-40))
 	message := p[sizeIPv6:]
-	binary.BigEndian.PutUint16(message[2:], fold(sum(pseudoHeader(p, len(message), protocolICMPv6), message)))
+	binary.BigEndian.PutUint16(message[2:], checksum.Fold(checksum.Add(pseudoHeader(p, len(message), protocolICMPv6), message)))
+}
+
+// pseudoHeader is the sum of the IPv6 pseudo-header of a packet with this
+// header (RFC 8200 section 8.1).
+func pseudoHeader(ip []byte, length int, protocol byte) uint64 {
+	return checksum.Add(uint64(length)+uint64(protocol), ip[8:40])
 }

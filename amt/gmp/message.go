@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/treedn/treedn/amt/internal/checksum"
 )
 
 // Type is what a message is, in either protocol.
@@ -152,7 +154,7 @@ func (m *Message) parse(packet []byte) error {
 		if len(b) < 8 {
 			return errMLDShort
 		}
-		if fold(sum(pseudoHeader(packet, len(b), protocolICMPv6), b)) != 0 {
+		if checksum.Fold(checksum.Add(pseudoHeader(packet, len(b), protocolICMPv6), b)) != 0 {
 			return errMLDChecksum
 		}
 		return m.parseMLD(b)
@@ -164,7 +166,7 @@ func (m *Message) parseIGMP(b []byte) error {
 	if len(b) < 8 {
 		return errIGMPShort
 	}
-	if fold(sum(0, b)) != 0 {
+	if checksum.Fold(checksum.Add(0, b)) != 0 {
 		return errIGMPChecksum
 	}
 	m.Query.Group = netip.AddrFrom4([4]byte(b[4:]))

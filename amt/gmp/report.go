@@ -226,7 +226,7 @@ func (r *Router) each(g uint32, rec *Record, add bool, do func(ch uint32, p *uin
 				continue
 			}
 			state := r.groups.at(g)
-			if int(state.sources) >= r.config.MaxSources ||
+			if int(state.sources) >= r.config.MaxSources || r.crowded(ch) ||
 				r.config.Allow != nil && !r.config.Allow(state.link, source, group) {
 				r.ignored++
 				continue
@@ -239,6 +239,11 @@ func (r *Router) each(g uint32, rec *Record, add bool, do func(ch uint32, p *uin
 		}
 		do(ch, p)
 	}
+}
+
+// crowded reports whether a channel has as many links as it may.
+func (r *Router) crowded(ch uint32) bool {
+	return r.config.MaxMembers > 0 && ch != 0 && len(r.channels.at(ch).members) >= r.config.MaxMembers
 }
 
 // include: IS_IN, ALLOW, and what TO_IN has in common with them.
@@ -276,7 +281,8 @@ func (r *Router) dropUnmarked(g uint32) {
 // exclude: IS_EX and TO_EX.
 func (r *Router) exclude(g uint32, rec *Record, shared bool) {
 	state := r.groups.at(g)
-	if r.config.Allow != nil && !r.config.Allow(state.link, netip.Addr{}, rec.Group) {
+	if state.mode != Exclude && r.crowded(state.channel) ||
+		r.config.Allow != nil && !r.config.Allow(state.link, netip.Addr{}, rec.Group) {
 		r.ignored++
 		return
 	}

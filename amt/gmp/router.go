@@ -24,6 +24,9 @@ type RouterConfig struct {
 	// MaxChannels bounds the different channels and groups of all links together.
 	// Default: 65,536.
 	MaxChannels int
+	// MaxMembers bounds the links that packets of a channel go to. Default: no
+	// bound.
+	MaxMembers int
 	// Allow decides which channels may be subscribed to; source is the zero
 	// address for the group as a whole. Default: all.
 	Allow func(link Link, source, group netip.Addr) bool

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -135,6 +136,39 @@ func TestMessageDescribesPackets(t *testing.T) {
 	require.Equal(t, 1000, ms[0].SegmentSize)
 	require.Equal(t, tx.Source(), ms[0].Source)
 	require.Equal(t, ch.Group, ms[0].Destination)
+}
+
+// Packets that lie behind each other in one buffer leave in one piece, and Receive hands runs of them out.
+func TestReceiveRuns(t *testing.T) {
+	ch := ssmtest.Channel(t)
+	rx := join(t, newHost(t, ssm.Config{}), ch)
+	tx := newSender(t, ch.Source, nil)
+	var buf []byte
+	var packets, got [][]byte
+	for _, p := range numbered(repeat(100, 700)...) {
+		buf = append(buf, p...)
+	}
+	for i := range 100 {
+		packets = append(packets, buf[i*700:(i+1)*700])
+	}
+	n, err := tx.WriteBatch(packets, ch.Destination())
+	require.NoError(t, err)
+	require.Equal(t, len(packets), n)
+	begin := time.Now()
+	require.NoError(t, rx.SetReadDeadline(begin.Add(time.Minute)))
+	for len(got) < len(packets) {
+		require.NoError(t, rx.Receive(func(at time.Time, from, to netip.AddrPort, run []byte, size int) {
+			require.False(t, at.Before(begin))
+			require.Equal(t, tx.Source(), from)
+			require.Equal(t, ch.Destination(), to)
+			for i := 0; i < len(run); i += size {
+				got = append(got, slices.Clone(run[i:min(len(run), i+size)]))
+			}
+		}))
+	}
+	require.Equal(t, packets, got)
+	require.NoError(t, rx.SetReadDeadline(time.Unix(1, 0)))
+	require.ErrorIs(t, rx.Receive(nil), os.ErrDeadlineExceeded)
 }
 
 func TestOtherSourcesAndGroupsStayApart(t *testing.T) {

@@ -24,6 +24,7 @@ type Receiver struct {
 	iface  string
 	conn   *net.UDPConn
 	batch  *batchReader
+	own    []Message // of Receive
 	buffer int
 
 	packets, octets, rejected, truncated atomic.Uint64
@@ -129,6 +130,30 @@ func (r *Receiver) ReadBatch(ms []Message) (int, error) {
 			return n, nil
 		}
 	}
+}
+
+// receiveMessages is how many runs one call of Receive takes.
+const receiveMessages = 16
+
+// Receive is ReadBatch with memory of the receiver's own, which it takes when it is called first: it waits for packets and
+// calls handle with each run of them, at least once unless it fails. The octets are valid until handle returns; at is when
+// the batch came in. Errors are those of ReadBatch.
+//
+// It has types of the standard library alone, so that the interfaces of packages that know nothing of sockets can name it.
+func (r *Receiver) Receive(handle func(at time.Time, from, to netip.AddrPort, run []byte, size int)) error {
+	if r.own == nil {
+		r.own = NewMessages(receiveMessages)
+	}
+	n, err := r.ReadBatch(r.own)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for i := range r.own[:n] {
+		m := &r.own[i]
+		handle(now, m.Source, netip.AddrPortFrom(r.ch.Group, r.ch.Port), m.Buffer[:m.N], m.SegmentSize)
+	}
+	return nil
 }
 
 // admit moves the messages that belong to the channel to the front and returns

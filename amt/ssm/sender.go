@@ -127,8 +127,8 @@ func (s *Sender) Interface() string { return s.ifi.Name }
 
 // WriteBatch sends packets to dst, a group and port, in order, and returns how
 // many were sent. Consecutive packets of one size, and a shorter one at the end
-// of such a run, go to the kernel as one. It waits while the send buffer is
-// full, and returns an error that matches [net.ErrClosed] after Close.
+// of such a run, go to the kernel as one, at the least cost if they lie behind
+// each other in one buffer. It waits while the send buffer is full, and returns an error that matches [net.ErrClosed] after Close.
 //
 // Packets are not kept. WriteBatch allocates nothing after its first call.
 func (s *Sender) WriteBatch(packets [][]byte, dst netip.AddrPort) (int, error) {

@@ -118,15 +118,12 @@ func (w *batchWriter) queue(packets [][]byte, namelen uint32) {
 	iovecs := w.iovecs
 	for w.queued = 0; w.queued < batchSize && len(packets) > 0; w.queued++ {
 		run := w.runLength(packets)
-		for i, packet := range packets[:run] {
-			iovecs[i].Base = unsafe.SliceData(packet)
-			iovecs[i].SetLen(len(packet))
-		}
+		pieces := gather(iovecs, packets[:run])
 		h := &w.headers[w.queued].hdr
 		h.Name = (*byte)(unsafe.Pointer(&w.dst))
 		h.Namelen = namelen
 		h.Iov = unsafe.SliceData(iovecs)
-		h.SetIovlen(run)
+		h.SetIovlen(pieces)
 		h.Control = nil
 		h.SetControllen(0)
 		if run > 1 {
@@ -140,8 +137,23 @@ func (w *batchWriter) queue(packets [][]byte, namelen uint32) {
 		}
 		w.runs[w.queued] = run
 		packets = packets[run:]
-		iovecs = iovecs[run:]
+		iovecs = iovecs[pieces:]
 	}
+}
+
+// gather describes packets to the kernel and returns in how many pieces of memory they lie: those that were appended to
+// one buffer are one, which costs the kernel less than many.
+func gather(iovecs []unix.Iovec, packets [][]byte) (n int) {
+	for i := 0; i < len(packets); n++ {
+		base, size := unsafe.SliceData(packets[i]), len(packets[i])
+		next := uintptr(unsafe.Pointer(base)) // compared, never followed
+		for i++; i < len(packets) && uintptr(unsafe.Pointer(unsafe.SliceData(packets[i]))) == next+uintptr(size); i++ {
+			size += len(packets[i])
+		}
+		iovecs[n].Base = base
+		iovecs[n].SetLen(size)
+	}
+	return n
 }
 
 // runLength returns how many of the packets can leave as one: all of one size,

@@ -72,3 +72,18 @@ func TestLowerLimit(t *testing.T) {
 		require.Equal(t, c.limit, w.segmentLimit, c.errno)
 	}
 }
+
+func TestGather(t *testing.T) {
+	buf := make([]byte, 100)
+	other := make([]byte, 100)
+	iovecs := make([]unix.Iovec, 8)
+	n := gather(iovecs, [][]byte{buf[:10], buf[10:20], buf[20:25], other[:10], buf[30:40], buf[40:50]})
+	require.Equal(t, 3, n)
+	require.Equal(t, &buf[0], iovecs[0].Base)
+	require.Equal(t, &other[0], iovecs[1].Base)
+	require.Equal(t, &buf[30], iovecs[2].Base)
+	require.EqualValues(t, 25, iovecs[0].Len)
+	require.EqualValues(t, 10, iovecs[1].Len)
+	require.EqualValues(t, 20, iovecs[2].Len)
+	require.Zero(t, gather(iovecs, nil))
+}

@@ -55,6 +55,19 @@ func (in *Instance) check() error {
 		case f.ContentMD5 != nil && len(f.ContentMD5) != 16:
 			return fmt.Errorf("%w: Content-MD5 of %d octets", ErrIncomplete, len(f.ContentMD5))
 		}
+		if !f.ContentDigest.valid() || !f.ReprDigest.valid() {
+			return fmt.Errorf("%w: length of a digest", ErrIncomplete)
+		}
+		for _, sig := range f.Signatures {
+			for _, scope := range sig.Scope {
+				if len(strings.Fields(scope)) != 1 || strings.TrimSpace(scope) != scope {
+					return fmt.Errorf("%w: scope %q of a signature", ErrIncomplete, scope)
+				}
+			}
+			if len(sig.Value) == 0 {
+				return fmt.Errorf("%w: empty signature", ErrIncomplete)
+			}
+		}
 		for _, alt := range f.AlternateLocations {
 			if alt.Set != 1 && alt.Set != 2 {
 				return fmt.Errorf("%w: alternate location of set %d", ErrIncomplete, alt.Set)
@@ -107,6 +120,15 @@ func (w *writer) instance(in *Instance, embedded bool, original []byte) ([]byte,
 	for i := range in.Files {
 		w.file(file, &in.Files[i])
 	}
+	for _, g := range in.Groups {
+		w.element(strings.TrimSuffix(file, "File")+"Group", g)
+	}
+	for _, x := range in.SessionIdentityExpiries {
+		element := strings.TrimSuffix(file, "File") + "MBMS-Session-Identity-Expiry"
+		w.raw("<" + element)
+		w.uint("value", uint64(x.Expiry))
+		w.raw(">" + strconv.Itoa(int(x.Identity)) + "</" + element + ">\n")
+	}
 	w.element("mbms2012:Base-URL-1", in.BaseURL1)
 	w.element("mbms2012:Base-URL-2", in.BaseURL2)
 	w.raw("</FDT-Instance>\n")
@@ -123,13 +145,17 @@ type prefix struct{ prefix, namespace string }
 func (in *Instance) prefixes() (used []prefix) {
 	atsc := in.HasEFDTVersion || in.MaxExpiresDelta != 0 || in.MaxTransportSize != 0 || in.FileTemplate != "" ||
 		in.AppContextIDs != nil || in.FilterCodes != nil
-	m2007, m2012 := false, in.BaseURL1 != "" || in.BaseURL2 != ""
+	var m2007, m2009, m2015, dvb bool
+	m2012 := in.BaseURL1 != "" || in.BaseURL2 != ""
 	treedn := in.Generation != 0
 	for i := range in.Files {
 		f := &in.Files[i]
 		atsc = atsc || f.AppContextIDs != nil || f.FilterCodes != nil
 		m2007 = m2007 || f.CacheControl != CacheControl{}
-		m2012 = m2012 || f.ETag != "" || len(f.AlternateLocations) > 0
+		m2009 = m2009 || f.DecryptionKeyURI != ""
+		m2012 = m2012 || f.ETag != "" || len(f.AlternateLocations) > 0 || f.FECRedundancyLevel != 0
+		m2015 = m2015 || len(f.IndependentUnitPositions) > 0
+		dvb = dvb || !f.ContentDigest.IsZero() || !f.ReprDigest.IsZero() || len(f.Signatures) > 0
 		treedn = treedn || f.Generation != 0
 	}
 	for _, p := range []struct {
@@ -139,7 +165,10 @@ func (in *Instance) prefixes() (used []prefix) {
 		{atsc, prefix{"afdt", NamespaceATSC}},
 		{m2007, prefix{"mbms2007", namespaceMBMS2007}},
 		{in.FullFDT, prefix{"mbms2008", namespaceMBMS2008}},
+		{m2009, prefix{"mbms2009", namespaceMBMS2009}},
 		{m2012, prefix{"mbms2012", namespaceMBMS2012}},
+		{m2015, prefix{"mbms2015", namespaceMBMS2015}},
+		{dvb, prefix{"dvb", namespaceDVB}},
 		{treedn, prefix{"treedn", NamespaceTreeDN}},
 	} {
 		if p.on {
@@ -164,9 +193,10 @@ func (w *writer) file(name string, f *File) {
 	w.optional("Content-MD5", base64.StdEncoding.EncodeToString(f.ContentMD5))
 	w.fec(&f.FEC)
 	w.optional("mbms2012:File-ETag", f.ETag)
+	w.extensionAttributes(f)
 	w.lists(f.AppContextIDs, f.FilterCodes)
 	w.optionalUint("treedn:generation", f.Generation)
-	if f.CacheControl == (CacheControl{}) && len(f.AlternateLocations) == 0 {
+	if !f.hasElements() {
 		w.raw("/>\n")
 		return
 	}
@@ -197,6 +227,7 @@ func (w *writer) file(name string, f *File) {
 		}
 		w.raw("</" + element + ">\n")
 	}
+	w.extensionElements(f, strings.TrimSuffix(name, "File"))
 	w.raw("</" + name + ">\n")
 }
 

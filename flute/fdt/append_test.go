@@ -2,6 +2,7 @@ package fdt_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,7 +14,8 @@ import (
 func full() *fdt.Instance {
 	return &fdt.Instance{
 		Version: 2, Expires: 4004201570, Complete: true, FullFDT: true, ContentType: "video/mp4", ContentEncoding: "gzip",
-		FEC:      fdt.FEC{EncodingID: 6, HasEncodingID: true, InstanceID: 1, MaxSourceBlockLength: 2, EncodingSymbolLength: 3, MaxEncodingSymbols: 4, SchemeSpecific: []byte{5}},
+		FEC:    fdt.FEC{EncodingID: 6, HasEncodingID: true, InstanceID: 1, MaxSourceBlockLength: 2, EncodingSymbolLength: 3, MaxEncodingSymbols: 4, SchemeSpecific: []byte{5}},
+		Groups: []string{"g"}, SessionIdentityExpiries: []fdt.SessionIdentityExpiry{{Identity: 7, Expiry: 4004201570}},
 		BaseURL1: "http://one/?a&b", BaseURL2: "http://two/",
 		HasEFDTVersion: true, EFDTVersion: 9, MaxExpiresDelta: 60, MaxTransportSize: 1 << 20, FileTemplate: "a$$b$TOI$\"<>\t",
 		AppContextIDs: []string{"urn:a", "urn:b"}, FilterCodes: []uint32{1, 2}, Generation: 1<<64 - 1,
@@ -28,6 +30,14 @@ func full() *fdt.Instance {
 					{Set: 2, Until: time.Date(2026, 11, 20, 1, 2, 3, 4, time.UTC)},
 				},
 				AppContextIDs: []string{"urn:c"}, FilterCodes: []uint32{3}, Generation: 5,
+				Groups: []string{"a", "b c"}, SessionIdentities: []uint8{0, 255}, DecryptionKeyURI: "urn:k?a&b",
+				FECRedundancyLevel: 30, IndependentUnitPositions: []uint64{0, 1 << 40},
+				ContentDigest: fdt.Digests{SHA256: []byte(strings.Repeat("x", 32))},
+				ReprDigest:    fdt.Digests{SHA256: []byte(strings.Repeat("y", 32)), SHA512: []byte(strings.Repeat("z", 64))},
+				Signatures: []fdt.Signature{
+					{Value: []byte("s"), Scope: []string{"@@TOI", "@@Content-Digest"}, Created: "1", Expires: "2", Algorithm: "hmac-sha256", KeyURI: "urn:k", KeyID: []byte{1, 0xff}},
+					{Value: []byte("t")},
+				},
 			},
 		},
 	}
@@ -55,6 +65,10 @@ func TestAppendRefuses(t *testing.T) {
 		"TOI 0":                      func(in *fdt.Instance) { in.Files[0].TOI = 0 },
 		"no name":                    func(in *fdt.Instance) { in.Files[0].ContentLocation = "" },
 		"MD5 of 3 octets":            func(in *fdt.Instance) { in.Files[0].ContentMD5 = []byte("abc") },
+		"SHA-256 of 3 octets":        func(in *fdt.Instance) { in.Files[0].ContentDigest.SHA256 = []byte("abc") },
+		"SHA-512 of 3 octets":        func(in *fdt.Instance) { in.Files[0].ReprDigest.SHA512 = []byte("abc") },
+		"empty signature":            func(in *fdt.Instance) { in.Files[1].Signatures[0].Value = nil },
+		"scope with a blank":         func(in *fdt.Instance) { in.Files[1].Signatures[0].Scope = []string{"a b"} },
 		"third set of locations":     func(in *fdt.Instance) { in.Files[1].AlternateLocations[0].Set = 3 },
 		"control character":          func(in *fdt.Instance) { in.Files[0].ContentLocation = "a\x01" },
 		"octets that are not UTF-8":  func(in *fdt.Instance) { in.Files[0].ContentLocation = "a\xff" },
@@ -74,7 +88,7 @@ func TestAppendRefuses(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, name := range []string{"libflute-etag.pcap", "libflute-gzip.pcap", "gpac-mabr-flute-heads.pcap", "atsc3-ateme-lls-esg.pcap"} {
+	for _, name := range []string{"libflute-etag.pcap", "libflute-gzip.pcap", "gpac-mabr-flute.pcap", "atsc3-ateme-lls-esg.pcap"} {
 		for _, b := range instances(f, name) {
 			f.Add(b)
 		}

@@ -22,9 +22,15 @@
 //
 // Read and written are also these extensions: of A/331 efdtVersion,
 // maxExpiresDelta, maxTransportSize, fileTemplate, appContextIdList and
-// filterCodes; of 3GPP Cache-Control, File-ETag, FullFDT, Base-URL and
-// Alternate-Content-Location; of ours ([NamespaceTreeDN]) generation. Any other
-// attribute or element is skipped, and not kept.
+// filterCodes; of 3GPP (TS 26.346 7.2.10) Cache-Control, File-ETag, FullFDT,
+// Base-URL, Alternate-Content-Location, Group, MBMS-Session-Identity and its
+// Expiry, Decryption-KEY-URI, FEC-Redundancy-Level and IndependentUnitPositions;
+// of DVB (TS 103 769 annex F) Content-Digest, Repr-Digest and Signature; of ours
+// ([NamespaceTreeDN]) generation. Any other attribute or element is skipped, and
+// not kept.
+//
+// A [Database] is what a receiver makes of the instances of a session: which
+// files there are, until when, and which of two versions is the newer.
 //
 // An instance is hostile input until proved otherwise. [Limits] bounds its size.
 // A Content-Location is an opaque name: it must never be used as a path of a

@@ -3,6 +3,7 @@ package fdt
 import (
 	"time"
 
+	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/flute/ntp"
 )
 
@@ -16,7 +17,10 @@ const (
 	namespaceRFC3926  = "http://www.example.com/flute" // the schema of RFC 3926 itself
 	namespaceMBMS2007 = "urn:3GPP:metadata:2007:MBMS:FLUTE:FDT"
 	namespaceMBMS2008 = "urn:3GPP:metadata:2008:MBMS:FLUTE:FDT_ext"
+	namespaceMBMS2009 = "urn:3GPP:metadata:2009:MBMS:FLUTE:FDT_ext"
 	namespaceMBMS2012 = "urn:3GPP:metadata:2012:MBMS:FLUTE:FDT"
+	namespaceMBMS2015 = "urn:3GPP:metadata:2015:MBMS:FLUTE:FDT"
+	namespaceDVB      = "urn:dvb:metadata:ExtendedFileDeliveryTable:2022"
 )
 
 // MediaType is that of a stand-alone FDT Instance.
@@ -45,6 +49,10 @@ type Instance struct {
 	// BaseURL1 and BaseURL2 are what the alternate locations of set 1 and 2
 	// are relative to (3GPP).
 	BaseURL1, BaseURL2 string
+	// Groups are the groups of which this instance has files: who wants one file of
+	// a group wants all (3GPP).
+	Groups                  []string
+	SessionIdentityExpiries []SessionIdentityExpiry
 
 	// EFDTVersion counts the changes of an Extended FDT, modulo 256.
 	EFDTVersion    uint8
@@ -94,6 +102,23 @@ type File struct {
 	CacheControl CacheControl
 	// AlternateLocations are where to fetch missing octets by HTTP.
 	AlternateLocations []AlternateLocation
+	// Groups are the groups that the file belongs to, SessionIdentities the MBMS
+	// sessions that it is sent in (3GPP).
+	Groups            []string
+	SessionIdentities []uint8
+	// DecryptionKeyURI is where the key to the file is (3GPP).
+	DecryptionKeyURI string
+	// FECRedundancyLevel is how much repair is sent, in percent of the source
+	// symbols; 0 if it is not stated (3GPP).
+	FECRedundancyLevel uint32
+	// IndependentUnitPositions are the offsets in octets of random access points,
+	// from which the file is of use without what comes before (3GPP).
+	IndependentUnitPositions []uint64
+
+	// ContentDigest is over the file as it is transferred, ReprDigest over the
+	// whole representation, of which the file may be a chunk (DVB).
+	ContentDigest, ReprDigest Digests
+	Signatures                []Signature
 
 	AppContextIDs []string
 	FilterCodes   []uint32
@@ -114,6 +139,37 @@ type FEC struct {
 	MaxEncodingSymbols   uint32
 	// SchemeSpecific is the scheme-specific OTI, decoded from base64.
 	SchemeSpecific []byte
+}
+
+// Info returns the FEC Object Transmission Information of an object of length
+// octets. Resolve the File first: its attributes may be those of the instance.
+// Without FEC-OTI-FEC-Encoding-ID the scheme is Compact No-Code, FLUTE's default.
+// The error is that of package fec.
+func (f *FEC) Info(length uint64) (fec.ObjectInfo, error) {
+	a := fec.Attributes{
+		EncodingID: f.EncodingID, InstanceID: f.InstanceID, TransferLength: length,
+		MaxSourceBlockLength: f.MaxSourceBlockLength, EncodingSymbolLength: f.EncodingSymbolLength,
+		MaxEncodingSymbols: f.MaxEncodingSymbols, SchemeSpecific: f.SchemeSpecific,
+	}
+	return a.Info()
+}
+
+// FECOf returns the attributes that describe an object. Its length, which they do
+// not hold, is that of the File.
+func FECOf(info fec.ObjectInfo) (FEC, error) {
+	a, err := info.Attributes()
+	if err != nil {
+		return FEC{}, err
+	}
+	f := FEC{
+		EncodingID: a.EncodingID, HasEncodingID: true, InstanceID: a.InstanceID,
+		MaxSourceBlockLength: a.MaxSourceBlockLength, EncodingSymbolLength: a.EncodingSymbolLength,
+		MaxEncodingSymbols: a.MaxEncodingSymbols,
+	}
+	if len(a.SchemeSpecific) > 0 {
+		f.SchemeSpecific = a.SchemeSpecific
+	}
+	return f, nil
 }
 
 // CacheControl is the caching directive of 3GPP: one of its values, or none.

@@ -113,6 +113,10 @@ func (p *parser) instance(d *xml.Decoder, start xml.StartElement) error {
 			p.in.BaseURL1, err = text(d)
 		case "Base-URL-2":
 			p.in.BaseURL2, err = text(d)
+		case "Group":
+			err = group(d, &p.in.Groups)
+		case "MBMS-Session-Identity-Expiry":
+			err = p.sessionIdentityExpiry(d, e)
 		default:
 			err = d.Skip()
 		}
@@ -176,7 +180,8 @@ func name(a xml.Attr) string {
 	case "xmlns":
 	default:
 		switch a.Name.Local {
-		case "FullFDT", "File-ETag",
+		case "FullFDT", "File-ETag", "Decryption-KEY-URI", "FEC-Redundancy-Level", "IndependentUnitPositions",
+			"Content-Digest", "Repr-Digest",
 			"efdtVersion", "maxExpiresDelta", "maxTransportSize", "fileTemplate", "appContextIdList", "filterCodes":
 			return a.Name.Local
 		}
@@ -209,6 +214,12 @@ func (p *parser) file(d *xml.Decoder, e xml.StartElement) error {
 			return f.alternate(d, c, 1)
 		case "Alternate-Content-Location-2":
 			return f.alternate(d, c, 2)
+		case "Group":
+			return group(d, &f.Groups)
+		case "MBMS-Session-Identity":
+			return f.sessionIdentity(d)
+		case "Signature":
+			return f.signature(d, c)
 		}
 		return d.Skip()
 	})
@@ -243,6 +254,10 @@ func (f *File) attributes(e xml.StartElement) (err error) {
 		case "generation":
 			err = uintAttr(e, a, &f.Generation)
 		default:
+			var known bool
+			if known, err = f.extensionAttribute(e, a); known {
+				break
+			}
 			err = common(e, a, &f.ContentType, &f.ContentEncoding, &f.FEC)
 		}
 		if err != nil {

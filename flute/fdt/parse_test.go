@@ -50,7 +50,7 @@ func TestParseCaptures(t *testing.T) {
 			require.True(t, ok)
 			require.Equal(t, uint64(1196), length)
 		}},
-		{"gpac-mabr-flute-heads.pcap", 15, 18, 0, func(in *fdt.Instance) {
+		{"gpac-mabr-flute.pcap", 15, 18, 0, func(in *fdt.Instance) {
 			require.Equal(t, uint8(1), in.Version)
 			require.Len(t, in.Files, 4)
 			require.Equal(t, "application/xml+dvb-mabr-session-configuration", in.Files[0].ContentType)

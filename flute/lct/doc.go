@@ -15,8 +15,8 @@
 //	length, known := h.Extensions.TOL()
 //	payload := packet[n:]
 //
-// Supported are all widths of CCI, TSI and TOI, but no TOI beyond 64 bits
-// ([ErrTOIRange]); the extensions EXT_TIME, EXT_FTI, EXT_FDT, EXT_CENC, EXT_TOL
+// Supported are all widths of CCI, TSI and TOI, a TOI beyond 64 bits in two
+// parts ([Header.TOIHigh]); the extensions EXT_TIME, EXT_FTI, EXT_FDT, EXT_CENC, EXT_TOL
 // and EXT_ROUTE_PRESENTATION_TIME; all others, known or not, through
 // [Extensions.All] and [Extensions.Find]. The layout of EXT_FTI depends on the
 // FEC scheme and is left to package fec, that of EXT_AUTH to whoever verifies

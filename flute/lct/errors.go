@@ -27,9 +27,6 @@ var (
 	// ErrExtension: an extension is longer than the header, or has a length
 	// of zero.
 	ErrExtension = errors.New("lct: malformed header extension")
-	// ErrTOIRange: the TOI needs more than 64 bits. It is legal, and beyond
-	// what this package represents.
-	ErrTOIRange = errors.New("lct: TOI exceeds 64 bits")
 )
 
 // ErrEncode matches every error that comes from a value which its field cannot

@@ -158,6 +158,26 @@ func (x Extensions) AppendFTI(body []byte) (Extensions, error) {
 	return x, nil
 }
 
+// Auth returns the EXT_AUTH: the Authentication Scheme ID, which has four bits (RFC 5776 and RFC 6584 give it that
+// place), and the whole content, which begins with it. Who knows the scheme checks the packet before anything acts on it
+// (RFC 5775, section 4.4).
+func (x Extensions) Auth() (asid uint8, content []byte, ok bool) {
+	c, ok := x.Find(ExtAuth)
+	if !ok {
+		return 0, nil, false
+	}
+	return c[0] >> 4, c, true
+}
+
+// AppendNOP appends an EXT_NOP of so many 32-bit words, 1 to 255: room to be filled in later, or alignment.
+func (x Extensions) AppendNOP(words int) (Extensions, error) {
+	if words < 1 || words > 255 {
+		return x, errContent
+	}
+	x = append(x, byte(ExtNOP), byte(words))
+	return append(x, make([]byte, 4*words-2)...), nil
+}
+
 // FDT is EXT_FDT: it marks an object with TOI 0 as an FDT Instance of FLUTE
 // (RFC 6726, section 3.4.1).
 type FDT struct {

@@ -168,3 +168,21 @@ func TestPresentationTime(t *testing.T) {
 	_, ok = lct.Extensions(unhex(t, "42020000 eeab42fe")).PresentationTime()
 	require.False(t, ok)
 }
+
+func TestAuthAndNOP(t *testing.T) {
+	x, err := lct.Extensions(nil).AppendNOP(3)
+	require.NoError(t, err)
+	x, err = x.Append(lct.ExtAuth, []byte{0x5f, 1, 2, 3, 4, 5})
+	require.NoError(t, err)
+	require.Equal(t, lct.Extensions{0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0x5f, 1, 2, 3, 4, 5}, x)
+	asid, content, ok := x.Auth()
+	require.True(t, ok)
+	require.Equal(t, uint8(5), asid)
+	require.Equal(t, []byte{0x5f, 1, 2, 3, 4, 5}, content)
+	_, _, ok = lct.Extensions(nil).Auth()
+	require.False(t, ok)
+	for _, words := range []int{0, 256, -1} {
+		_, err := lct.Extensions(nil).AppendNOP(words)
+		require.ErrorIs(t, err, lct.ErrEncode)
+	}
+}

@@ -48,8 +48,11 @@ type Header struct {
 	TSI uint64
 	// TOI identifies the object inside the session, if HasTOI is set.
 	// FLUTE's last packet of a session has none (RFC 6726, section 3.1).
-	TOI    uint64
-	HasTOI bool
+	// TOIHigh holds the bits above the lowest 64 of one that has up to 112:
+	// who uses TOI alone must see to it that TOIHigh is zero.
+	TOI     uint64
+	TOIHigh uint64
+	HasTOI  bool
 
 	// TSILen and TOILen are the widths of the fields in octets: 2, 4, 6 and
 	// 2 to 14. They differ by a multiple of 4, since the flag H serves both.
@@ -139,16 +142,17 @@ func (h *Header) unmarshal(b []byte, rfc3451 bool) (int, error) {
 	h.TSILen, h.TOILen = uint8(tsi), uint8(toi)
 	h.HasTOI = toi != 0
 	p := b[4+cci : ext]
-	if tsi == 4 && toi == 4 {
+	h.TOIHigh = 0
+	switch {
+	case tsi == 4 && toi == 4: // ROUTE
 		h.TSI = uint64(binary.BigEndian.Uint32(p))
 		h.TOI = uint64(binary.BigEndian.Uint32(p[4:]))
-	} else {
-		var fits bool
-		h.TSI, _ = uintN(p[:tsi])
-		h.TOI, fits = uintN(p[tsi : tsi+toi])
-		if !fits {
-			return 0, ErrTOIRange
-		}
+	case tsi == 2 && toi == 2: // FLUTE version 1
+		h.TSI = uint64(binary.BigEndian.Uint16(p))
+		h.TOI = uint64(binary.BigEndian.Uint16(p[2:]))
+	default:
+		_, h.TSI = uintN(p[:tsi])
+		h.TOIHigh, h.TOI = uintN(p[tsi : tsi+toi])
 	}
 	p = p[tsi+toi:]
 	h.HasSCT, h.SCT = hasSCT, 0
@@ -189,7 +193,7 @@ func (h *Header) AppendTo(b []byte) ([]byte, error) {
 		return b, errCCI
 	case tsi > 6 || tsi < 2 || toi > 14 || (tsi|toi)&1 != 0 || tsi&2 != toi&2:
 		return b, errWidths
-	case !fitsIn(h.TSI, tsi) || h.HasTOI && !fitsIn(h.TOI, toi):
+	case !fitsIn(0, h.TSI, tsi) || h.HasTOI && !fitsIn(h.TOIHigh, h.TOI, toi):
 		return b, errWidths
 	case n > MaxHeaderLen:
 		return b, errTooLong
@@ -205,9 +209,9 @@ func (h *Header) AppendTo(b []byte) ([]byte, error) {
 	b = binary.BigEndian.AppendUint32(b, w)
 	b = binary.BigEndian.AppendUint32(b, h.CCI)
 	b = append(b, h.CCIRest...)
-	b = appendUintN(b, h.TSI, tsi)
+	b = appendUintN(b, 0, h.TSI, tsi)
 	if h.HasTOI {
-		b = appendUintN(b, h.TOI, toi)
+		b = appendUintN(b, h.TOIHigh, h.TOI, toi)
 	}
 	if h.HasSCT {
 		b = binary.BigEndian.AppendUint32(b, h.SCT)
@@ -227,7 +231,7 @@ func (h *Header) widths() (tsi, toi int) {
 	}
 	if tsi == 0 {
 		tsi = 4 + toi&2
-		if !fitsIn(h.TSI, tsi) {
+		if !fitsIn(0, h.TSI, tsi) {
 			tsi = 6
 		}
 	}
@@ -236,15 +240,18 @@ func (h *Header) widths() (tsi, toi int) {
 		if tsi&2 != 0 {
 			toi = 2
 		}
-		for toi <= 8 && !fitsIn(h.TOI, toi) {
+		for toi <= 10 && !fitsIn(h.TOIHigh, h.TOI, toi) {
 			toi += 4
 		}
 	}
 	return tsi, toi
 }
 
-func fitsIn(v uint64, octets int) bool {
-	return bits.Len64(v) <= 8*octets
+func fitsIn(high, low uint64, octets int) bool {
+	if high != 0 {
+		return 64+bits.Len64(high) <= 8*octets
+	}
+	return bits.Len64(low) <= 8*octets
 }
 
 func flag(on bool, mask uint32) uint32 {
@@ -254,24 +261,22 @@ func flag(on bool, mask uint32) uint32 {
 	return 0
 }
 
-// uintN reads a big-endian number of any width; fits is false if it needs more
-// than 64 bits.
-func uintN(b []byte) (v uint64, fits bool) {
-	fits = true
+// uintN reads a big-endian number of up to 16 octets.
+func uintN(b []byte) (high, low uint64) {
 	for _, c := range b {
-		fits = fits && v>>56 == 0
-		v = v<<8 | uint64(c)
+		high = high<<8 | low>>56
+		low = low<<8 | uint64(c)
 	}
-	return v, fits
+	return high, low
 }
 
-func appendUintN(b []byte, v uint64, octets int) []byte {
+func appendUintN(b []byte, high, low uint64, octets int) []byte {
 	for i := octets - 1; i >= 0; i-- {
 		if i >= 8 {
-			b = append(b, 0)
+			b = append(b, byte(high>>(8*(i-8))))
 			continue
 		}
-		b = append(b, byte(v>>(8*i)))
+		b = append(b, byte(low>>(8*i)))
 	}
 	return b
 }

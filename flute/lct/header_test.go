@@ -66,11 +66,11 @@ var vectors = []struct {
 		lct.Header{CloseSession: true, TSI: 16, TSILen: 4},
 	},
 	{
-		"every field at its widest", "1ff30aff 01020304 05060708 090a0b0c 0d0e0f10 ffffffffffff 0000000000001122334455667788", "00000000",
+		"every field at its widest", "1ff30aff 01020304 05060708 090a0b0c 0d0e0f10 ffffffffffff aabbccddeeff1122334455667788", "00000000",
 		lct.Header{
 			PSI: 3, Codepoint: 255, CloseSession: true, CloseObject: true, CCI: 0x01020304,
 			CCIRest: []byte{5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16},
-			TSI:     1<<48 - 1, TOI: 0x1122334455667788, HasTOI: true, TSILen: 6, TOILen: 14,
+			TSI:     1<<48 - 1, TOIHigh: 0xaabbccddeeff, TOI: 0x1122334455667788, HasTOI: true, TSILen: 6, TOILen: 14,
 		},
 	},
 	{
@@ -122,6 +122,8 @@ func TestAppendToChoosesWidths(t *testing.T) {
 		{"wide TSI takes a half word", lct.Header{TSI: 1 << 32, TOI: 2, HasTOI: true}, 6, 2},
 		{"both wide", lct.Header{TSI: 1 << 32, TOI: 1 << 16, HasTOI: true}, 6, 6},
 		{"both at their widest", lct.Header{TSI: 1<<48 - 1, TOI: 1<<64 - 1, HasTOI: true}, 6, 10},
+		{"TOI of 65 bits", lct.Header{TSI: 1, TOIHigh: 1, HasTOI: true}, 4, 12},
+		{"TOI of 112 bits", lct.Header{TSI: 1, TSILen: 6, TOIHigh: 1<<48 - 1, HasTOI: true}, 6, 14},
 		{"FLUTE by its TSI", lct.Header{TSI: 1, TSILen: 2, TOI: 65535, HasTOI: true}, 2, 2},
 		{"FLUTE by its TSI, wider TOI", lct.Header{TSI: 1, TSILen: 2, TOI: 65536, HasTOI: true}, 2, 6},
 		{"FLUTE by its TOI", lct.Header{TSI: 1, TOILen: 2, TOI: 5, HasTOI: true}, 6, 2},
@@ -137,6 +139,7 @@ func TestAppendToChoosesWidths(t *testing.T) {
 			require.Equal(t, c.toi, h.TOILen)
 			require.Equal(t, c.header.TSI, h.TSI)
 			require.Equal(t, c.header.TOI, h.TOI)
+			require.Equal(t, c.header.TOIHigh, h.TOIHigh)
 		})
 	}
 }
@@ -163,8 +166,6 @@ func TestUnmarshalRefuses(t *testing.T) {
 		{"HET 127, HEL 0", "12a00508 00000000 00000001 00000002 7f000000", lct.ErrExtension},
 		{"HEL past the end", "12a00608 00000000 00000001 00000002 40030000 00000000 00000000", lct.ErrExtension},
 		{"HEL past the end, second extension", "12a00608 00000000 00000001 00000002 c2000001 43020000", lct.ErrExtension},
-		{"TOI of 65 bits", "10d00600 00000000 000000000001 00010000000000000000", lct.ErrTOIRange},
-		{"TOI of 112 bits", "10f00700 00000000 000000000001 ffffffffffffffffffffffffffff", lct.ErrTOIRange},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var h lct.Header
@@ -231,6 +232,8 @@ func TestAppendToRefuses(t *testing.T) {
 		{"TSI of 49 bits", lct.Header{TSI: 1 << 48}, lct.ErrEncode},
 		{"TSI too wide for its field", lct.Header{TSI: 1 << 16, TSILen: 2, HasTOI: true}, lct.ErrEncode},
 		{"TOI too wide for its field", lct.Header{TOI: 1 << 32, TOILen: 4, HasTOI: true}, lct.ErrEncode},
+		{"TOI of 113 bits", lct.Header{TSILen: 6, TOIHigh: 1 << 48, HasTOI: true}, lct.ErrEncode},
+		{"TOI of 65 bits in 64", lct.Header{TOIHigh: 1, TOILen: 8, HasTOI: true}, lct.ErrEncode},
 		{"odd width", lct.Header{TSILen: 3}, lct.ErrEncode},
 		{"widths that disagree on H", lct.Header{TSILen: 4, TOILen: 2, HasTOI: true}, lct.ErrEncode},
 		{"16-bit TSI without TOI", lct.Header{TSILen: 2}, lct.ErrEncode},

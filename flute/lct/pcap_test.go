@@ -20,9 +20,9 @@ func capture(tb testing.TB, name string) (packets [][]byte) {
 
 var captures = []string{
 	"atsc3-ateme-lls-esg.pcap",
-	"gpac-mabr-flute-heads.pcap",
+	"gpac-mabr-flute.pcap",
 	"gpac-route-ll-heads.pcap",
 	"libflute-etag.pcap",
 	"libflute-gzip.pcap",
-	"libflute-plain-heads.pcap",
+	"libflute-plain.pcap",
 }

@@ -66,3 +66,47 @@ func TestTruncateWhileACloneReads(t *testing.T) {
 		require.Zero(t, pool.Used())
 	}
 }
+
+// An octet far out costs a slab and little more.
+func TestBufferFarOut(t *testing.T) {
+	pool := NewPool(1 << 20)
+	var b Buffer
+	require.True(t, b.WriteAt(pool, []byte{1}, 1<<36))
+	require.LessOrEqual(t, cap(b.groups), 1<<17)
+	require.Equal(t, int64(SlabSize), b.Held())
+	c := b.Clone()
+	b.Release(pool, true)
+	require.Zero(t, pool.Used())
+	require.Equal(t, []byte{1}, c.Bytes(1<<36, 1<<36+1))
+}
+
+// A pool keeps what is in use again and again, and lets go of what a burst took.
+func TestPoolKeepsWhatIsUsed(t *testing.T) {
+	pool := NewPool(1 << 30)
+	octets := make([]byte, 8<<20)
+	round := func(n int) {
+		var b Buffer
+		require.True(t, b.WriteAt(pool, octets[:n], 0))
+		b.Release(pool, false)
+	}
+	round(8 << 20)
+	require.Zero(t, testing.AllocsPerRun(10, func() { round(8 << 20) }))
+	require.Len(t, pool.free, 512)
+	for range 2*epoch/64 + 64 {
+		round(1 << 20)
+	}
+	require.Len(t, pool.free, idle)
+	for range epoch {
+		var b Buffer
+		for i := range int64(64) {
+			require.True(t, b.WriteAt(pool, octets[:10], i*SlabSize))
+		}
+		require.Nil(t, b.Bytes(70*SlabSize, 71*SlabSize))
+		require.True(t, b.WriteAt(pool, octets[:10], 100*SlabSize))
+		require.Nil(t, b.Bytes(70*SlabSize, 71*SlabSize), "of a buffer before")
+		b.Release(pool, false)
+		if pool.puts > 200 {
+			break
+		}
+	}
+}

@@ -70,65 +70,67 @@ func joinAnswers(flights []*flight) *Answer {
 	return joined
 }
 
-// takeOctets takes an answer with octets: the whole object, a range, or several.
-func (f *flight) takeOctets(resp *http.Response, ranges []Range) error {
-	var parts []Part
+// gathering is what answers have brought of one object.
+type gathering struct {
+	answer *Answer
+	from   string // URL of the one that answers now
+	limit  int64  // of the octets
+}
+
+// takeOctets takes an answer with octets: the whole object, a range, or several. It returns the parts that came.
+func (g *gathering) takeOctets(resp *http.Response, ranges []Range) (parts []Part, err error) {
 	length := int64(-1)
-	var err error
 	if resp.StatusCode == http.StatusOK {
 		var data []byte
-		if data, err = readBody(resp.Body, resp.ContentLength, f.client.config.MaxOctets); err == nil {
+		if data, err = readBody(resp.Body, resp.ContentLength, g.limit); err == nil {
 			length = int64(len(data))
 			parts = []Part{{Data: data}}
 		}
 	} else {
 		mediaType, params, typeErr := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 		if typeErr == nil && strings.EqualFold(mediaType, "multipart/byteranges") {
-			parts, length, err = readParts(resp.Body, params["boundary"], ranges, f.client.config.MaxOctets)
+			parts, length, err = readParts(resp.Body, params["boundary"], ranges, g.limit)
 		} else {
 			contentRange := resp.Header.Get("Content-Range")
-			parts, length, err = readPart(nil, resp.Body, contentRange, ranges, f.client.config.MaxOctets)
+			parts, length, err = readPart(nil, resp.Body, contentRange, ranges, g.limit)
 		}
 	}
 	// Whole parts count even if what follows them is broken.
-	for _, p := range parts {
-		f.client.octets.Add(uint64(len(p.Data)))
-	}
 	if len(parts) == 0 && err != nil {
-		return err
+		return nil, err
 	}
-	if keepErr := f.keep(resp, parts, length); keepErr != nil {
-		return keepErr
+	if keepErr := g.keep(resp, parts, length); keepErr != nil {
+		return nil, keepErr
 	}
-	return err
+	return parts, err
 }
 
 // keep adds parts to the answer, unless they make it too large: with a range to
 // ToEnd a parent could go on for ever.
-func (f *flight) keep(resp *http.Response, parts []Part, length int64) error {
-	if f.answer == nil {
-		f.answer = &Answer{Length: -1}
+func (g *gathering) keep(resp *http.Response, parts []Part, length int64) error {
+	if g.answer == nil {
+		g.answer = &Answer{Length: -1}
 		// A weak tag does not say that two answers have the same octets.
 		if etag := resp.Header.Get("ETag"); !strings.HasPrefix(etag, "W/") {
-			f.answer.ETag = etag
+			g.answer.ETag = etag
 		}
 		if t := resp.Header.Get("Content-Type"); !strings.HasPrefix(strings.ToLower(t), "multipart/") {
-			f.answer.ContentType = t
+			g.answer.ContentType = t
 		}
 		if u, err := url.Parse(resp.Header.Get("Content-Location")); err == nil {
-			f.answer.Name = strings.TrimPrefix(u.Path, "/")
+			g.answer.Name = strings.TrimPrefix(u.Path, "/")
 		}
 	}
-	sum := octets(f.answer.covered())
+	sum := octets(g.answer.covered())
 	for i := range parts {
-		parts[i].Parent = f.from
+		parts[i].Parent = g.from
 		sum += int64(len(parts[i].Data))
 	}
-	if sum > f.client.config.MaxOctets {
-		return fmt.Errorf("%w: more than %d octets", ErrLimit, f.client.config.MaxOctets)
+	if sum > g.limit {
+		return fmt.Errorf("%w: more than %d octets", ErrLimit, g.limit)
 	}
-	f.answer.Length = max(f.answer.Length, length)
-	f.answer.add(parts)
+	g.answer.Length = max(g.answer.Length, length)
+	g.answer.add(parts)
 	return nil
 }
 
@@ -150,7 +152,7 @@ func readBody(body io.Reader, promised, limit int64) ([]byte, error) {
 
 // takeEnd takes the answer that there is nothing in the ranges. If they begin at
 // the end of the object, that is what was to be found out.
-func (f *flight) takeEnd(resp *http.Response, ranges []Range) error {
+func (g *gathering) takeEnd(resp *http.Response, ranges []Range) error {
 	length, ok := parseUnsatisfied(resp.Header.Get("Content-Range"))
 	if !ok {
 		return &StatusError{resp.StatusCode}
@@ -158,21 +160,30 @@ func (f *flight) takeEnd(resp *http.Response, ranges []Range) error {
 	if ranges[0].Start > length || ranges[len(ranges)-1].End != ToEnd {
 		return fmt.Errorf("%w: the object has only %d octets", ErrChanged, length)
 	}
-	return f.keep(resp, nil, length)
+	return g.keep(resp, nil, length)
 }
 
 // growFrom is the size from which memory is taken as the octets come, not as
 // the parent promises.
 const growFrom = 1 << 20
 
-// readPart reads one range, which has to lie in one of those asked for, and
-// appends it.
+// joinable returns what answers to ranges may hold: a server may join those that lie so close together that another part
+// would cost more (RFC 9110 section 15.3.7.2).
+func joinable(ranges []Range) []Range { return MergeRanges(slices.Clone(ranges), partOverhead) }
+
+// answers reports whether r may answer ranges.
+func answers(ranges []Range, r Range) bool {
+	return contains(joinable(ranges), r) && overlap(ranges, []Range{r})
+}
+
+// readPart reads one range, of those asked for or joined of them, and appends
+// it.
 func readPart(parts []Part, body io.Reader, contentRange string, ranges []Range, limit int64) ([]Part, int64, error) {
 	r, length, err := parseContentRange(contentRange)
 	if err != nil {
 		return parts, -1, err
 	}
-	if !contains(ranges, r) {
+	if !answers(ranges, r) {
 		return parts, -1, fmt.Errorf("%w: octets %d to %d were not asked for", ErrAnswer, r.Start, r.End)
 	}
 	if r.Len() > limit {
@@ -208,7 +219,7 @@ func readParts(body io.Reader, boundary string, ranges []Range, limit int64) (pa
 	if boundary == "" {
 		return nil, length, fmt.Errorf("%w: no boundary", ErrAnswer)
 	}
-	bound := min(octets(ranges), limit) + partOverhead*int64(len(ranges)+1)
+	bound := min(octets(joinable(ranges)), limit) + partOverhead*int64(len(ranges)+1)
 	reader := multipart.NewReader(io.LimitReader(body, bound), boundary)
 	for {
 		p, err := reader.NextRawPart()
@@ -234,32 +245,6 @@ func readParts(body io.Reader, boundary string, ranges []Range, limit int64) (pa
 	}
 }
 
-// takeSymbols takes an answer with symbols.
-func (f *flight) takeSymbols(resp *http.Response, _ []Range) error {
-	if t := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || !strings.EqualFold(t, SymbolsType) {
-		return fmt.Errorf("%w: media type %.80q", ErrAnswer, t)
-	}
-	oti, err := ParseOTI(resp.Header.Get(OTIHeader))
-	if err != nil {
-		return err
-	}
-	limit := f.client.config.MaxOctets
-	if n := askedSymbols(f.target.blocks); n > 0 {
-		limit = min(limit, int64(n)*int64(symbolHeader+oti.SymbolSize()))
-	}
-	body, err := readBody(resp.Body, resp.ContentLength, limit)
-	if err != nil {
-		return err
-	}
-	symbols, err := parseSymbols(body, oti.SymbolSize(), f.target.blocks)
-	if err != nil {
-		return err
-	}
-	f.client.symbols.Add(uint64(len(symbols)))
-	f.symbols = &SymbolAnswer{OTI: oti, ETag: resp.Header.Get("ETag"), Symbols: symbols}
-	return nil
-}
-
 // askedSymbols returns the number of symbols asked for, 0 if there is a whole
 // block among them.
 func askedSymbols(blocks []BlockSymbols) (n int) {
@@ -276,10 +261,7 @@ func askedSymbols(blocks []BlockSymbols) (n int) {
 // parseSymbols parses a whole answer: symbols of one size, of the blocks asked
 // for.
 func parseSymbols(b []byte, size int, blocks []BlockSymbols) ([]Symbol, error) {
-	var asked [256]bool
-	for _, block := range blocks {
-		asked[block.SBN] = true
-	}
+	asked := blockSet(blocks)
 	symbols := make([]Symbol, 0, len(b)/(symbolHeader+size))
 	for len(b) > 0 {
 		s, n, err := ParseSymbol(b)
@@ -293,4 +275,13 @@ func parseSymbols(b []byte, size int, blocks []BlockSymbols) ([]Symbol, error) {
 		b = b[n:]
 	}
 	return symbols, nil
+}
+
+// blockSet returns the numbers of the blocks asked for.
+func blockSet(blocks []BlockSymbols) map[uint16]bool {
+	asked := make(map[uint16]bool, len(blocks))
+	for _, block := range blocks {
+		asked[block.SBN] = true
+	}
+	return asked
 }

@@ -3,6 +3,7 @@ package repair
 import (
 	"context"
 	"testing"
+	"time"
 )
 
 func BenchmarkFetch(b *testing.B) {
@@ -30,6 +31,32 @@ func BenchmarkFetch(b *testing.B) {
 			}
 		}
 	})
+}
+
+// One object from its loss to its repair; a gateway may have thousands under way.
+func BenchmarkPlan(b *testing.B) {
+	config := PlanConfig{
+		Procedure: Procedure{Window: Window{time.Second, time.Second}, Sources: []Source{{URL: "http://a/"}, {URL: "http://b/", Tier: 1}}},
+		Missing:   []Range{{0, 1400}, {50_000, 51_400}}, Start: planStart, Rand: half,
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		p, err := NewPlan(config)
+		if err != nil {
+			b.Fatal(err)
+		}
+		at, _ := p.Timeout()
+		ask, ok := p.Poll(at)
+		if !ok {
+			b.Fatal("not due")
+		}
+		for _, r := range ask.Ranges {
+			p.Received(r)
+		}
+		if p.Answered(at, Outcome{Length: 100_000}); !p.Done() {
+			b.Fatal("not done")
+		}
+	}
 }
 
 func BenchmarkParseSymbol(b *testing.B) {

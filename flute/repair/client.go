@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/treedn/treedn/flute/internal/via"
 )
 
 // Client fetches what a receiver misses from its parents. It is safe for
@@ -146,7 +148,7 @@ func (c *Client) Fetch(ctx context.Context, r Request) (*Answer, error) {
 	if octets(bounded(want, 0)) > c.config.MaxOctets {
 		return nil, fmt.Errorf("repair: %w: more than %d octets", ErrLimit, c.config.MaxOctets)
 	}
-	target := target{id: r.ID, name: r.Name, etag: r.ETag, via: viaOf(ctx)}
+	target := target{id: r.ID, name: r.Name, etag: r.ETag, via: via.Of(ctx)}
 	flights, err := c.board(target, want, r.Urgent)
 	if err != nil {
 		return nil, err
@@ -165,7 +167,7 @@ func (c *Client) FetchSymbols(ctx context.Context, r SymbolRequest) (*SymbolAnsw
 	if _, err := ParseQuery(query, int(c.config.MaxOctets/symbolHeader)); err != nil {
 		return nil, err // what no server would understand
 	}
-	target := target{id: r.ID, query: query, blocks: r.Blocks, etag: r.ETag, via: viaOf(ctx)}
+	target := target{id: r.ID, query: query, blocks: r.Blocks, etag: r.ETag, via: via.Of(ctx)}
 	flights, err := c.board(target, nil, r.Urgent)
 	if err != nil {
 		return nil, err

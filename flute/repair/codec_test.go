@@ -1,7 +1,6 @@
 package repair
 
 import (
-	"bytes"
 	"io"
 	"net/netip"
 	"strings"
@@ -41,20 +40,6 @@ func TestParsePath(t *testing.T) {
 		_, err := ParsePath(bad)
 		require.ErrorIs(t, err, ErrRequest, bad)
 	}
-}
-
-func FuzzParsePath(f *testing.F) {
-	f.Add(testPath)
-	f.Add("/repair/v1/2001:db8::1/ff3e::8000:1/65535/0/0")
-	f.Add("/repair/v1/::ffff:1.2.3.4/ff3e::8000:1/65535/0/0")
-	f.Fuzz(func(t *testing.T, path string) {
-		id, err := ParsePath(path)
-		if err != nil {
-			require.ErrorIs(t, err, ErrRequest)
-			return
-		}
-		require.Equal(t, path, id.String(), "one path for one object")
-	})
 }
 
 var queryCases = []struct {
@@ -105,28 +90,6 @@ func TestParseQuery(t *testing.T) {
 	}
 }
 
-func FuzzParseQuery(f *testing.F) {
-	for _, c := range queryCases {
-		f.Add(c.query)
-	}
-	f.Fuzz(func(t *testing.T, query string) {
-		const limit = 500
-		blocks, err := ParseQuery(query, limit)
-		if err != nil {
-			return
-		}
-		require.NotEmpty(t, blocks)
-		var symbols int
-		for i := range blocks {
-			symbols += blocks[i].asked()
-		}
-		require.LessOrEqual(t, symbols, limit)
-		again, err := ParseQuery(string(AppendQuery(nil, blocks)), limit)
-		require.NoError(t, err)
-		require.Equal(t, blocks, again)
-	})
-}
-
 func TestSymbol(t *testing.T) {
 	b := Symbol{SBN: 1, ESI: 0x020304, Data: []byte("abc")}.Append([]byte{9})
 	require.Equal(t, []byte{9, 1, 2, 3, 4, 0, 3, 'a', 'b', 'c'}, b)
@@ -140,30 +103,6 @@ func TestSymbol(t *testing.T) {
 	}
 	require.Panics(t, func() { Symbol{ESI: 1 << 24}.Append(nil) })
 	require.Panics(t, func() { Symbol{Data: make([]byte, 1<<16)}.Append(nil) })
-}
-
-func FuzzSymbolsAnswer(f *testing.F) {
-	answer := Symbol{SBN: 1, ESI: 7, Data: []byte("abcd")}.Append(nil)
-	answer = Symbol{SBN: 1, ESI: 8, Data: []byte("efgh")}.Append(answer)
-	f.Add(answer, 4)
-	f.Add(answer[:len(answer)-1], 4)
-	f.Fuzz(func(t *testing.T, b []byte, size int) {
-		if size < 1 || size > 1<<16-1 {
-			return
-		}
-		symbols, err := parseSymbols(b, size, []BlockSymbols{{SBN: 1}, {SBN: 9}})
-		if err != nil {
-			require.ErrorIs(t, err, ErrAnswer)
-			return
-		}
-		var again []byte
-		for _, s := range symbols {
-			require.Contains(t, []uint8{1, 9}, s.SBN)
-			require.Len(t, s.Data, size)
-			again = s.Append(again)
-		}
-		require.True(t, bytes.Equal(b, again))
-	})
 }
 
 func TestOTI(t *testing.T) {

@@ -36,8 +36,8 @@ type Config struct {
 	// in passing. Default: 3.
 	Rounds int
 	// RoundWait is the least time between two rounds; it doubles with each. The
-	// Retry-After of a parent lengthens it up to RoundWaitMax. Defaults: 100 ms
-	// and 2 s.
+	// Retry-After of a parent lengthens it up to RoundWaitMax. A random part of
+	// the same is added (see [Retry]). Defaults: 100 ms and 2 s.
 	RoundWait    time.Duration
 	RoundWaitMax time.Duration
 	// Timeout bounds one HTTP request, body included. Default: 10 s.

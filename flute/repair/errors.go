@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/treedn/treedn/flute/internal/via"
 )
 
 // What a [Backend] returns and a [Client] reports about an object.
@@ -24,7 +26,7 @@ var (
 	// ErrLimit: the request or the answer exceeds a limit.
 	ErrLimit = errors.New("limit exceeded")
 	// ErrLoop: a request came back to a node that it had passed (508).
-	ErrLoop = errors.New("request loop")
+	ErrLoop = via.ErrLoop
 	// ErrChanged: the parent has another version of the object than the one
 	// asked for.
 	ErrChanged = errors.New("another version of the object")

@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http/httptest"
 	"net/netip"
+	"time"
 
 	"github.com/treedn/treedn/flute/repair"
 )
@@ -67,4 +68,40 @@ func Example() {
 		fmt.Printf("%s of %d octets: %d: %s\n", answer.Name, answer.Length, part.Offset, part.Data)
 	}
 	// Output: live/hello.txt of 35 octets: 9: tree
+}
+
+// A receiver of DVB-MABR repairs a segment from the server that the session configuration names.
+func ExampleFetcher() {
+	server := httptest.NewServer(&repair.Handler{Backend: backend{[]byte("What the tree lost, the parent has.")}})
+	defer server.Close()
+
+	procedure, err := repair.UnicastRepair{
+		BaseURLs:               []repair.WeightedURL{{URL: server.URL + "/live/", RelativeWeight: 1}},
+		TransportObjectBaseURI: "http://origin.example.com/channel/",
+		RandomBackOffPeriod:    time.Millisecond,
+	}.Procedure("http://origin.example.com/channel/hello.txt", `"0000000000000001"`)
+	if err != nil {
+		log.Fatal(err)
+	}
+	plan, err := repair.NewPlan(repair.PlanConfig{
+		Procedure: procedure,
+		Missing:   []repair.Range{{Start: 9, End: 13}, {Start: 25, End: repair.ToEnd}},
+		MergeGap:  -1,
+		Start:     time.Now(),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	var fetcher repair.Fetcher
+	defer fetcher.Close()
+	got, err := fetcher.Fetch(context.Background(), plan, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, part := range got.Parts {
+		fmt.Printf("%d: %s\n", part.Offset, part.Data)
+	}
+	// Output:
+	// 9: tree
+	// 25: arent has.
 }

@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/treedn/treedn/flute/internal/overload"
+	"github.com/treedn/treedn/flute/internal/via"
 )
 
 // ask asks one parent for what is missing.
@@ -108,8 +110,8 @@ func (f *flight) exchange(p *parent, ranges []Range, take func(*http.Response, [
 	if len(ranges) > 0 {
 		req.Header.Set("Range", string(appendRange(nil, ranges)))
 	}
-	if via := appendVia(f.target.via, c.config.NodeID); via != "" {
-		req.Header.Set("Via", via)
+	if v := via.Append(f.target.via, c.config.NodeID); v != "" {
+		req.Header.Set("Via", v)
 	}
 	c.requests.Add(1)
 	if err := f.roundTrip(req, p, ranges, take); err != nil {
@@ -135,7 +137,7 @@ func (f *flight) roundTrip(req *http.Request, p *parent, ranges []Range, take fu
 	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && len(ranges) > 0 {
 		return f.takeEnd(resp, ranges)
 	}
-	if err := f.checkStatus(resp, len(ranges) > 0); err != nil {
+	if err := checkStatus(resp, len(ranges) > 0); err != nil {
 		// A short body lets the connection be used again.
 		_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
 		return err
@@ -150,7 +152,8 @@ func (f *flight) roundTrip(req *http.Request, p *parent, ranges []Range, take fu
 	return take(resp, ranges)
 }
 
-func (f *flight) checkStatus(resp *http.Response, ranges bool) error {
+// checkStatus returns what a status other than 200, and 206 if ranges were asked for, says.
+func checkStatus(resp *http.Response, ranges bool) error {
 	var err error
 	switch resp.StatusCode {
 	case http.StatusOK:
@@ -177,14 +180,40 @@ func (f *flight) checkStatus(resp *http.Response, ranges bool) error {
 	default:
 		err = &StatusError{resp.StatusCode}
 	}
-	return &statusAnswer{err, retryAfter(resp.Header.Get("Retry-After"))}
+	return &statusAnswer{err, overload.Parse(resp.Header.Get(overload.RetryAfter), resp.Header.Get(overload.RetryAfterMs))}
 }
 
-// retryAfter takes the seconds of Retry-After; a date is of no use for media.
-func retryAfter(s string) time.Duration {
-	n, err := strconv.ParseUint(s, 10, 16)
-	if err != nil {
-		return 0
+// takeOctets takes an answer with octets.
+func (f *flight) takeOctets(resp *http.Response, ranges []Range) error {
+	parts, err := f.gathering.takeOctets(resp, ranges)
+	for _, p := range parts {
+		f.client.octets.Add(uint64(len(p.Data)))
 	}
-	return time.Duration(n) * time.Second
+	return err
+}
+
+// takeSymbols takes an answer with symbols.
+func (f *flight) takeSymbols(resp *http.Response, _ []Range) error {
+	if t := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || !strings.EqualFold(t, SymbolsType) {
+		return fmt.Errorf("%w: media type %.80q", ErrAnswer, t)
+	}
+	oti, err := ParseOTI(resp.Header.Get(OTIHeader))
+	if err != nil {
+		return err
+	}
+	limit := f.client.config.MaxOctets
+	if n := askedSymbols(f.target.blocks); n > 0 {
+		limit = min(limit, int64(n)*int64(symbolHeader+oti.SymbolSize()))
+	}
+	body, err := readBody(resp.Body, resp.ContentLength, limit)
+	if err != nil {
+		return err
+	}
+	symbols, err := parseSymbols(body, oti.SymbolSize(), f.target.blocks)
+	if err != nil {
+		return err
+	}
+	f.client.symbols.Add(uint64(len(symbols)))
+	f.symbols = &SymbolAnswer{OTI: oti, ETag: resp.Header.Get("ETag"), Symbols: symbols}
+	return nil
 }

@@ -82,7 +82,9 @@ func (o symbolObject) OTI() OTI {
 	return oti
 }
 
-func (o symbolObject) SourceSymbols(sbn uint8) (int, error) {
+func (o symbolObject) Scheme() Scheme { return Scheme{EncodingID: RaptorQ, SymbolSize: fakeSymbol} }
+
+func (o symbolObject) SourceSymbols(sbn uint16) (int, error) {
 	start := int64(sbn) * fakeBlock * fakeSymbol
 	switch info := o.Info(); {
 	case start >= int64(len(o.data)):
@@ -94,18 +96,18 @@ func (o symbolObject) SourceSymbols(sbn uint8) (int, error) {
 	}
 }
 
-func (o symbolObject) FreshESI(_ uint8, n int) (uint32, error) {
+func (o symbolObject) FreshESI(_ uint16, n int) (uint32, error) {
 	return o.nextFresh.Add(uint32(n)) - uint32(n), nil
 }
 
-func (o symbolObject) AppendSymbol(dst []byte, sbn uint8, esi uint32) ([]byte, error) {
+func (o symbolObject) AppendSymbol(dst []byte, sbn uint16, esi uint32) ([]byte, error) {
 	if o.failESI > 0 && esi >= o.failESI {
 		return dst, errFake
 	}
 	return append(dst, fakeSymbolData(sbn, esi)...), nil
 }
 
-func fakeSymbolData(sbn uint8, esi uint32) []byte {
+func fakeSymbolData(sbn uint16, esi uint32) []byte {
 	b := make([]byte, fakeSymbol)
 	copy(b, fmt.Sprintf("block %d symbol %d", sbn, esi))
 	return b

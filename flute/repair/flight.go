@@ -49,11 +49,9 @@ type flight struct {
 	waiters int
 	urgent  bool
 
-	from string // URL of the parent that answers now
-
 	// Valid once done is closed.
+	gathering
 	done    chan struct{}
-	answer  *Answer
 	symbols *SymbolAnswer
 	err     error
 }
@@ -83,7 +81,7 @@ func (c *Client) board(t target, want []Range, urgent bool) ([]*flight, error) {
 	if len(flights) > 0 && len(rest) == 0 {
 		c.coalesced.Add(1)
 	} else {
-		fresh = &flight{client: c, target: t, ranges: rest, hurry: make(chan struct{}), done: make(chan struct{})}
+		fresh = &flight{client: c, target: t, ranges: rest, gathering: gathering{limit: c.config.MaxOctets}, hurry: make(chan struct{}), done: make(chan struct{})}
 		fresh.ctx, fresh.cancel = context.WithCancelCause(c.base)
 		c.flights[key] = append(c.flights[key], fresh)
 		flights = append(flights, fresh)
@@ -157,7 +155,7 @@ func (f *flight) fetch() error {
 	if err := f.backOff(); err != nil {
 		return err
 	}
-	wait := c.config.RoundWait
+	retry := Retry{c.config.RoundWait, c.config.RoundWaitMax}
 	for round := 1; ; round++ {
 		var last error
 		var again bool
@@ -182,10 +180,9 @@ func (f *flight) fetch() error {
 		if !again || round >= c.config.Rounds {
 			return last
 		}
-		if err := c.config.Sleep(f.ctx, min(max(wait, retryAfter), c.config.RoundWaitMax)); err != nil {
+		if err := c.config.Sleep(f.ctx, retry.Draw(round, retryAfter, c.config.Rand())); err != nil {
 			return err
 		}
-		wait *= 2
 	}
 }
 
@@ -206,7 +203,7 @@ func (c *Client) order() []*parent {
 // backOff waits for a random time, or until somebody is in a hurry.
 func (f *flight) backOff() error {
 	c := f.client
-	d := c.config.BackOff + time.Duration(c.config.Rand()*float64(c.config.BackOffWindow))
+	d := Window{c.config.BackOff, c.config.BackOffWindow}.Draw(c.config.Rand())
 	select {
 	case <-f.hurry:
 		return nil

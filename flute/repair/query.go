@@ -23,7 +23,7 @@ func (r ESIRange) Len() int { return int(r.Last-r.First) + 1 }
 // Count repair symbols of the server's choice, or, with neither, all source
 // symbols.
 type BlockSymbols struct {
-	SBN   uint8
+	SBN   uint16 // at most 255 with RaptorQ
 	ESIs  []ESIRange
 	Count int
 }
@@ -74,6 +74,11 @@ func AppendQuery(dst []byte, blocks []BlockSymbols) []byte {
 // maxSymbols bounds the number of symbols asked for by ID or count, and the
 // number of runs and blocks. Errors match [ErrRequest] or [ErrLimit].
 func ParseQuery(query string, maxSymbols int) ([]BlockSymbols, error) {
+	return parseBlockList(query, maxSymbols, 8)
+}
+
+// parseBlockList is ParseQuery for block numbers of so many bits.
+func parseBlockList(query string, maxSymbols, sbnBits int) ([]BlockSymbols, error) {
 	var blocks []BlockSymbols
 	var symbols int
 	for item := range strings.SplitSeq(query, "&") {
@@ -92,7 +97,7 @@ func ParseQuery(query string, maxSymbols int) ([]BlockSymbols, error) {
 			}
 			blocks[len(blocks)-1].Count = int(n)
 			symbols += int(n)
-		} else if blocks, err = parseBlocks(blocks, item, &symbols, maxSymbols); err != nil {
+		} else if blocks, err = parseBlocks(blocks, item, &symbols, maxSymbols, sbnBits); err != nil {
 			return nil, err
 		}
 		if symbols > maxSymbols || len(blocks) > maxSymbols {
@@ -103,8 +108,11 @@ func ParseQuery(query string, maxSymbols int) ([]BlockSymbols, error) {
 }
 
 // parseBlocks parses SBN=<s>;ESI=<list> or SBN=<s>[-<s>].
-func parseBlocks(blocks []BlockSymbols, item string, symbols *int, maxSymbols int) ([]BlockSymbols, error) {
+func parseBlocks(blocks []BlockSymbols, item string, symbols *int, maxSymbols, sbnBits int) ([]BlockSymbols, error) {
 	value, ok := strings.CutPrefix(item, "SBN=")
+	if !ok {
+		value, ok = strings.CutPrefix(item, "SourceSBN=") // of some clients of MBMS
+	}
 	if !ok {
 		return nil, fmt.Errorf("repair: %w: query: unknown parameter %q", ErrRequest, item)
 	}
@@ -113,19 +121,22 @@ func parseBlocks(blocks []BlockSymbols, item string, symbols *int, maxSymbols in
 	if !isRange {
 		last = first
 	}
-	from, err := parseNumber(first, 8)
+	from, err := parseNumber(first, sbnBits)
 	if err != nil {
 		return nil, err
 	}
-	to, err := parseNumber(last, 8)
+	to, err := parseNumber(last, sbnBits)
 	if err != nil {
 		return nil, err
 	}
 	if to < from || (isRange && hasList) {
 		return nil, fmt.Errorf("repair: %w: query: SBN %q", ErrRequest, sbns)
 	}
+	if int(to-from) >= maxSymbols-len(blocks) {
+		return nil, fmt.Errorf("repair: %w: more than %d blocks", ErrLimit, maxSymbols)
+	}
 	for sbn := from; sbn <= to; sbn++ {
-		blocks = append(blocks, BlockSymbols{SBN: uint8(sbn)})
+		blocks = append(blocks, BlockSymbols{SBN: uint16(sbn)})
 	}
 	if !hasList {
 		return blocks, nil

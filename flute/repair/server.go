@@ -1,19 +1,25 @@
 package repair
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/treedn/treedn/flute/internal/overload"
+	"github.com/treedn/treedn/flute/internal/via"
 )
 
 // Handler is the repair server. It answers paths below PathPrefix by the
-// address of the object and all others by name, GET and HEAD only. Its fields
-// must not be changed once it serves.
+// address of the object, file repair of MBMS by the fileURI in its query,
+// whatever the path, and all others by name; GET and HEAD only. Its fields must
+// not be changed once it serves.
 type Handler struct {
 	Backend Backend
 	// NodeID names this node in the header field Via, as in [Config]. Empty:
@@ -25,25 +31,35 @@ type Handler struct {
 	MaxRanges int
 	// MaxSymbols bounds the symbols of one request. Default: 4096.
 	MaxSymbols int
-	// RetryAfter is what clients are asked to wait for octets to come, in whole
-	// seconds, rounded up. Default: 1 s.
+	// MaxConcurrent bounds the requests under way; further ones get 503 and
+	// Retry-After. Default: 4096; negative: no bound.
+	MaxConcurrent int
+	// MaxPerPeer bounds those of one IPv4 address or one /64 of IPv6. Default: a
+	// quarter of MaxConcurrent; negative: no bound.
+	MaxPerPeer int
+	// RetryAfter is what clients are asked to wait for octets to come: in whole
+	// seconds, rounded up, and in milliseconds for our own. After an overload
+	// it is up to twice that, at random, so that they do not come back
+	// together. Default: 1 s.
 	RetryAfter time.Duration
 	// Logger is told about failures of the backend. Default: silent.
 	Logger *slog.Logger
 
-	requests, octets, symbols atomic.Uint64
+	limiter                            overload.Limiter
+	requests, refused, octets, symbols atomic.Uint64
 }
 
 // HandlerStats counts what a handler has done. All counters rise only.
 type HandlerStats struct {
 	Requests uint64
+	Refused  uint64 // of the requests, for overload
 	Octets   uint64 // of the objects, by range or whole
 	Symbols  uint64
 }
 
 // Stats returns the counters.
 func (h *Handler) Stats() HandlerStats {
-	return HandlerStats{h.requests.Load(), h.octets.Load(), h.symbols.Load()}
+	return HandlerStats{h.requests.Load(), h.refused.Load(), h.octets.Load(), h.symbols.Load()}
 }
 
 // ServeHTTP answers a repair request. If the object fails under way it panics
@@ -56,13 +72,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "only GET and HEAD", http.StatusMethodNotAllowed)
 		return
 	}
-	via, err := checkVia(r.Header, h.NodeID, orDefault(h.MaxHops, 16))
+	peer, most := overload.Peer(r.RemoteAddr), orDefault(h.MaxConcurrent, 4096)
+	if h.MaxConcurrent < 0 {
+		most = 0
+	}
+	if !h.limiter.Enter(peer, most, cmp.Or(h.MaxPerPeer, (most+3)/4)) {
+		h.refused.Add(1)
+		h.fail(w, r, errOverload)
+		return
+	}
+	defer h.limiter.Leave(peer)
+	passed, err := via.Check(r.Header.Values("Via"), h.NodeID, orDefault(h.MaxHops, 16))
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	r = r.WithContext(withVia(r.Context(), via))
-	object, blocks, err := h.find(r)
+	r = r.WithContext(via.With(r.Context(), passed))
+	object, q, err := h.find(r)
 	if err != nil {
 		h.fail(w, r, err)
 		return
@@ -70,48 +96,74 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if closer, ok := object.(io.Closer); ok {
 		defer closer.Close()
 	}
-	if blocks != nil {
-		err = h.serveSymbols(w, r, object, blocks)
+	if q.blocks != nil {
+		err = h.serveSymbols(w, r, object, q)
 	} else {
-		err = h.serveOctets(w, r, object)
+		err = h.serveOctets(w, r, object, q)
 	}
 	if err != nil {
 		h.fail(w, r, err)
 	}
 }
 
-// find parses the request and looks its object up. Blocks are nil in a request
-// for octets.
-func (h *Handler) find(r *http.Request) (Object, []BlockSymbols, error) {
+// query is what a request asks for, other than the object.
+type query struct {
+	blocks []BlockSymbols // nil in a request for octets
+	form   form
+	md5    string // of the version wanted, or empty
+}
+
+// sameVersion reports whether an object can be the version wanted.
+func (q *query) sameVersion(info *Info) bool {
+	return q.md5 == "" || info.ContentMD5 == "" || q.md5 == info.ContentMD5
+}
+
+// find parses the request and looks its object up.
+func (h *Handler) find(r *http.Request) (object Object, q query, err error) {
+	maxSymbols := orDefault(h.MaxSymbols, 4096)
 	path := r.URL.EscapedPath()
-	if !strings.HasPrefix(path, PathPrefix) {
+	if strings.HasPrefix(path, PathPrefix) {
+		id, err := ParsePath(path)
+		if err != nil {
+			return nil, q, err
+		}
+		if r.URL.RawQuery != "" {
+			if q.blocks, err = ParseQuery(r.URL.RawQuery, maxSymbols); err != nil {
+				return nil, q, err
+			}
+		}
+		object, err = h.Backend.Lookup(r.Context(), id)
+		return object, q, err
+	}
+	var name string
+	if isFileRepair(r.URL.RawQuery) {
+		f, err := ParseFileRepair(r.URL.RawQuery, maxSymbols)
+		if err != nil {
+			return nil, q, err
+		}
+		q = query{blocks: f.Blocks, form: containerForm, md5: f.ContentMD5}
+		if name, err = f.nameOf(); err != nil {
+			return nil, q, err
+		}
+	} else {
 		// An escaped slash would make two names one.
 		if strings.Contains(strings.ToLower(path), "%2f") {
-			return nil, nil, checkName("")
+			return nil, q, checkName("")
 		}
-		name := strings.TrimPrefix(r.URL.Path, "/")
+		name = strings.TrimPrefix(r.URL.Path, "/")
 		if err := checkName(name); err != nil {
-			return nil, nil, err
-		}
-		object, err := h.Backend.LookupName(r.Context(), name)
-		return object, nil, err
-	}
-	id, err := ParsePath(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	var blocks []BlockSymbols
-	if r.URL.RawQuery != "" {
-		if blocks, err = ParseQuery(r.URL.RawQuery, orDefault(h.MaxSymbols, 4096)); err != nil {
-			return nil, nil, err
+			return nil, q, err
 		}
 	}
-	object, err := h.Backend.Lookup(r.Context(), id)
-	return object, blocks, err
+	object, err = h.Backend.LookupName(r.Context(), name)
+	return object, q, err
 }
 
 // errPrecondition: the client has pieces of another version (If-Match).
 var errPrecondition = errors.New("another version is here")
+
+// errOverload: more requests are under way than the limits allow.
+var errOverload = errors.New("too many requests")
 
 // errUnsatisfiable: no octet of the ranges exists.
 type errUnsatisfiable struct{ length int64 }
@@ -139,11 +191,10 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		status = http.StatusPreconditionFailed
 	case errors.Is(err, ErrNotReady):
 		status = http.StatusTooEarly
-		wait := h.RetryAfter
-		if wait <= 0 {
-			wait = time.Second
-		}
-		w.Header().Set("Retry-After", strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10))
+		h.retryAfter(w, 0)
+	case errors.Is(err, errOverload):
+		status = http.StatusServiceUnavailable
+		h.retryAfter(w, rand.Float64())
 	case errors.As(err, &unsatisfiable):
 		status = http.StatusRequestedRangeNotSatisfiable
 		w.Header().Set("Content-Range", "bytes */"+strconv.FormatInt(unsatisfiable.length, 10))
@@ -169,6 +220,14 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	http.Error(w, text, status)
 }
 
+// retryAfter asks the client to wait for RetryAfter and a part of it.
+func (h *Handler) retryAfter(w http.ResponseWriter, part float64) {
+	wait := orDefault(h.RetryAfter, time.Second)
+	seconds, ms := overload.Format(wait + time.Duration(part*float64(wait)))
+	w.Header().Set(overload.RetryAfter, seconds)
+	w.Header().Set(overload.RetryAfterMs, ms)
+}
+
 // maxErrorText bounds what an error answer says, in octets.
 const maxErrorText = 512
 
@@ -179,6 +238,23 @@ func matches(header, etag string) bool {
 	}
 	for tag := range strings.SplitSeq(header, ",") {
 		if tag = strings.TrimSpace(tag); tag == etag && !strings.HasPrefix(tag, "W/") {
+			return true
+		}
+	}
+	return false
+}
+
+// notModified evaluates If-None-Match, which compares weakly (RFC 9110 section
+// 13.1.2).
+func notModified(header, etag string) bool {
+	if header == "" {
+		return false
+	}
+	if header == "*" {
+		return true
+	}
+	for tag := range strings.SplitSeq(header, ",") {
+		if tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/"); tag != "" && tag == strings.TrimPrefix(etag, "W/") {
 			return true
 		}
 	}

@@ -9,10 +9,16 @@ import (
 )
 
 // serveOctets answers with the object, or with ranges of its readable prefix.
-func (h *Handler) serveOctets(w http.ResponseWriter, r *http.Request, object Object) error {
+func (h *Handler) serveOctets(w http.ResponseWriter, r *http.Request, object Object, q query) error {
 	info := object.Info()
-	if !matches(r.Header.Get("If-Match"), info.ETag) {
+	if !matches(r.Header.Get("If-Match"), info.ETag) || !q.sameVersion(&info) {
 		return errPrecondition
+	}
+	if notModified(r.Header.Get("If-None-Match"), info.ETag) {
+		setHeader(w.Header(), &info)
+		w.Header().Del("Content-Type")
+		w.WriteHeader(http.StatusNotModified)
+		return nil
 	}
 	var specs []rangeSpec
 	if value := r.Header.Get("Range"); value != "" && r.Method == http.MethodGet {

@@ -2,6 +2,7 @@ package repair
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"mime"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -195,8 +197,8 @@ func TestServeSymbols(t *testing.T) {
 		require.Equal(t, strconv.Itoa(w.Body.Len()), w.Header().Get("Content-Length"))
 		var want []byte
 		for _, s := range c.want {
-			data := fakeSymbolData(uint8(s[0]), uint32(s[1]))
-			want = Symbol{uint8(s[0]), uint32(s[1]), data}.Append(want)
+			data := fakeSymbolData(uint16(s[0]), uint32(s[1]))
+			want = Symbol{uint16(s[0]), uint32(s[1]), data}.Append(want)
 		}
 		require.Equal(t, want, w.Body.Bytes(), c.query)
 	}
@@ -239,10 +241,86 @@ func TestServeBreaksConnection(t *testing.T) {
 	require.Equal(t, 500, get(&Handler{Backend: serving(o)}, testPath+"?SBN=0;ESI=1").Code, "refused before the first octet")
 }
 
+func TestOverload(t *testing.T) {
+	backend := serving(newFakeObject(100))
+	entered, release := make(chan struct{}), make(chan struct{})
+	backend.hook = func(context.Context) error {
+		entered <- struct{}{}
+		<-release
+		return nil
+	}
+	h := &Handler{Backend: backend, MaxConcurrent: 3, MaxPerPeer: 2, RetryAfter: 300 * time.Millisecond}
+	from := func(addr string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodGet, testPath, nil)
+		r.RemoteAddr = addr
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	served := make(chan int)
+	for _, addr := range []string{"192.0.2.1:1", "192.0.2.1:2"} {
+		go func() { served <- from(addr).Code }()
+		<-entered
+	}
+	refused := func(addr string) {
+		w := from(addr)
+		require.Equal(t, 503, w.Code)
+		require.Equal(t, "1", w.Header().Get("Retry-After"))
+		ms, err := strconv.Atoi(w.Header().Get("Retry-After-Ms"))
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, ms, 300)
+		require.LessOrEqual(t, ms, 600)
+		require.Equal(t, "no-store", w.Header().Get("Cache-Control"))
+	}
+	refused("192.0.2.1:3") // the share of one peer
+	go func() { served <- from("192.0.2.2:1").Code }()
+	<-entered
+	refused("192.0.2.3:1") // all places
+	close(release)
+	for range 3 {
+		require.Equal(t, 200, <-served)
+	}
+	go func() { served <- from("192.0.2.1:3").Code }()
+	<-entered
+	require.Equal(t, 200, <-served)
+	require.Equal(t, HandlerStats{Requests: 6, Refused: 2, Octets: 400}, h.Stats())
+
+	unbounded := &Handler{Backend: serving(newFakeObject(100)), MaxConcurrent: -1, MaxPerPeer: -1}
+	require.Equal(t, 200, get(unbounded, testPath).Code)
+}
+
+// Asking how large an answer would be uses no symbols up.
+func TestHeadOfFreshSymbols(t *testing.T) {
+	o := newFakeObject(1000)
+	h := &Handler{Backend: serving(o)}
+	w := do(h, http.MethodHead, testPath+"?SBN=0&count=7")
+	require.Equal(t, 200, w.Code)
+	require.Equal(t, strconv.Itoa(7*(fakeSymbol+symbolHeader)), w.Header().Get("Content-Length"))
+	require.EqualValues(t, 1000, o.nextFresh.Load())
+	require.Equal(t, 7*(fakeSymbol+symbolHeader), get(h, testPath+"?SBN=0&count=7").Body.Len())
+	require.EqualValues(t, 1007, o.nextFresh.Load())
+}
+
+func TestNotModified(t *testing.T) {
+	o := newFakeObject(100)
+	h := &Handler{Backend: serving(o)}
+	for condition, status := range map[string]int{
+		o.etag: 304, "W/" + o.etag: 304, `"x", ` + o.etag: 304, "*": 304, `"x"`: 200, "": 200,
+	} {
+		w := get(h, testPath, "If-None-Match", condition)
+		require.Equal(t, status, w.Code, condition)
+		require.Equal(t, o.etag, w.Header().Get("ETag"))
+		if status == 304 {
+			require.Zero(t, w.Body.Len())
+		}
+	}
+}
+
 func FuzzHandler(f *testing.F) {
 	f.Add(testPath, "", "bytes=1-2,5-", `"0"`, "1.1 a")
 	f.Add(testPath, "SBN=0;ESI=1-5&SBN=1&count=3", "", "", "")
 	f.Add("/live/seg-1.m4s", "", "bytes=-5", "", "1.1 (\\")
+	f.Add("/repair", "fileURI=http://a/live/seg-1.m4s&Content-MD5=eA%3D%3D&SBN=0;ESI=1+5&SBN=2-3", "", "", "")
 	f.Fuzz(func(t *testing.T, path, query, ranges, ifMatch, via string) {
 		o := newFakeObject(3050)
 		h := &Handler{Backend: serving(o), NodeID: "n", MaxSymbols: 50}
@@ -258,6 +336,8 @@ func FuzzHandler(f *testing.F) {
 		switch contentType := w.Header().Get("Content-Type"); {
 		case w.Code == 200 && contentType == SymbolsType:
 			require.LessOrEqual(t, w.Body.Len(), 50*(fakeSymbol+symbolHeader))
+		case w.Code == 200 && contentType == ContainerType:
+			require.LessOrEqual(t, w.Body.Len(), 50*(fakeSymbol+groupHeader))
 		case w.Code == 200:
 			require.True(t, bytes.Equal(o.data, w.Body.Bytes()))
 		case w.Code == 206 && !strings.HasPrefix(contentType, "multipart/"):

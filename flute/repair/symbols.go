@@ -39,8 +39,8 @@ func ParseOTI(s string) (OTI, error) {
 
 // Symbol is one element of an answer to a request for symbols.
 type Symbol struct {
-	SBN  uint8
-	ESI  uint32 // 24 bits
+	SBN  uint16
+	ESI  uint32 // at most 24 bits
 	Data []byte
 }
 
@@ -48,9 +48,9 @@ type Symbol struct {
 const symbolHeader = 4 + 2
 
 // Append appends the wire form of s: FEC Payload ID, 4 octets; length, 2
-// octets; the symbol. It panics if the symbol or its ESI does not fit.
+// octets; the symbol. It panics if the symbol or its numbers do not fit.
 func (s Symbol) Append(dst []byte) []byte {
-	if s.ESI > maxESI || len(s.Data) > 1<<16-1 {
+	if s.SBN > 255 || s.ESI > maxESI || len(s.Data) > 1<<16-1 {
 		panic("repair: symbol out of range")
 	}
 	dst = binary.BigEndian.AppendUint32(dst, uint32(s.SBN)<<24|s.ESI)
@@ -69,5 +69,5 @@ func ParseSymbol(b []byte) (s Symbol, n int, err error) {
 	if len(b) < n {
 		return Symbol{}, 0, io.ErrUnexpectedEOF
 	}
-	return Symbol{SBN: uint8(id >> 24), ESI: id & maxESI, Data: b[symbolHeader:n:n]}, n, nil
+	return Symbol{SBN: uint16(id >> 24), ESI: id & maxESI, Data: b[symbolHeader:n:n]}, n, nil
 }

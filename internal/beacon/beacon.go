@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/treedn/treedn/internal/config"
@@ -27,15 +28,16 @@ type Options struct {
 
 // Node is a running BEACON. Its methods are safe for concurrent use.
 type Node struct {
-	log     *slog.Logger
-	now     func() time.Time
-	base    *reception.Base
-	http    *node.Server
-	admin   *node.Server
-	count   telemetry.Requests
-	origins node.Origins
-	closing sync.Once
-	closed  error
+	log      *slog.Logger
+	now      func() time.Time
+	base     *reception.Base
+	http     *node.Server
+	admin    *node.Server
+	count    telemetry.Requests
+	origins  node.Origins
+	closing  sync.Once
+	draining atomic.Bool
+	closed   error
 
 	applying sync.Mutex // guards below; held while a configuration is applied
 	cfg      *config.Beacon
@@ -120,6 +122,10 @@ func (n *Node) Apply(next *config.Beacon) error {
 func (n *Node) Status() telemetry.Status {
 	st := n.base.Status(n.now())
 	st.HTTP = n.count.Server()
+	st.HTTP.Limits = n.http.Limits()
+	if n.draining.Load() {
+		st.Drain()
+	}
 	return st
 }
 
@@ -141,6 +147,7 @@ func (n *Node) Close(ctx context.Context) error {
 }
 
 func (n *Node) close(ctx context.Context) error {
+	n.draining.Store(true)
 	n.applying.Lock()
 	n.ended = true
 	n.applying.Unlock()

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/treedn/treedn/cache"
@@ -51,6 +52,7 @@ type Node struct {
 	ingestServer, repairServer, adminServer *node.Server
 	ingestCount, repairCount                telemetry.Requests
 	closing                                 sync.Once
+	draining                                atomic.Bool
 	closed                                  error
 
 	applying sync.Mutex // guards below; held while a configuration is applied
@@ -90,7 +92,7 @@ func New(cfg *config.Cast, o Options) (*Node, error) {
 
 func (n *Node) open(o Options) (err error) {
 	cfg := n.cfg
-	if n.store, err = cache.Open(cache.Config{Now: n.now, Logger: n.log}); err != nil {
+	if n.store, err = cache.Open(cache.Config{MaxObject: node.MaxObject, Now: n.now, Logger: n.log}); err != nil {
 		return err
 	}
 	n.depot = depot.New(n.store)
@@ -105,7 +107,8 @@ func (n *Node) open(o Options) (err error) {
 	}
 	n.ingest, err = ingest.New(ingest.Config{
 		Sink: sink{n}, Channels: ingestChannels(cfg.Channels), RequireKey: !cfg.Ingest.Listen.Loopback(),
-		StateDir: state, Standby: o.Standby, Logger: n.log, Now: n.now,
+		MaxObject: node.MaxObject,
+		StateDir:  state, Standby: o.Standby, Logger: n.log, Now: n.now,
 	})
 	if err != nil {
 		return err
@@ -114,7 +117,7 @@ func (n *Node) open(o Options) (err error) {
 	n.repairs = &repair.Handler{Backend: n.depot, NodeID: n.via, Logger: n.log}
 	objects := http.NewServeMux()
 	objects.Handle(repair.PathPrefix, n.repairs)
-	objects.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.store, Newest: n.seals})
+	objects.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.store, Newest: n.seals, Services: n.Service})
 	objects.Handle(sealing.SignallingPrefix, &sealing.SignallingHandler{Lookup: n.signalling})
 	objects.Handle("/", edge.New(edge.Config{Store: n.store, Services: n.Service, Node: cfg.Node.Name, Via: n.via}))
 	if n.ingestServer, err = node.OpenIngest(cfg.Ingest.Listen, cfg.Ingest.TLS, counted{n.ingestCount.Wrap(n.ingest), n.ingest}, n.log); err != nil {
@@ -140,7 +143,8 @@ func (c counted) ConnContext(ctx context.Context, conn net.Conn) context.Context
 func ingestChannels(channels []config.Channel) map[string]ingest.Channel {
 	m := make(map[string]ingest.Channel, len(channels))
 	for _, c := range channels {
-		ic := ingest.Channel{}
+		// Who pushes faster than the multicast may go waits: what it has sent would be too late for everybody.
+		ic := ingest.Channel{MaxRate: int64(c.Multicast.Rate) / 8}
 		if !c.Pull.IsZero() {
 			// It takes no pushes: nobody knows a key with this hash.
 			ic.Keys = []ingest.KeyHash{{}}
@@ -372,6 +376,7 @@ func (n *Node) Close(ctx context.Context) error {
 }
 
 func (n *Node) close(ctx context.Context) error {
+	n.draining.Store(true)
 	n.applying.Lock()
 	n.ended = true
 	n.pull(nil)

@@ -180,6 +180,8 @@ func TestRunDrains(t *testing.T) {
 	treetest.Eventually(t, 5*time.Second, func() bool { return n.Status().Ingest.Active == 1 }, "nothing comes in")
 	cancel()
 	treetest.Eventually(t, 5*time.Second, func() bool { return !accepted(t, n, "live/2.vtt", "", "WEBVTT\n") }, "new publishers are taken")
+	_, body := treetest.Get(t, n.AdminURL()+"/status")
+	require.Contains(t, string(body), `"state": "draining"`)
 	_, err = io.WriteString(w, "the last words")
 	require.NoError(t, err)
 	require.NoError(t, w.Close())

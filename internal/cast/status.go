@@ -22,12 +22,16 @@ func (n *Node) Status() telemetry.Status {
 		Ingest: n.ingestCount.Server(),
 		Repair: n.repairCount.Server(),
 	}
+	st.Ingest.Limits, st.Repair.Limits = n.ingestServer.Limits(), n.repairServer.Limits()
 	st.Repair.Symbols = n.repairs.Stats().Symbols
 	var reasons []string
 	for _, x := range channels {
 		s := telemetry.Service{Name: x.cfg.Name, RateIn: x.rate.Bits(now), Latency: x.delay.Quantiles()}
 		in, _ := n.ingest.State(s.Name)
 		s.Objects, s.Octets = in.Objects, in.Octets
+		for _, l := range in.Limits {
+			s.Limits = append(s.Limits, telemetry.Limit{Name: l.Name, Used: l.Used, Max: l.Max, Hits: l.Hits})
+		}
 		x.out.Status(&s)
 		s.Unsigned = x.sealer == nil
 		if x.sealer != nil {
@@ -46,6 +50,9 @@ func (n *Node) Status() telemetry.Status {
 	slices.SortFunc(st.Services, func(a, b telemetry.Service) int { return strings.Compare(a.Name, b.Name) })
 	slices.Sort(reasons)
 	st.Readiness = telemetry.NotReadyFor(reasons)
+	if n.draining.Load() {
+		st.Drain()
+	}
 	return st
 }
 

@@ -328,15 +328,16 @@ func TestEveryKeyAndFlagIsDocumented(t *testing.T) {
 		}
 	}
 	flags := map[string]bool{}
-	check := func(section string, doc reflect.Type, bound func(*flag.FlagSet)) {
-		have := slices.Concat(sections["Common keys"], sections[section])
+	check := func(section string, doc reflect.Type, bound func(*flag.FlagSet), more ...string) {
+		have := slices.Concat(sections["Common keys"], sections[section], more)
 		require.ElementsMatch(t, keysOf(doc, ""), have, section)
 		fs := flag.NewFlagSet("", flag.ContinueOnError)
 		bound(fs)
 		fs.VisitAll(func(f *flag.Flag) { flags["-"+f.Name] = true })
 	}
 	check("CAST", reflect.TypeFor[Cast](), func(fs *flag.FlagSet) { NewSource[Cast](fs) })
-	check("RELAY", reflect.TypeFor[Relay](), func(fs *flag.FlagSet) { NewSource[Relay](fs) })
+	check("RELAY", reflect.TypeFor[Relay](), func(fs *flag.FlagSet) { NewSource[Relay](fs) }, sections["AMT"]...)
+	check("AMT", reflect.TypeFor[AMTRelay](), func(fs *flag.FlagSet) { NewSource[AMTRelay](fs) })
 	check("BEACON", reflect.TypeFor[Beacon](), func(fs *flag.FlagSet) { NewSource[Beacon](fs) })
 	var names []string
 	for f := range flags {

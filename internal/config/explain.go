@@ -81,7 +81,8 @@ func (r *Relay) Explain(w io.Writer) error {
 	e.repair(r.Repair)
 	e.admin(r.Admin)
 	e.cache(r.Cache)
-	if len(r.Services) == 0 {
+	e.amt(&r.AMT)
+	if len(r.Services) == 0 && !r.AMT.Enabled() {
 		e.warn("there are no services")
 	}
 	for i := range r.Services {

@@ -87,6 +87,8 @@ func bind[T Role](fs *flag.FlagSet, s *Source[T]) {
 		bindRelay(binder[Relay]{fs, s})
 	case *Source[Beacon]:
 		bindBeacon(binder[Beacon]{fs, s})
+	case *Source[AMTRelay]:
+		bindAMTRelay(binder[AMTRelay]{fs, s})
 	}
 }
 
@@ -127,6 +129,7 @@ func bindRelay(b binder[Relay]) {
 		return part(item(path, "service", services), func(s *RelayService) *Service { return &s.Service })
 	})
 	setting(b, "out-seal-key", "`env:NAME` or file:PATH of the key that seals the signalling sent (default: one of its own)", part(item("seal_key", "service", services), func(s *RelayService) *SealKey { return &s.SealKey }))
+	appended(b, "amt", "`address` where AMT gateways ask; may be repeated", fixed("amt.listen", func(c *Relay) *[]AMTAddress { return &c.AMT.Listen }))
 	bindDownstream(b, "out-", part(item("downstream", "service", services), func(s *RelayService) *Downstream { return &s.Downstream }))
 }
 

@@ -401,6 +401,8 @@ func parseRole(role, name string, text []byte) (any, error) {
 		return Parse[Cast](name, text)
 	case "relay":
 		return Parse[Relay](name, text)
+	case "amt-relay":
+		return Parse[AMTRelay](name, text)
 	}
 	return Parse[Beacon](name, text)
 }
@@ -439,7 +441,7 @@ func TestExamplesAreValid(t *testing.T) {
 	}
 	files, err := filepath.Glob("../../examples/config/*.yaml")
 	require.NoError(t, err)
-	require.Len(t, files, 3)
+	require.Len(t, files, 4)
 	for _, f := range files {
 		text, err := os.ReadFile(f)
 		require.NoError(t, err)
@@ -458,8 +460,9 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(fullRelay))
 	f.Add([]byte(minimalCast))
 	f.Add([]byte(minimalBeacon))
+	f.Add([]byte(fullAMT))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		for _, role := range []string{"cast", "relay", "beacon"} {
+		for _, role := range []string{"cast", "relay", "beacon", "amt-relay"} {
 			c, err := parseRole(role, "f", text)
 			if err == nil {
 				// What is valid stays so, and can be explained.

@@ -148,8 +148,9 @@ type Downstream struct {
 	// TTL of the packets, 1 to 255. Default 16.
 	TTL int `yaml:"ttl"`
 	// Rate is the pace of the packets. It should be at least four times the
-	// service's peak. Default 0: four times the measured peak, 20Mbit/s at
-	// least.
+	// service's peak. Whoever pushes to a CAST is held to it, with bursts of a
+	// second. Default 0: four times the measured peak, 20Mbit/s at least, and
+	// nobody is held to anything.
 	Rate Rate `yaml:"rate"`
 	FEC  FEC  `yaml:"fec"`
 	// SealPort is the UDP port of the seals. Default: the one behind Port; 0 if

@@ -52,6 +52,7 @@ func (r *Relay) populate() {
 	orDefault(&r.Admin.Listen, loopback(9102))
 	orDefault(&r.Log.Format, "text")
 	r.Cache.populate()
+	r.AMT.populate()
 	r.Services = slices.Clone(r.Services)
 	for i := range r.Services {
 		s := &r.Services[i]

@@ -2,9 +2,10 @@ package config
 
 import "time"
 
-// Role is a configuration document: one of the three roles.
+// Role is a configuration document: one of the three roles, or an AMT relay
+// alone.
 type Role interface {
-	Cast | Relay | Beacon
+	Cast | Relay | Beacon | AMTRelay
 }
 
 // Cast configures the root of a tree: it takes live streams over HTTP and
@@ -35,6 +36,8 @@ type Relay struct {
 	Log      Log            `yaml:"log"`
 	Cache    Cache          `yaml:"cache"`
 	Services []RelayService `yaml:"services"`
+	// AMT gives multicast to networks that have none. Left out: it does not.
+	AMT AMT `yaml:"amt"`
 }
 
 // Beacon configures a leaf: it receives services and serves players. It has no

@@ -130,6 +130,7 @@ func (r *Relay) Files() []string {
 	for _, s := range r.Services {
 		files = appendRef(s.Service.appendFiles(files), s.SealKey.ref)
 	}
+	files = appendRef(files, r.AMT.Key.ref)
 	return files
 }
 
@@ -192,6 +193,7 @@ func (r *Relay) resolve(p *problems, env lookupEnv) {
 			p.addf(path+".seal_key", "%v", err)
 		}
 	}
+	r.AMT.resolve(p, env)
 }
 
 func (b *Beacon) resolve(p *problems, env lookupEnv) {

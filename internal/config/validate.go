@@ -55,6 +55,7 @@ func (r *Relay) validate(p *problems) {
 	r.Admin.validate(p)
 	r.Log.validate(p)
 	r.Cache.validate(p)
+	r.AMT.validate(p)
 	distinct(p, server{"http.listen", r.HTTP.Listen}, server{"repair.listen", r.Repair.Listen}, server{"admin.listen", r.Admin.Listen})
 	names, up, down := map[string]string{}, sessions{}, sessions{}
 	for i := range r.Services {

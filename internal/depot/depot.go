@@ -4,13 +4,10 @@ package depot
 
 import (
 	"context"
-	"io"
+	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/treedn/treedn/cache"
-	"github.com/treedn/treedn/fec"
-	"github.com/treedn/treedn/fec/raptorq"
 	"github.com/treedn/treedn/flute/repair"
 	"github.com/treedn/treedn/route"
 )
@@ -30,17 +27,16 @@ type Outlet struct {
 // Depot is a repair.Backend. Its methods are safe for concurrent use.
 type Depot struct {
 	store *cache.Store
-	codec raptorq.Codec
 
-	mu       sync.Mutex // guards below
-	outlets  map[route.Session]Outlet
-	encoders map[blockKey]*encoder
-	order    []blockKey // oldest first
+	mu      sync.Mutex // guards below
+	outlets map[route.Session]Outlet
+
+	encoders encoders
 }
 
 // New returns a Depot without outlets.
 func New(store *cache.Store) *Depot {
-	return &Depot{store: store, outlets: make(map[route.Session]Outlet), encoders: make(map[blockKey]*encoder)}
+	return &Depot{store: store, outlets: make(map[route.Session]Outlet)}
 }
 
 // Add makes the objects of a session known; Remove ends that.
@@ -82,16 +78,41 @@ func (d *Depot) Lookup(_ context.Context, id repair.ObjectID) (repair.Object, er
 	return open(d, o, info)
 }
 
-// LookupName implements repair.Backend. Objects by name are served by the handler for whole objects, which can wait for
-// them and follow their growth.
-func (d *Depot) LookupName(context.Context, string) (repair.Object, error) {
-	return nil, repair.ErrUnknown
+// LookupName implements repair.Backend for the name of a service, a slash and the name of an object: octets alone, since
+// only a session has symbols.
+func (d *Depot) LookupName(_ context.Context, name string) (repair.Object, error) {
+	service, name, _ := strings.Cut(name, "/")
+	o, ok := d.store.Lookup(cache.Key{Service: service, Name: name})
+	if !ok {
+		return nil, repair.ErrUnknown
+	}
+	r, err := o.NewReader(context.Background(), 0)
+	if err != nil {
+		return nil, repair.ErrExpired
+	}
+	return octets{Reader: r, o: o, name: service + "/" + name}, nil
 }
 
-type object struct {
+// octets is an object of the store.
+type octets struct {
 	*cache.Reader
+	o    *cache.Object
+	name string
+}
+
+func (x octets) Info() repair.Info {
+	n, final, _ := x.o.Size()
+	length := int64(-1)
+	if final {
+		length = n
+	}
+	return repair.Info{Name: x.name, ContentType: x.o.Meta().ContentType, ETag: x.o.ETag(), Prefix: n, Length: length}
+}
+
+// object is one that a session sends.
+type object struct {
+	octets
 	depot *Depot
-	o     *cache.Object
 	info  route.Lookup
 }
 
@@ -100,118 +121,5 @@ func open(d *Depot, o *cache.Object, info route.Lookup) (repair.Object, error) {
 	if err != nil {
 		return nil, repair.ErrExpired
 	}
-	return &object{Reader: r, depot: d, o: o, info: info}, nil
-}
-
-func (x *object) Info() repair.Info {
-	n, final, _ := x.o.Size()
-	length := int64(-1)
-	if final {
-		length = n
-	}
-	return repair.Info{
-		Name: x.info.Name, ContentType: x.o.Meta().ContentType, ETag: x.o.ETag(), Prefix: n, Length: length,
-	}
-}
-
-// The methods below make it a repair.SymbolSource.
-
-func (x *object) OTI() (oti repair.OTI) {
-	fec.AppendOTI(oti[:0], x.info.OTI)
-	return oti
-}
-
-func (x *object) block(sbn uint8) (k int, off, n uint64, err error) {
-	if !x.info.Repair {
-		return 0, 0, 0, repair.ErrNotReady
-	}
-	if sbn >= x.info.OTI.SourceBlocks {
-		return 0, 0, 0, repair.ErrUnknown
-	}
-	k, off, n = x.info.OTI.Block(sbn)
-	return k, off, n, nil
-}
-
-func (x *object) SourceSymbols(sbn uint8) (int, error) {
-	k, _, _, err := x.block(sbn)
-	return k, err
-}
-
-func (x *object) FreshESI(sbn uint8, n int) (uint32, error) {
-	e, err := x.encoder(sbn)
-	if err != nil {
-		return 0, err
-	}
-	for {
-		first := e.next.Load()
-		if n < 0 || uint64(first)+uint64(n) > 1<<24 {
-			return 0, repair.ErrNoSymbols // all encoding symbol IDs are used up
-		}
-		if e.next.CompareAndSwap(first, first+uint32(n)) {
-			return first, nil
-		}
-	}
-}
-
-func (x *object) AppendSymbol(dst []byte, sbn uint8, esi uint32) ([]byte, error) {
-	e, err := x.encoder(sbn)
-	if err != nil {
-		return dst, err
-	}
-	return e.enc.AppendSymbol(dst, esi), nil
-}
-
-// blockKey names a source block of one generation of an object.
-type blockKey struct {
-	key        cache.Key
-	generation uint64
-	oti        fec.OTI
-	sbn        uint8
-}
-
-type encoder struct {
-	once sync.Once
-	enc  *raptorq.Encoder
-	err  error
-	next atomic.Uint32 // ESI that nobody got
-}
-
-// maxEncoders bounds the blocks that stay ready for further symbols.
-const maxEncoders = 32
-
-func (x *object) encoder(sbn uint8) (*encoder, error) {
-	_, off, n, err := x.block(sbn)
-	if err != nil {
-		return nil, err
-	}
-	key := blockKey{x.o.Key(), x.info.Generation, x.info.OTI, sbn}
-	d := x.depot
-	d.mu.Lock()
-	e := d.encoders[key]
-	if e == nil {
-		e = &encoder{}
-		e.next.Store(x.info.NextESI)
-		if len(d.order) >= maxEncoders {
-			delete(d.encoders, d.order[0])
-			d.order = d.order[1:]
-		}
-		d.encoders[key] = e
-		d.order = append(d.order, key)
-	}
-	d.mu.Unlock()
-	e.once.Do(func() {
-		body := make([]byte, x.info.Length)
-		if _, err := x.ReadAt(body, 0); err != nil && err != io.EOF {
-			e.err = err
-			return
-		}
-		y := int(x.info.OTI.SymbolSize)
-		super := route.AppendSuperObject(nil, body, y)
-		if uint64(len(super)) < off+n {
-			e.err = repair.ErrExpired
-			return
-		}
-		e.enc, e.err = d.codec.NewEncoder(super[off:off+n], y)
-	})
-	return e, e.err
+	return &object{octets: octets{Reader: r, o: o, name: info.Name}, depot: d, info: info}, nil
 }

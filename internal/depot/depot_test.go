@@ -135,6 +135,85 @@ func TestFreshSymbolsDecode(t *testing.T) {
 	require.Equal(t, body, got[:len(body)])
 }
 
+// TestBlocks compares the source symbols of an object of several blocks with its super-object.
+func TestBlocks(t *testing.T) {
+	for _, size := range []int{50_000, 49_996, 1, 1400 * 16, 1400*16 - 4, 1400*16 - 2} {
+		store, err := cache.Open(cache.Config{})
+		require.NoError(t, err)
+		defer store.Close()
+		body := make([]byte, size)
+		_, _ = rand.NewChaCha8([32]byte{2}).Read(body)
+		key := cache.Key{Service: "live", Name: "a/b.bin"}
+		_, err = store.Put(key, cache.Meta{Generation: 4, ContentType: "video/mp4"}, body)
+		require.NoError(t, err)
+		oti, err := route.RepairOTI(int64(size), 1400, 8)
+		require.NoError(t, err)
+		d := New(store)
+		o, ok := store.Lookup(key)
+		require.True(t, ok)
+		x, err := open(d, o, route.Lookup{Name: key.Name, Generation: 4, Length: int64(size), Repair: true, OTI: oti, NextESI: 20})
+		require.NoError(t, err)
+		source := x.(repair.RatelessSource)
+		var got []byte
+		for sbn := range uint16(oti.SourceBlocks) {
+			k, err := source.SourceSymbols(sbn)
+			require.NoError(t, err)
+			for esi := range k {
+				got, err = source.AppendSymbol(got, sbn, uint32(esi))
+				require.NoError(t, err)
+			}
+		}
+		require.Equal(t, route.AppendSuperObject(nil, body, 1400), got, size)
+		for i, want := range []uint32{20, 20 + 1<<23, 20} { // the third time there are none left
+			first, err := source.FreshESI(0, 1<<23-20)
+			require.NoError(t, err)
+			if i == 1 {
+				want -= 20
+			}
+			require.Equal(t, want, first)
+		}
+		_, err = source.FreshESI(0, 1<<24)
+		require.ErrorIs(t, err, repair.ErrNoSymbols)
+		_, err = source.SourceSymbols(uint16(oti.SourceBlocks))
+		require.ErrorIs(t, err, repair.ErrUnknown)
+		_, err = source.AppendSymbol(nil, 256, 0)
+		require.ErrorIs(t, err, repair.ErrUnknown)
+
+		named, err := d.LookupName(t.Context(), "live/a/b.bin")
+		require.NoError(t, err)
+		require.Equal(t, repair.Info{Name: "live/a/b.bin", ContentType: "video/mp4", ETag: x.Info().ETag, Prefix: int64(size), Length: int64(size)}, named.Info())
+		require.NoError(t, named.(io.Closer).Close())
+		for _, name := range []string{"live", "live/b.bin", "other/a/b.bin"} {
+			_, err = d.LookupName(t.Context(), name)
+			require.ErrorIs(t, err, repair.ErrUnknown)
+		}
+		require.NoError(t, x.(io.Closer).Close())
+	}
+}
+
+// TestCountersOutliveEncoders: what was given out is known also when the encoder had to go for others.
+func TestCountersOutliveEncoders(t *testing.T) {
+	var s encoders
+	first := blockKey{generation: 1}
+	s.counter(first, 100).Add(5)
+	e := s.get(first, maxOctets/4)
+	require.Same(t, e, s.get(first, maxOctets/4))
+	for g := range uint64(4) {
+		s.get(blockKey{generation: g + 2}, maxOctets/4)
+	}
+	require.NotSame(t, e, s.get(first, maxOctets/4))
+	require.LessOrEqual(t, s.octets, int64(maxOctets))
+	require.EqualValues(t, 105, s.counter(first, 100).Load())
+	huge := s.get(blockKey{generation: 9}, 2*maxOctets)
+	require.Same(t, huge, s.get(blockKey{generation: 9}, 2*maxOctets), "the one in use stays")
+	require.Len(t, s.blocks, 1)
+	for g := range uint64(maxCounters + 10) {
+		s.counter(blockKey{generation: g + 10}, 0)
+	}
+	require.Len(t, s.counters, maxCounters)
+	require.Equal(t, maxCounters, s.counted.Len())
+}
+
 func TestGrowingObject(t *testing.T) {
 	store, err := cache.Open(cache.Config{})
 	require.NoError(t, err)

@@ -22,9 +22,21 @@ func FromConfig(d config.Downstream, now func() time.Time, log *slog.Logger) Con
 			Rate:     int64(d.Rate),
 			NoRepair: d.FEC.Off,
 			Loss:     fec.Loss{Random: d.FEC.Loss, Target: d.FEC.Target},
+
+			MaxBuffered: maxBuffered(int64(d.Rate)),
 		},
 		Now: now, Logger: log,
 	}
+}
+
+// maxBuffered is how many octets may wait: with a configured rate in bit/s what leaves within ten seconds, since what is
+// later than that is of no use to a player.
+func maxBuffered(rate int64) int64 {
+	const least, most = 32 << 20, 128 << 20
+	if rate == 0 {
+		return most
+	}
+	return min(most, max(least, rate/8*10))
 }
 
 // tsiEpoch is when firstTSI is zero.

@@ -152,6 +152,14 @@ func (e *Egress) Stats() route.SenderStats {
 	return e.sender.Stats()
 }
 
+// Waiting tells how many octets wait to be sent, how many may, and how many objects were refused or broken off by the
+// sender, for which there was no room as a rule.
+func (e *Egress) Waiting() (octets, most int64, refused uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.sender.Stats().Buffered, e.cfg.Sender.MaxBuffered, e.lost
+}
+
 // Lookup finds an object by its identifiers on the wire.
 func (e *Egress) Lookup(tsi, toi uint32) (route.Lookup, bool) {
 	e.mu.Lock()

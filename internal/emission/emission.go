@@ -206,7 +206,7 @@ func (e *Emission) Signalling(name string) (s sealing.Signalling, ok bool) {
 
 // counters are sums over sessions.
 type counters struct {
-	packets, octets, repair uint64
+	packets, octets, repair, refused uint64
 }
 
 func (c *counters) add(out *egress.Egress) {
@@ -214,6 +214,8 @@ func (c *counters) add(out *egress.Egress) {
 	c.packets += st.Packets
 	c.octets += st.Octets
 	c.repair += st.RepairOctets
+	_, _, refused := out.Waiting()
+	c.refused += refused
 }
 
 // Status fills in what has been sent.
@@ -228,6 +230,10 @@ func (e *Emission) Status(s *telemetry.Service) {
 	if e.current != nil {
 		sum.add(e.current.out)
 		s.RateOut += e.current.out.Rate()
+	}
+	if e.current != nil {
+		octets, most, _ := e.current.out.Waiting()
+		s.Limits = append(s.Limits, telemetry.Limit{Name: "send_octets", Used: uint64(octets), Max: uint64(most), Hits: sum.refused})
 	}
 	s.PacketsSent, s.OctetsSent, s.FECOctetsSent = sum.packets, sum.octets, sum.repair
 }

@@ -39,7 +39,7 @@ func (c *channel) place(t *transfer, o *Object, asked, now time.Time) (v verdict
 	}
 	s, ok := c.segmentOf(t)
 	if !ok {
-		return refuse, now, limitError("tracks")
+		return refuse, now, limitError(limitTracks)
 	}
 	o.Track = s.Track
 	tr, n := s.track, s.Number

@@ -242,7 +242,7 @@ func (c *channel) enter(who publisher, now time.Time) error {
 		return c.closed
 	}
 	if len(c.transfers) >= c.config.MaxRequests {
-		return limitError("concurrent requests")
+		return limitError(limitRequests)
 	}
 	s := c.session
 	overrides := s != nil && s.who.standby && !who.standby

@@ -31,8 +31,6 @@ var (
 	ErrClosed = fmt.Errorf("ingest: %w", net.ErrClosed)
 )
 
-func limitError(what string) error { return fmt.Errorf("%w: %s", ErrLimit, what) }
-
 // status is the HTTP status of a refusal.
 func status(err error) int {
 	switch {

@@ -65,7 +65,7 @@ func (p *puller) load(ctx context.Context, u *url.URL, name string) (*document, 
 			return err
 		}
 		if int64(len(body)) > p.c.config.MaxManifest {
-			return limitError("manifest size")
+			return limitError(limitManifest)
 		}
 		d.body, d.url = body, res.Request.URL
 		// Segments of a template exist by the origin's clock.

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/treedn/treedn/internal/manifest"
 )
 
 const (
@@ -41,7 +43,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c, hash, keyed, err := s.authorize(r, &t)
 	if err == nil && !ok {
-		err = ErrName
+		if err = ErrName; len(t.name) > manifest.MaxName {
+			c.refusedName()
+		}
 	}
 	if err != nil {
 		s.refuse(w, r, err)
@@ -115,7 +119,7 @@ func (t *transfer) receive(w http.ResponseWriter, body io.Reader) error {
 	defer buffers.Put(buf)
 	var set time.Time
 	for {
-		idle := max(t.c.config.IdleTimeout, 2*t.c.index.TargetDuration())
+		idle := t.c.idle()
 		if now := time.Now(); now.Sub(set) > idle/8 {
 			_ = deadline.SetReadDeadline(now.Add(idle))
 			set = now

@@ -12,8 +12,10 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -319,6 +321,41 @@ func TestLimits(t *testing.T) {
 	r.wait(t, "timeout", func() bool { return r.named("one.txt")[0].aborted != nil && r.named("two.txt")[0].aborted != nil })
 	require.ErrorIs(t, r.last(t, "one.txt").aborted, os.ErrDeadlineExceeded)
 	require.Equal(t, 201, put(t, base+"three.txt", nil, agent).code)
+	require.Contains(t, []int{400, 404}, rawPut(t, base, strings.Repeat("n", 60_000)))
+
+	// The state says which of them it was.
+	state, _ := s.State("ch1")
+	require.Equal(t, []Limit{
+		{"requests", 0, 2, 1}, {"tracks", 2, 2, 1}, {"object_octets", 0, 3000, 1}, {"object_seconds", 0, 600, 0},
+		{"idle_seconds", 0, 0, 2}, {"init_octets", 0, 1000, 1}, {"manifest_octets", 0, 2000, 1}, {"name_octets", 0, 512, 1},
+	}, state.Limits)
+}
+
+// A push that never ends, octet by octet, is ended, and takes nothing from others meanwhile.
+func TestObjectThatNeverEnds(t *testing.T) {
+	var now atomic.Int64 // seconds
+	start := time.Now()
+	s, r := newServer(t, Config{
+		MaxObjectTime: time.Minute, Now: func() time.Time { return start.Add(time.Duration(now.Load()) * time.Second) },
+	})
+	addr := serve(t, s)
+	endless := startPut(t, addr, "endless.txt")
+	endless.write([]byte("0123456789"))
+	r.wait(t, "begin", func() bool { return len(r.named("endless.txt")) == 1 })
+	for now.Load() < 60 {
+		now.Add(10)
+		endless.write([]byte("x"))
+		require.Equal(t, 201, put(t, "http://"+addr+"/publish/ch1/other.txt", []byte("0123456789"), map[string]string{"User-Agent": ""}).code)
+	}
+	require.Nil(t, r.last(t, "endless.txt").aborted)
+	now.Add(1)
+	endless.write([]byte("x"))
+	r.wait(t, "end", func() bool { return r.last(t, "endless.txt").aborted != nil })
+	require.ErrorIs(t, r.last(t, "endless.txt").aborted, ErrLimit)
+	r.wait(t, "state", func() bool { st, _ := s.State("ch1"); return st.Open == 0 })
+	state, _ := s.State("ch1")
+	require.Contains(t, state.Limits, Limit{"object_seconds", 0, 60, 1})
+	require.ErrorContains(t, r.last(t, "endless.txt").aborted, "object_seconds")
 }
 
 func TestRateLimit(t *testing.T) {
@@ -328,6 +365,12 @@ func TestRateLimit(t *testing.T) {
 	require.Equal(t, 201, res.code)
 	require.GreaterOrEqual(t, time.Since(began), 400*time.Millisecond)
 	require.Len(t, r.last(t, "a.txt").body, 150_000)
+	state, _ := s.State("ch1")
+	i := slices.IndexFunc(state.Limits, func(l Limit) bool { return l.Name == "publish_rate" })
+	require.GreaterOrEqual(t, i, 0)
+	require.EqualValues(t, 100_000, state.Limits[i].Max)
+	require.NotZero(t, state.Limits[i].Used)
+	require.NotZero(t, state.Limits[i].Hits)
 }
 
 func TestSinkRefuses(t *testing.T) {

@@ -18,6 +18,12 @@ func (b *bucket) limit(rate int64) {
 	}
 }
 
+// used is how many octets of the last second's allowance are gone.
+func (b *bucket) used(now time.Time) uint64 {
+	tokens := min(float64(b.rate), b.tokens+now.Sub(b.last).Seconds()*float64(b.rate))
+	return uint64(float64(b.rate) - tokens)
+}
+
 // take removes n octets and returns how long to pause before taking more.
 func (b *bucket) take(n int, now time.Time) time.Duration {
 	if b.rate == 0 {

@@ -30,6 +30,8 @@ type State struct {
 	Malformed uint64 `json:"malformed"` // objects that are not well-formed CMAF
 	Open      int    `json:"open"`      // requests under way
 
+	Limits []Limit `json:"limits"`
+
 	TargetDuration time.Duration `json:"target_duration"` // 0 if no manifest has told
 	Tracks         []TrackState  `json:"tracks,omitempty"`
 }
@@ -55,6 +57,7 @@ type record struct {
 	octets    uint64
 	broken    uint64
 	malformed uint64
+	hits      map[string]uint64 // of limits, by name
 }
 
 // begin notes a new publisher.
@@ -89,6 +92,7 @@ func (r *record) end(t *transfer, cause error, now time.Time) {
 		return
 	}
 	r.broken++
+	r.hit(cause)
 	r.reason = fmt.Sprintf("the push of %s broke off: %v", t.name, cause)
 }
 
@@ -101,7 +105,7 @@ func (c *channel) state() State {
 		Channel: c.name, TargetDuration: target,
 		Refused: c.status.refusals, RefusedAt: c.status.refusedAt, RefusedReason: c.status.refusal,
 		Objects: c.status.objects, Octets: c.status.octets, Broken: c.status.broken, Malformed: c.status.malformed,
-		Open: len(c.transfers),
+		Open: len(c.transfers), Limits: c.limits(now),
 	}
 	for _, t := range c.tracks {
 		if t.run != 0 {

@@ -199,7 +199,7 @@ func (c *channel) admitManifest(t *transfer, s manifest.Summary) error {
 			c.mu.Unlock()
 			return nil // overtaken on its way; it will be passed over
 		}
-		if known && old.epoch == c.epoch && foreign(old.summary, s) {
+		if known && old.epoch == c.epoch && s.Replaces(old.summary) {
 			v, until = c.contest(t, old.epoch, asked, now)
 		}
 		var err error
@@ -216,19 +216,4 @@ func (c *channel) admitManifest(t *transfer, s manifest.Summary) error {
 		}
 		waited = true
 	}
-}
-
-// foreign is whether a manifest cannot be of the presentation of its
-// predecessor: MPDs keep their availabilityStartTime (ISO/IEC 23009-1, 5.3.1.2),
-// playlists never lower their media sequence number (RFC 8216, 6.2.2). The first
-// MPD of a run of FFmpeg has no start time yet.
-func foreign(old, s manifest.Summary) bool {
-	if old.Ended || s.Ended || old.Master || s.Master {
-		return false
-	}
-	if !old.Start.IsZero() {
-		d := s.Start.Sub(old.Start)
-		return s.Start.IsZero() || d > time.Second || d < -time.Second
-	}
-	return s.Sequence < old.Sequence
 }

@@ -42,6 +42,7 @@ type transfer struct {
 	number    uint32
 	epoch     uint64
 	last      time.Time // of an octet
+	taken     int64     // octets
 	cancelled error
 }
 
@@ -67,6 +68,9 @@ func (c *channel) open(ctx context.Context, t *transfer) error {
 		t.order = now
 	}
 	if err := c.admit(t, now); err != nil {
+		c.mu.Lock()
+		c.status.hit(err)
+		c.mu.Unlock()
 		t.stop(err)
 		return err
 	}
@@ -162,7 +166,7 @@ func (t *transfer) write(p []byte) error {
 		return t.decide()
 	case whole:
 		if int64(len(t.buf)+len(p)) > t.c.config.MaxManifest {
-			return limitError("manifest size")
+			return limitError(limitManifest)
 		}
 		t.buf = append(t.buf, p...)
 		return nil
@@ -179,24 +183,27 @@ func (t *transfer) touch(n int) (time.Duration, error) {
 	now := c.config.Now()
 	t.total += int64(n)
 	if t.total > c.config.MaxObject {
-		return 0, limitError("object size")
+		return 0, limitError(limitObject)
 	}
-	target := c.index.TargetDuration()
-	if now.Sub(t.opened) > max(c.config.MaxObjectTime, 10*target) {
-		return 0, limitError("object duration")
+	if now.Sub(t.opened) > c.longest() {
+		return 0, limitError(limitObjectTime)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if t.cancelled != nil {
 		return 0, t.cancelled
 	}
-	t.last = now
+	t.last, t.taken = now, t.total
 	t.session.last = now
 	if a := c.of(t.epoch); a != nil && t.media {
 		a.heard = now
 	}
 	c.status.octets += uint64(n)
-	return c.rate.take(n, now), nil
+	pause := c.rate.take(n, now)
+	if pause > 0 {
+		c.status.count(limitRate)
+	}
+	return pause, nil
 }
 
 // decide tells by the first octets what the object is. t.buf holds them and
@@ -247,7 +254,7 @@ func (t *transfer) scanHeader(p []byte) error {
 		n, ev, err := t.splitter.Next(p)
 		switch {
 		case errors.Is(err, cmaf.ErrLimit) && int64(len(t.buf)) > t.c.config.MaxInit:
-			return limitError("init segment size")
+			return limitError(limitInit)
 		case err != nil:
 			// An ordinary MP4 file: nothing that could be played in part.
 			t.splitter = nil
@@ -259,7 +266,7 @@ func (t *transfer) scanHeader(p []byte) error {
 		p = p[n:]
 	}
 	if int64(len(t.buf)) > t.c.config.MaxInit {
-		return limitError("init segment size")
+		return limitError(limitInit)
 	}
 	return nil
 }

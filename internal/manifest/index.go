@@ -65,6 +65,21 @@ type Summary struct {
 	Master   bool // an HLS multivariant playlist: says none of the above
 }
 
+// Replaces is whether a manifest cannot be of the presentation of its
+// predecessor old: MPDs keep their availabilityStartTime (ISO/IEC 23009-1,
+// 5.3.1.2), playlists never lower their media sequence number (RFC 8216, 6.2.2).
+// The first MPD of a run of FFmpeg has no start time yet.
+func (s Summary) Replaces(old Summary) bool {
+	if old.Ended || s.Ended || old.Master || s.Master {
+		return false
+	}
+	if !old.Start.IsZero() {
+		d := s.Start.Sub(old.Start)
+		return s.Start.IsZero() || d > time.Second || d < -time.Second
+	}
+	return s.Sequence < old.Sequence
+}
+
 // Inspect reads the summary of a manifest.
 func Inspect(body []byte, limits Limits) (Summary, error) {
 	d, err := parse("manifest", body, limits)
@@ -110,6 +125,48 @@ func (x *Index) Update(name string, body []byte) error {
 		delete(x.documents, oldest)
 	}
 	return nil
+}
+
+// Summary is that of the current manifest of this name, ok if there is one.
+func (x *Index) Summary(name string) (s Summary, ok bool) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	d := x.documents[name]
+	if d == nil {
+		return s, false
+	}
+	return d.summary, true
+}
+
+// Announces reports whether a segment of this name exists or comes next by one
+// manifest, which may be the first of another presentation: what was observed of
+// the segments' numbers does not count if that was before it. now is the time at
+// the origin, by which a template without a timeline tells its newest segment.
+func (x *Index) Announces(manifest, name string, now time.Time) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	d := x.documents[manifest]
+	if d == nil {
+		return false
+	}
+	if e := d.names[name]; e != nil {
+		return e.track != nil
+	}
+	for _, t := range d.tracks {
+		if !t.expects(name, x.newest) {
+			continue
+		}
+		v, _ := t.match(name)
+		if _, observed := x.newest.edge(t.family()); observed || t.rep == nil || len(t.timeline) > 0 || !t.open || !v.hasNumber {
+			return true
+		}
+		last := t.first
+		if p := d.mpd.Newest(t.rep, now, 1); len(p) > 0 {
+			last = max(last, p[0].Number)
+		}
+		return v.number <= addSaturating(last, ahead)
+	}
+	return false
 }
 
 // Remove forgets the manifest of this name.

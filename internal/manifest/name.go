@@ -31,6 +31,24 @@ func ValidName(name string) bool {
 	return true
 }
 
+// JoinURL returns the URL of what has a path below base. The path's parts are
+// names as they are, not escaped, and are taken as they are: [ValidName] is what
+// keeps them below base. Empty parts and slashes at their ends do not count.
+func JoinURL(base *url.URL, parts ...string) *url.URL {
+	u := *base
+	u.RawPath = base.EscapedPath()
+	add := func(s string) {
+		u.Path = strings.TrimSuffix(u.Path, "/") + "/" + s
+		u.RawPath = strings.TrimSuffix(u.RawPath, "/") + "/" + (&url.URL{Path: s}).EscapedPath()
+	}
+	for _, part := range parts {
+		if part = strings.Trim(part, "/"); part != "" {
+			add(part)
+		}
+	}
+	return &u
+}
+
 // Resolve returns the name that the reference ref has in a manifest of the name
 // base: percent-decoded, without query and fragment. It is false for references
 // that lead out of the channel.

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"net/url"
 	"path"
 	"strings"
 	"testing"
@@ -42,4 +43,21 @@ func FuzzResolve(f *testing.F) {
 		require.Equal(t, name, path.Clean(name))
 		require.True(t, strings.HasPrefix(path.Join("/channel", name), "/channel/"))
 	})
+}
+
+func TestJoinURL(t *testing.T) {
+	for _, c := range []struct{ base, name, want string }{
+		{"http://h:8081", "a.m4s", "http://h:8081/live/a.m4s"},
+		{"http://h:8081/", "v/a b?c#d%.m4s", "http://h:8081/live/v/a%20b%3Fc%23d%25.m4s"},
+		{"http://h/x%2Fy/", "ü", "http://h/x%2Fy/live/%C3%BC"},
+		{"http://h/x", "", "http://h/x/live"},
+		{"http://h", "%2e%2e", "http://h/live/%252e%252e"},
+	} {
+		base, err := url.Parse(c.base)
+		require.NoError(t, err)
+		u := JoinURL(base, "/live/", c.name)
+		require.Equal(t, c.want, u.String())
+		require.True(t, strings.HasSuffix(u.Path, c.name))
+		require.Equal(t, c.base, base.String(), "the base stays")
+	}
 }

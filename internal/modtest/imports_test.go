@@ -26,18 +26,29 @@ const host = "github.com/treedn/treedn"
 // time in, octets and events out. A new package is one of the latter until it
 // is listed here.
 var ioPackages = []string{
-	"amt/internal/udpio", // sockets
-	"amt/ssm",            // sockets
-	"amt/ssm/ssmtest",    // sockets, for tests
-	"cache",              // files, http.Handler
-	"flute/flutetest",    // files, for tests
-	"flute/repair",       // http.Handler and client
+	"amt/internal/mmsg",      // system calls of sockets
+	"amt/internal/rawip",     // sockets
+	"amt/internal/udpio",     // sockets
+	"amt/ssm",                // sockets
+	"amt/ssm/ssmtest",        // sockets, for tests
+	"cache",                  // files, http.Handler
+	"driad/internal/dnstest", // processes and sockets, for tests
+	"driad/resolver",         // sockets, HTTP client, files
+	"flute/flutetest",        // files, for tests
+	"flute/packetio",         // a clock: paced sending, replay
 }
 
 // ioFiles are the only files that may do so in packages where sockets and the
 // machines that they serve are behind one name, for their users' sake.
 var ioFiles = map[string][]string{
-	"amt": {"deadline.go", "dial.go", "native.go", "serve.go"},
+	"amt":             {"bridge.go", "chain.go", "deadline.go", "dial.go", "fanout.go", "native.go", "serve.go", "uplink.go", "whole.go"},
+	"driad":           {"discover.go"},
+	"driad/authority": {"server.go"},
+	"flute/push":      {"feed.go", "handler.go", "pusher.go", "sink.go", "table.go", "upload.go"},
+	"flute/repair": {
+		"answer.go", "client.go", "config.go", "exchange.go", "fetcher.go", "flight.go", "server.go", "server_octets.go",
+		"server_symbols.go",
+	},
 }
 
 // ioImports are what a codec or a state machine does not import itself; what

@@ -47,13 +47,18 @@ const (
 // Main runs the command with the arguments of the process and returns its exit code. SIGINT and SIGTERM end the node and
 // let it finish what is under way, a second one kills it; SIGHUP loads the configuration again.
 func (c Command[T]) Main() int {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	return c.run(ctx, os.Args[1:], hangup, os.Stdout, os.Stderr)
+	return c.Run(ctx, os.Args[1:])
+}
+
+// Run is Main with other arguments, and with a context that ends the node.
+func (c Command[T]) Run(ctx context.Context, args []string) int {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	return c.run(ctx, args, hangup, os.Stdout, os.Stderr)
 }
 
 func (c Command[T]) run(ctx context.Context, args []string, hangup <-chan os.Signal, stdout, stderr io.Writer) int {
@@ -107,6 +112,8 @@ func logOf(cfg any) config.Log {
 	case *config.Relay:
 		return c.Log
 	case *config.Beacon:
+		return c.Log
+	case *config.AMTRelay:
 		return c.Log
 	}
 	return config.Log{}

@@ -16,6 +16,9 @@ import (
 // DrainTime is how long a node that ends lets requests under way go on.
 const DrainTime = 5 * time.Second
 
+// MaxObject bounds one object in octets. It is what senders and receivers of ROUTE take by default.
+const MaxObject = 64 << 20
+
 // Clock returns the node's clock: the system's, shifted.
 func Clock(offset time.Duration) func() time.Time {
 	if offset == 0 {
@@ -64,7 +67,8 @@ func OpenIngest(l config.Listen, t config.TLS, h IngestHandler, log *slog.Logger
 	if err != nil {
 		return nil, err
 	}
-	return serve(pushListener{ln}, cert, h, h.ConnContext, log), nil
+	b := newBounds(Limits{})
+	return serve(pushListener{boundedListener{ln, b}}, b, cert, h, h.ConnContext, log), nil
 }
 
 func load(t config.TLS) (*tls.Certificate, error) {

@@ -7,19 +7,22 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/treedn/treedn/internal/config"
+	"github.com/treedn/treedn/internal/telemetry"
 )
 
 // Server is one HTTP listener of a node. HTTP/1.1 on plain connections; HTTP/2 and HTTP/1.1 by ALPN when it has a
 // certificate.
 type Server struct {
-	ln   net.Listener
-	http *http.Server
-	cert atomic.Pointer[tls.Certificate]
-	done chan struct{}
+	ln     net.Listener
+	bounds *bounds
+	http   *http.Server
+	cert   atomic.Pointer[tls.Certificate]
+	done   chan struct{}
 }
 
 // Listen opens the address and serves until Shutdown. A nil certificate means plain HTTP.
@@ -28,17 +31,18 @@ func Listen(address string, cert *tls.Certificate, h http.Handler, log *slog.Log
 	if err != nil {
 		return nil, err
 	}
-	return serve(ln, cert, h, nil, log), nil
+	b := newBounds(Limits{})
+	return serve(boundedListener{ln, b}, b, cert, b.bodiless(h), nil, log), nil
 }
 
-func serve(ln net.Listener, cert *tls.Certificate, h http.Handler, connContext func(context.Context, net.Conn) context.Context, log *slog.Logger) *Server {
-	s := &Server{ln: ln, done: make(chan struct{})}
+func serve(ln net.Listener, b *bounds, cert *tls.Certificate, h http.Handler, connContext func(context.Context, net.Conn) context.Context, log *slog.Logger) *Server {
+	s := &Server{ln: ln, bounds: b, done: make(chan struct{})}
 	s.http = &http.Server{
 		Handler:           h,
 		ConnContext:       connContext,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       60 * time.Second,
-		MaxHeaderBytes:    64 << 10,
+		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	serve := s.http.Serve
@@ -76,6 +80,14 @@ func (s *Server) Renew(t config.TLS) error {
 	return nil
 }
 
+// Limits are the bounds on what the server's clients may take; none for a nil server.
+func (s *Server) Limits() []telemetry.Limit {
+	if s == nil {
+		return nil
+	}
+	return s.bounds.status()
+}
+
 // Addr is the address that the server listens on.
 func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 
@@ -89,6 +101,17 @@ func (s *Server) URL() string {
 		scheme = "https"
 	}
 	return scheme + "://" + s.ln.Addr().String()
+}
+
+// ShutdownAll shuts servers down at the same time: none takes new connections while another one waits for its last requests.
+func ShutdownAll(ctx context.Context, servers ...*Server) error {
+	errs := make([]error, len(servers))
+	var all sync.WaitGroup
+	for i, s := range servers {
+		all.Go(func() { errs[i] = s.Shutdown(ctx) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // Shutdown takes no new connections, lets requests end until ctx does, and then cuts them. It may be called more than

@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/treedn/treedn/internal/manifest"
 	"github.com/treedn/treedn/internal/service"
 )
 
@@ -189,6 +190,9 @@ func (c *Client) fault(u *upstream, asked time.Time, f fault, err error) {
 
 // Fetch implements service.Fetcher.
 func (c *Client) Fetch(ctx context.Context, r service.Request, begin func(service.Meta) (io.Writer, error)) error {
+	if !manifest.ValidName(r.Name) {
+		return service.ErrNotFound // it could lead anywhere at the parent
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := context.AfterFunc(c.ctx, func() { cancel(net.ErrClosed) })

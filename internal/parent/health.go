@@ -49,6 +49,8 @@ type health struct {
 	until  time.Time
 	err    error
 	life   time.Duration // how long a sign of life may take
+	misses int           // repair requests without an answer, in a row
+	missed time.Time     // the last of them was
 }
 
 const (
@@ -63,6 +65,28 @@ func (h *health) patience() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return max(firstLife, h.life)
+}
+
+// answered notes an answer to a repair request.
+func (h *health) answered() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.misses = 0
+}
+
+// maxMisses is how many repair requests in a row may go without an answer.
+const maxMisses = 3
+
+// slow notes a repair request that took too long, and tells whether these were too many in a row. Those that were under way
+// at the same time are one.
+func (h *health) slow(now, asked time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !asked.Before(h.missed) {
+		h.misses++
+		h.missed = now
+	}
+	return h.misses >= maxMisses
 }
 
 // usable tells whether the parent may be asked now.
@@ -86,7 +110,7 @@ func (h *health) next(now time.Time) time.Time {
 func (h *health) good(took time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.until = time.Time{}
+	h.until, h.misses = time.Time{}, 0
 	h.fault, h.down, h.faults, h.err = sound, false, 0, nil
 	h.life = min(mostLife, max(h.life-h.life/8, 4*took))
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/treedn/treedn/internal/manifest"
 	"github.com/treedn/treedn/internal/service"
 )
 
@@ -108,7 +109,7 @@ func (l *lane) exchange(ctx context.Context, t *transfer, send func(event) bool)
 			return nil
 		},
 	})
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, l.up.base.JoinPath(t.r.Service, t.r.Name).String(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, manifest.JoinURL(l.up.base, t.r.Service, t.r.Name).String(), nil)
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ func (c *Client) names(ctx context.Context, u *upstream, svc string) ([]string, 
 	asked := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, namesTime)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.base.JoinPath(NamesPath, svc).String(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, manifest.JoinURL(u.base, NamesPath, svc).String(), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -3,8 +3,10 @@ package parent
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,12 +60,7 @@ func (m *mender) set(c *Client, parents []*url.URL) error {
 				u := c.find(url)
 				return u != nil && u.health.usable(time.Now())
 			},
-			Failed: func(url string, err error) {
-				if u := c.find(url); u != nil {
-					c.fault(u, time.Now(), dead, err)
-				}
-			},
-			Transport: transport,
+			Transport: watched{transport, c},
 		}
 		for _, p := range parents {
 			cfg.Parents = append(cfg.Parents, repair.Parent{URL: p.String()})
@@ -75,6 +72,44 @@ func (m *mender) set(c *Client, parents []*url.URL) error {
 		m.client, m.idle = client, transport.CloseIdleConnections
 	}
 	return nil
+}
+
+// watched is the transport of the repair requests, which tells what they show of the parents.
+type watched struct {
+	http.RoundTripper
+	client *Client
+}
+
+// RoundTrip implements http.RoundTripper. A parent that cannot be reached, or breaks the connection, is dead. One that is
+// merely slow may be busy with what others lost, too: it is dead when it has been so again and again, and gave nothing else
+// meanwhile.
+func (w watched) RoundTrip(r *http.Request) (*http.Response, error) {
+	asked := time.Now()
+	resp, err := w.RoundTripper.RoundTrip(r)
+	u := w.client.at(r.URL)
+	switch {
+	case u == nil:
+	case err == nil:
+		u.health.answered()
+	case errors.Is(r.Context().Err(), context.Canceled):
+	case slow(err):
+		if u.health.slow(time.Now(), asked) {
+			w.client.fault(u, asked, dead, err)
+		}
+	default:
+		w.client.fault(u, asked, dead, err)
+	}
+	return resp, err
+}
+
+// slow tells whether a request was taken, and then took too long.
+func slow(err error) bool {
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		return false
+	}
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // Repair implements ingress.Repairer. The sender of the packets is asked by the object's address on the wire, all others
@@ -124,6 +159,16 @@ func (c *Client) Repair(ctx context.Context, want ingress.Wanted, supply func(of
 		}
 	}
 	return err
+}
+
+// at returns the parent that a URL leads to, nil if it is none any more.
+func (c *Client) at(u *url.URL) *upstream {
+	for _, p := range c.list() {
+		if p.base.Host == u.Host && p.base.Scheme == u.Scheme && strings.HasPrefix(u.Path, strings.TrimSuffix(p.base.Path, "/")) {
+			return p
+		}
+	}
+	return nil
 }
 
 // find returns the parent with a URL, nil if it is none any more.

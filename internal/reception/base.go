@@ -40,7 +40,8 @@ type Base struct {
 func OpenBase(role string, n config.Node, c config.Cache, o Options) (*Base, error) {
 	store, err := cache.Open(cache.Config{
 		Dir: string(c.Disk.Dir), Memory: cache.Limit{Octets: int64(c.Memory)}, Disk: cache.Limit{Octets: int64(c.Disk.Size)},
-		Now: o.Now, Logger: o.Logger,
+		MaxObject: node.MaxObject,
+		Now:       o.Now, Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -13,9 +13,11 @@ import (
 	"net/http"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/treedn/treedn/flute/repair"
+	"github.com/treedn/treedn/internal/amtrelay"
 	"github.com/treedn/treedn/internal/config"
 	"github.com/treedn/treedn/internal/depot"
 	"github.com/treedn/treedn/internal/edge"
@@ -41,11 +43,13 @@ type Node struct {
 	base    *reception.Base
 	depot   *depot.Depot
 	repairs *repair.Handler
+	amt     *amtrelay.Relay
 
 	http, repairServer, admin *node.Server
 	count, repairCount        telemetry.Requests
 	origins                   node.Origins
 	closing                   sync.Once
+	draining                  atomic.Bool
 	closed                    error
 
 	applying sync.Mutex // guards below; held while a configuration is applied
@@ -85,13 +89,16 @@ func (n *Node) open(o Options) (err error) {
 	n.repairs = &repair.Handler{Backend: n.depot, NodeID: n.base.Via, Logger: n.log}
 	children := http.NewServeMux()
 	children.Handle(repair.PathPrefix, n.repairs)
-	children.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.base.Store, Newest: n.seals})
+	children.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.base.Store, Newest: n.seals, Services: n.base.Services.Lookup})
 	children.Handle(sealing.SignallingPrefix, &sealing.SignallingHandler{Lookup: n.signalling})
 	children.Handle("/", objects)
 	if n.http, err = node.Open(cfg.HTTP.Listen, cfg.HTTP.TLS, n.count.Wrap(n.origins.Wrap(objects)), n.log); err != nil {
 		return err
 	}
 	if n.repairServer, err = node.Open(cfg.Repair.Listen, config.TLS{}, n.repairCount.Wrap(children), n.log); err != nil {
+		return err
+	}
+	if n.amt, err = amtrelay.Open(cfg.AMT, n.log); err != nil {
 		return err
 	}
 	n.admin, err = node.Open(cfg.Admin.Listen, config.TLS{}, telemetry.NewHandler(telemetry.Config{Status: n.Status, Pprof: cfg.Admin.Pprof, Log: n.log}), n.log)
@@ -231,6 +238,9 @@ func (n *Node) Apply(next *config.Relay) error {
 	); err != nil {
 		return err
 	}
+	if err := n.amt.Apply(next.AMT); err != nil {
+		return err
+	}
 	if err := n.http.Renew(next.HTTP.TLS); err != nil {
 		return err
 	}
@@ -247,13 +257,17 @@ func (n *Node) Apply(next *config.Relay) error {
 // Status returns what the node does now.
 func (n *Node) Status() telemetry.Status {
 	st := n.base.Status(n.now())
-	st.HTTP = n.count.Server()
-	st.Repair = n.repairCount.Server()
+	st.HTTP, st.Repair = n.count.Server(), n.repairCount.Server()
+	st.HTTP.Limits, st.Repair.Limits = n.http.Limits(), n.repairServer.Limits()
 	st.Repair.Symbols = n.repairs.Stats().Symbols
+	st.AMT = n.amt.Status()
 	for i := range st.Services {
 		if e := n.emission(st.Services[i].Name); e != nil {
 			e.Status(&st.Services[i])
 		}
+	}
+	if n.draining.Load() {
+		st.Drain()
 	}
 	return st
 }
@@ -264,6 +278,7 @@ func (n *Node) Injected() uint64 { return n.base.Injected() }
 // Run waits until ctx ends, and then closes the node: requests under way may end.
 func (n *Node) Run(ctx context.Context) error {
 	n.base.Sweep(ctx)
+	n.amt.Drain(context.WithoutCancel(ctx))
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), node.DrainTime)
 	defer cancel()
 	return n.Close(ctx)
@@ -276,10 +291,11 @@ func (n *Node) Close(ctx context.Context) error {
 }
 
 func (n *Node) close(ctx context.Context) error {
+	n.draining.Store(true)
 	n.applying.Lock()
 	n.ended = true
 	n.applying.Unlock()
-	err := errors.Join(n.http.Shutdown(ctx), n.repairServer.Shutdown(ctx), n.admin.Shutdown(ctx))
+	err := errors.Join(node.ShutdownAll(ctx, n.http, n.repairServer), n.amt.Close(), n.admin.Shutdown(ctx))
 	if n.base != nil {
 		n.base.Services.Close()
 	}

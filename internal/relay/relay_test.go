@@ -1,7 +1,10 @@
 package relay_test
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -141,6 +144,61 @@ func TestApply(t *testing.T) {
 	require.NoError(t, n.Close(t.Context()))
 	require.NoError(t, n.Close(t.Context()))
 	require.Error(t, n.Apply(treetest.Complete(t, n.cfg)))
+}
+
+// A node that is told to end takes nobody new, player or child, says so to whoever asks its operator's server, and lets the
+// answers under way end.
+func TestRunDrains(t *testing.T) {
+	t.Parallel()
+	n := newInner(t, lossy.Config{})
+	o := treetest.Begin(t, n.source, "1.bin")
+	require.NoError(t, o.Write([]byte("begin "), true))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- n.Run(ctx) }()
+	var answers []*http.Response
+	for _, base := range []string{n.URL(), n.RepairURL()} {
+		treetest.Eventually(t, 5*time.Second, func() bool {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/live/1.bin", nil)
+			require.NoError(t, err)
+			resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+			if err != nil {
+				return false
+			}
+			if resp.StatusCode != http.StatusOK {
+				resp.Body.Close()
+				return false
+			}
+			answers = append(answers, resp)
+			return true
+		}, "no answer")
+	}
+	resp, _ := treetest.Get(t, n.AdminURL()+"/readyz")
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	cancel()
+	for _, base := range []string{n.URL(), n.RepairURL()} {
+		treetest.Eventually(t, 5*time.Second, func() bool {
+			c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+			if err == nil {
+				c.Close()
+			}
+			return err != nil
+		}, "new connections are taken")
+	}
+	resp, body := treetest.Get(t, n.AdminURL()+"/readyz")
+	require.Equal(t, http.StatusServiceUnavailable, resp.StatusCode)
+	require.Contains(t, string(body), "being ended")
+	_, body = treetest.Get(t, n.AdminURL()+"/status")
+	require.Contains(t, string(body), `"state": "draining"`)
+	require.NoError(t, o.Write([]byte("end"), true))
+	require.NoError(t, o.Commit())
+	for _, resp := range answers {
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		require.NoError(t, err)
+		require.Equal(t, "begin end", string(body))
+	}
+	require.NoError(t, <-done)
 }
 
 func TestCannotStart(t *testing.T) {

@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/flute/seal"
+	"github.com/treedn/treedn/internal/manifest"
 )
 
 // PathPrefix is where a node's server for children gives out seals:
 //
 //	GET <base>/seal/v1/<service>                       the newest ones of the service
+//	GET <base>/seal/v1/<service>?follow=1              and those that come, as they come
 //	GET <base>/seal/v1/<service>/<name>?generation=N   those of an object, for as long as it grows
 //
 // The answer is a sequence of datagrams, each with its length in front (seal.AppendFrame).
@@ -59,7 +61,11 @@ var (
 func (c *Client) Seals(ctx context.Context, service, name string, generation uint64, push Push) error {
 	last := ErrNoSeal
 	for _, base := range c.Parents() {
-		news, err := c.from(ctx, base, service, name, generation, push)
+		query := ""
+		if name != "" {
+			query = generationQuery(generation)
+		}
+		news, err := c.from(ctx, base, service, name, query, push)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -72,16 +78,37 @@ func (c *Client) Seals(ctx context.Context, service, name string, generation uin
 	return last
 }
 
+// Follow hands to push all seals of the service as they come, from the first parent that gives any, until that one ends or
+// has nothing new for some seconds.
+func (c *Client) Follow(ctx context.Context, service string, push Push) error {
+	last := ErrNoSeal
+	for _, base := range c.Parents() {
+		news, err := c.from(ctx, base, service, "", "follow=1", push)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if news > 0 {
+			return err
+		}
+		if err != nil && !errors.Is(err, ErrNoSeal) {
+			last = err
+		}
+	}
+	return last
+}
+
+func generationQuery(generation uint64) string {
+	return "generation=" + strconv.FormatUint(generation, 10)
+}
+
 // from asks one parent, and returns how many of its datagrams told something new.
-func (c *Client) from(ctx context.Context, base *url.URL, service, name string, generation uint64, push Push) (news int, err error) {
+func (c *Client) from(ctx context.Context, base *url.URL, service, name, query string, push Push) (news int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	patience := time.AfterFunc(newsTime, func() { cancel(errStale) })
 	defer patience.Stop()
-	u := base.JoinPath(PathPrefix, escape(service), escape(name))
-	if name != "" {
-		u.RawQuery = "generation=" + strconv.FormatUint(generation, 10)
-	}
+	u := manifest.JoinURL(base, PathPrefix, service, name)
+	u.RawQuery = query
 	resp, err := c.get(ctx, u)
 	if err != nil {
 		return 0, err
@@ -140,11 +167,6 @@ func (c *Client) get(ctx context.Context, u *url.URL) (*http.Response, error) {
 func lie(err error) bool {
 	var e *seal.RejectError
 	return errors.As(err, &e) && (e.Reason == seal.RejectFormat || e.Reason == seal.RejectService || e.Reason == seal.RejectSignature)
-}
-
-// escape makes a name fit for URL.JoinPath, which takes its arguments for escaped.
-func escape(name string) string {
-	return (&url.URL{Path: name}).EscapedPath()
 }
 
 // readFrame reads the next datagram, which is valid until the next call. At the end it returns io.EOF.

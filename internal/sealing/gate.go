@@ -46,6 +46,10 @@ type Gate struct {
 	asking    map[string]bool // names
 	contact   [2]bool         // by kind: what is of the present is not known
 	contactAt time.Time       // when the parents are asked about that
+	budget    budget
+	flooded   time.Time // when a seal went unchecked last, or too many had to be asked for; zero: never
+	following context.CancelFunc
+	followAt  time.Time // not to be done again before
 }
 
 // maxAsks bounds the requests for seals that a service makes at a time. One goes on for as long as its object grows.
@@ -59,7 +63,7 @@ func NewGate(cfg GateConfig) (*Gate, error) {
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	g := &Gate{
 		cfg: cfg, wake: make(chan struct{}, 1), asks: make(chan struct{}, maxAsks),
-		objects: make(map[*seal.Object]*Object), asking: make(map[string]bool),
+		objects: make(map[*seal.Object]*Object), asking: make(map[string]bool), budget: budget{tokens: asksAtOnce},
 	}
 	var err error
 	vc := seal.VerifierConfig{Service: cfg.Service.Name(), Anchors: cfg.Anchors, Retention: cfg.Retention}
@@ -117,9 +121,15 @@ func (g *Gate) Known(name string) (generation uint64, ok bool) {
 // Push handles one datagram, which is not kept. The error tells why it was dropped; there is no need to act on it.
 func (g *Gate) Push(datagram []byte, via seal.Path) error {
 	g.mu.Lock()
-	err := g.verifier.Push(g.cfg.Now(), datagram, via)
+	now := g.cfg.Now()
+	err := g.verifier.Push(now, datagram, via)
+	begins := false
+	if e, ok := err.(*seal.RejectError); ok && e.Reason == seal.RejectLimit {
+		begins = now.Sub(g.flooded) > floodTime
+		g.flooded = now
+	}
 	g.mu.Unlock()
-	if err == nil {
+	if err == nil || begins {
 		g.poke()
 	}
 	return err
@@ -287,6 +297,7 @@ func (g *Gate) step(ctx context.Context, group *sync.WaitGroup) (next time.Time)
 		g.handle(ctx, group, ev, notify)
 	}
 	g.meet(ctx, group)
+	g.follow(ctx, group)
 	for g.forwarder != nil {
 		g.mu.Lock()
 		s, ok := g.forwarder.Poll(g.cfg.Now())
@@ -318,7 +329,7 @@ func (g *Gate) handle(ctx context.Context, group *sync.WaitGroup, ev seal.Event,
 		if !manifest.IsManifest(ev.Name) && !g.cfg.Service.Index().Expects(ev.Name) {
 			return
 		}
-		g.ask(ctx, group, ev.Name, ev.Generation)
+		g.need(ctx, group, ev.Name, ev.Generation)
 	case seal.NeedContact:
 		g.mu.Lock()
 		g.contact[ev.Keys-1], g.contactAt = true, g.cfg.Now()
@@ -369,6 +380,21 @@ func (g *Gate) meet(ctx context.Context, group *sync.WaitGroup) {
 	g.mu.Unlock()
 	if due {
 		g.ask(ctx, group, "", 0)
+	}
+}
+
+// need asks the parents for the seals of an object, unless that has been done too often of late: then all seals of the
+// service are followed for a while, and the verifier asks again if they do not help.
+func (g *Gate) need(ctx context.Context, group *sync.WaitGroup, name string, generation uint64) {
+	g.mu.Lock()
+	now := g.cfg.Now()
+	ok := g.budget.take(now)
+	if !ok {
+		g.flooded = now
+	}
+	g.mu.Unlock()
+	if ok {
+		g.ask(ctx, group, name, generation)
 	}
 }
 

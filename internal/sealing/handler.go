@@ -19,6 +19,8 @@ type Handler struct {
 	// Newest returns the newest datagrams of a service, by each of its keys, and false for a service that is not sealed
 	// here.
 	Newest func(service string) (datagrams [][]byte, ok bool)
+	// Services finds a service whose seals can be followed, nil if there is none. Optional.
+	Services func(name string) *service.Service
 }
 
 // ServeHTTP implements http.Handler.
@@ -36,6 +38,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var body []byte
 		for _, b := range newest {
 			body = seal.AppendFrame(body, b)
+		}
+		if h.Services != nil && r.URL.Query().Has("follow") {
+			if s := h.Services(svc); s != nil {
+				followAll(w, r, s, body)
+				return
+			}
 		}
 		if len(body) == 0 {
 			http.NotFound(w, r)

@@ -142,6 +142,11 @@ func newRoot(t *testing.T, state string) *root {
 			return [][]byte{b}, name == "live"
 		}
 		return nil, name == "live"
+	}, Services: func(name string) *service.Service {
+		if name == "live" {
+			return r.svc
+		}
+		return nil
 	}}
 	return r
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/treedn/treedn/flute/seal"
+	"github.com/treedn/treedn/internal/manifest"
 )
 
 // SignallingPrefix is where a node's server for children gives out the signalling of the sessions that it sends, for
@@ -75,7 +76,7 @@ func (c *Client) Signalling(ctx context.Context, service, name string, take func
 func (c *Client) signalling(ctx context.Context, base *url.URL, service, name string, take func(Signalling) error) error {
 	ctx, cancel := context.WithTimeout(ctx, newsTime)
 	defer cancel()
-	resp, err := c.get(ctx, base.JoinPath(SignallingPrefix, escape(service), escape(name)))
+	resp, err := c.get(ctx, manifest.JoinURL(base, SignallingPrefix, service, name))
 	if err != nil {
 		return err
 	}

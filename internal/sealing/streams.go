@@ -33,7 +33,7 @@ func (f *Fetcher) seals(w *Inflow, name string, generation uint64) {
 		running++
 		asked = time.Now()
 		w.work.Go(func() {
-			news, err := f.Client.from(w.ctx, base, f.Gate.cfg.Service.Name(), name, generation, f.Gate.PushParent)
+			news, err := f.Client.from(w.ctx, base, f.Gate.cfg.Service.Name(), name, generationQuery(generation), f.Gate.PushParent)
 			ended <- news > 0 && err == nil
 		})
 		return true

@@ -25,8 +25,8 @@ const grace = 100 * time.Millisecond
 // they are asked for soon, and they may use the rest of the wait. Then it is ErrNotFound. However many nodes a request
 // passes, it waits no longer than at the first one.
 func (s *Service) Open(ctx context.Context, name string) (*cache.Object, error) {
-	if o := s.lookup(name); o != nil {
-		return o, nil
+	if o, err := s.current(ctx, name); o != nil || err != nil {
+		return o, err
 	}
 	var first time.Duration
 	if s.index.Expects(name) {
@@ -214,7 +214,19 @@ func (s *Service) Describe(m Meta) Meta {
 	return m
 }
 
+// lookup returns an object that is here, and has its name now; nil if none is.
 func (s *Service) lookup(name string) *cache.Object {
+	o := s.here(name)
+	if o == nil {
+		return nil
+	}
+	if _, outdated := s.outdated(name, o.Meta().Generation); outdated {
+		return nil
+	}
+	return o
+}
+
+func (s *Service) here(name string) *cache.Object {
 	o, ok := s.cfg.Store.Lookup(s.key(name))
 	if !ok {
 		return nil

@@ -139,6 +139,8 @@ type Service struct {
 	log   *slog.Logger
 	index manifest.Index
 
+	renewals renewals
+
 	mu        sync.Mutex // guards below
 	sinks     map[Sink]struct{}
 	newest    map[string]begun // by name
@@ -233,7 +235,8 @@ func (s *Service) PutManifest(m Meta, body []byte) error { return s.PutSealed(m,
 func (s *Service) PutSealed(m Meta, body, datagram []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old, ok := s.manifests[m.Name]; ok && old.meta.Generation >= m.Generation {
+	old, ok := s.manifests[m.Name]
+	if ok && old.meta.Generation >= m.Generation {
 		return ErrOlder
 	} else if !ok && len(s.manifests) >= maxCurrent {
 		return fmt.Errorf("service: more than %d manifests", maxCurrent)
@@ -252,7 +255,11 @@ func (s *Service) PutSealed(m Meta, body, datagram []byte) error {
 		return err
 	}
 	s.manifests[m.Name] = current{m, body, s.cfg.Now()}
+	before, known := s.index.Summary(m.Name)
 	s.announce(m.Name, body)
+	if after, _ := s.index.Summary(m.Name); known && s.cfg.Runs && after.Replaces(before) {
+		s.renew(m.Name, old.meta.Generation)
+	}
 	for sink := range s.sinks {
 		sink.Manifest(m, body)
 	}
@@ -324,6 +331,7 @@ func (s *Service) Begin(m Meta) (*Object, error) {
 		s.index.Observe(m.Name, 0)
 	} else {
 		s.index.Observe(m.Name, m.Track.Run)
+		s.renewals.begin(m.Track.Stem, m.Track.Run)
 		for _, name := range s.runs.begin(m) {
 			s.cfg.Store.RemoveOlder(s.key(name), m.Track.Run)
 		}

@@ -85,7 +85,7 @@ func truth(b bool) float64 {
 }
 
 func families() []family {
-	return []family{
+	return append(amtFamilies(), []family{
 		{"treedn_node_info", "Always 1; the labels say which node this is.", gauge, []string{"name", "role", "version"}, func(s *Status, emit func(float64, ...string)) {
 			emit(1, s.Node.Name, s.Node.Role, s.Node.Version)
 		}},
@@ -191,6 +191,9 @@ func families() []family {
 		perServer("treedn_http_active_requests", "Requests being answered now.", gauge, func(v *Server) uint64 { return v.Active }),
 		perServer("treedn_http_octets_in_total", "Octets of request bodies.", counter, func(v *Server) uint64 { return v.OctetsIn }),
 		perServer("treedn_http_octets_out_total", "Octets of response bodies.", counter, func(v *Server) uint64 { return v.OctetsOut }),
+		{"treedn_http_limit", "A bound on what the clients of a server may take.", gauge, []string{"server", "limit"}, perServerLimit(func(l *Limit) uint64 { return l.Max })},
+		{"treedn_http_limit_used", "How far a bound is used.", gauge, []string{"server", "limit"}, perServerLimit(func(l *Limit) uint64 { return l.Used })},
+		{"treedn_http_limit_hits_total", "How often a client was refused or cut off for a bound.", counter, []string{"server", "limit"}, perServerLimit(func(l *Limit) uint64 { return l.Hits })},
 		{"treedn_repair_symbols_total", "Repair symbols given out to children.", counter, nil, func(s *Status, emit func(float64, ...string)) {
 			if s.Repair != nil {
 				emit(float64(s.Repair.Symbols))
@@ -199,7 +202,7 @@ func families() []family {
 
 		perSocket("treedn_socket_drops_total", "Packets that the system dropped for lack of buffer.", counter, func(k *Socket) uint64 { return k.Drops }),
 		perSocket("treedn_socket_buffer_octets", "Receive buffer that the system granted.", gauge, func(k *Socket) uint64 { return k.Buffer }),
-	}
+	}...)
 }
 
 func perLimit(value func(*Limit) uint64) func(*Status, func(float64, ...string)) {
@@ -210,6 +213,16 @@ func perLimit(value func(*Limit) uint64) func(*Status, func(float64, ...string))
 				emit(float64(value(l)), s.Services[i].Name, l.Name)
 			}
 		}
+	}
+}
+
+func perServerLimit(value func(*Limit) uint64) func(*Status, func(float64, ...string)) {
+	return func(s *Status, emit func(float64, ...string)) {
+		s.servers(func(name string, v *Server) {
+			for i := range v.Limits {
+				emit(float64(value(&v.Limits[i])), name, v.Limits[i].Name)
+			}
+		})
 	}
 }
 

@@ -18,12 +18,13 @@ type Status struct {
 	Repair  *Server  `json:"repair,omitempty"`
 	Ingest  *Server  `json:"ingest,omitempty"`
 	Sockets []Socket `json:"sockets,omitempty"`
+	AMT     *AMT     `json:"amt,omitempty"`
 }
 
 // Node says which node this is.
 type Node struct {
 	Name    string    `json:"name"`
-	Role    string    `json:"role"` // "cast", "relay" or "beacon"
+	Role    string    `json:"role"` // "cast", "relay", "beacon" or "amt-relay"
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
 	// Uptime in seconds.
@@ -61,6 +62,15 @@ type Readiness struct {
 // NotReadyFor is ready if there are no reasons against it.
 func NotReadyFor(reasons []string) Readiness {
 	return Readiness{Ready: len(reasons) == 0, Reasons: reasons}
+}
+
+// Drain makes it the status of a node that is being ended: it takes nobody new,
+// and its services are those of requests under way.
+func (s *Status) Drain() {
+	s.Readiness = NotReadyFor([]string{"the node is being ended"})
+	for i := range s.Services {
+		s.Services[i].State = StateDraining
+	}
 }
 
 // State is how a service fares.
@@ -158,7 +168,7 @@ type Service struct {
 	Limits []Limit `json:"limits,omitempty"`
 }
 
-// Limit is a bound on what one service may take, and how far it is used.
+// Limit is a bound on what one service, or the clients of one server, may take, and how far it is used.
 type Limit struct {
 	Name string `json:"name"`
 	Used uint64 `json:"used"`
@@ -193,6 +203,8 @@ type Server struct {
 	OctetsOut uint64 `json:"octets_out"`
 	// Symbols are repair symbols that a repair server gave out.
 	Symbols uint64 `json:"symbols"`
+	// Limits are the bounds on what the server's clients may take.
+	Limits []Limit `json:"limits,omitempty"`
 }
 
 // Socket is a receiving multicast socket with one membership.

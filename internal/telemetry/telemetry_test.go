@@ -50,10 +50,19 @@ func sample() Status {
 			Limits: []Limit{{Name: "memory", Used: 51, Max: 52, Hits: 53}},
 		}},
 		Cache:   &Cache{Objects: 61, MemoryOctets: 62, MemoryLimit: 63, DiskOctets: 64, DiskLimit: 65, DiskOK: true, Hits: 66, Misses: 67, Evictions: 68},
-		HTTP:    &Server{Requests: map[string]uint64{"2xx": 71, "aborted": 72}, Active: 73, OctetsIn: 74, OctetsOut: 75},
+		HTTP:    &Server{Requests: map[string]uint64{"2xx": 71, "aborted": 72}, Active: 73, OctetsIn: 74, OctetsOut: 75, Limits: []Limit{{Name: "connections", Used: 76, Max: 77, Hits: 78}}},
 		Repair:  &Server{Requests: map[string]uint64{"2xx": 81}, Symbols: 82},
 		Ingest:  &Server{Requests: map[string]uint64{"2xx": 91}},
 		Sockets: []Socket{{Service: "live", Source: netip.MustParseAddr("127.0.0.1"), Group: netip.MustParseAddr("232.1.1.1"), Port: 6000, Drops: 101, Buffer: 102}},
+		AMT: &AMT{
+			Listen: []string{"192.0.2.1:2268"}, Upstream: "relay", UpstreamRelay: "192.0.2.9:2268", Draining: true,
+			Tunnels: 111, MaxTunnels: 112, Channels: 113, Messages: map[string]uint64{"request": 114}, Rejected: map[string]uint64{"bad_mac": 115},
+			Opened: 116, Closed: 117, Expired: 118, Packets: 119, Copies: 120, CopyOctets: 121, Dropped: map[string]uint64{"too_big": 122},
+			Bridge: &AMTBridge{
+				Interface: "eth1", Relay: "192.0.2.8:2268", Channels: 131, StandingBy: 132, Packets: 133, Octets: 134,
+				Dropped: map[string]uint64{"loop": 135},
+			},
+		},
 	}
 }
 
@@ -90,8 +99,14 @@ func TestMetricsAreTheStatus(t *testing.T) {
 		`treedn_cache_disk_ok 1`, `treedn_cache_hits_total 66`, `treedn_cache_misses_total 67`, `treedn_cache_evictions_total 68`,
 		`treedn_http_requests_total{code="2xx",server="http"} 71`, `treedn_http_requests_total{code="aborted",server="http"} 72`, `treedn_http_active_requests{server="http"} 73`,
 		`treedn_http_octets_in_total{server="http"} 74`, `treedn_http_octets_out_total{server="http"} 75`,
+		`treedn_http_limit_used{limit="connections",server="http"} 76`, `treedn_http_limit{limit="connections",server="http"} 77`, `treedn_http_limit_hits_total{limit="connections",server="http"} 78`,
 		`treedn_http_requests_total{code="2xx",server="repair"} 81`, `treedn_repair_symbols_total 82`, `treedn_http_requests_total{code="2xx",server="ingest"} 91`,
 		`treedn_socket_drops_total{group="232.1.1.1:6000",service="live",source="127.0.0.1"} 101`, `treedn_socket_buffer_octets{group="232.1.1.1:6000",service="live",source="127.0.0.1"} 102`,
+		`treedn_amt_tunnels 111`, `treedn_amt_tunnels_limit 112`, `treedn_amt_channels 113`, `treedn_amt_draining 1`,
+		`treedn_amt_messages_total{type="request"} 114`, `treedn_amt_rejected_messages_total{reason="bad_mac"} 115`,
+		`treedn_amt_tunnels_opened_total 116`, `treedn_amt_tunnels_closed_total 117`, `treedn_amt_tunnels_expired_total 118`,
+		`treedn_amt_packets_total 119`, `treedn_amt_copies_total 120`, `treedn_amt_copy_octets_total 121`, `treedn_amt_dropped_packets_total{reason="too_big"} 122`,
+		`treedn_amt_bridge_standing_by 132`, `treedn_amt_bridge_packets_total 133`, `treedn_amt_bridge_octets_total 134`, `treedn_amt_bridge_dropped_packets_total{reason="loop"} 135`,
 		`go_goroutines `,
 	} {
 		require.Contains(t, text, "\n"+line, line)
@@ -105,7 +120,7 @@ func TestMetricsAreTheStatus(t *testing.T) {
 func TestANodeWithoutPartsHasNoSuchMetrics(t *testing.T) {
 	_, text := get(t, NewHandler(Config{Status: func() Status { return Status{Node: Node{Name: "c", Role: "cast"}} }}), "/metrics")
 	require.Contains(t, text, "treedn_node_info{")
-	for _, prefix := range []string{"treedn_cache", "treedn_http", "treedn_socket", "treedn_repair", "treedn_service"} {
+	for _, prefix := range []string{"treedn_cache", "treedn_http", "treedn_socket", "treedn_repair", "treedn_service", "treedn_amt"} {
 		require.NotContains(t, text, prefix)
 	}
 }
@@ -160,7 +175,7 @@ func TestMetricsAndStatusAreDocumented(t *testing.T) {
 	walk(tree, "", func(path string) {
 		// The three servers are documented once.
 		path = regexp.MustCompile(`^(repair|ingest)\.`).ReplaceAllString(path, "http.")
-		path = regexp.MustCompile(`^(.*\.(requests|rejected_octets))\..*`).ReplaceAllString(path, "$1")
+		path = regexp.MustCompile(`^(.*\.(requests|rejected_octets|messages|rejected|dropped))\..*`).ReplaceAllString(path, "$1")
 		if !slices.Contains(have, path) {
 			have = append(have, path)
 		}

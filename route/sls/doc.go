@@ -26,9 +26,10 @@
 // is strict, and keeps to what GPAC can read. A part has one header field of
 // our own, X-Treedn-Generation.
 //
-// Not covered are signed packages (A/360) and the contents of fragments other
-// than the S-TSID. LLS, by which an ATSC receiver finds the service, is not
-// needed: the session is configured.
+// The other fragments are [USBD], which names the service; [APD], which says when
+// to ask for what got lost; [HELD] and [DWD], which describe applications. Not
+// covered are signed packages (A/360), the RSAT, and the contents of manifests.
+// An ATSC receiver finds the service by package lls.
 //
 // A package is hostile input until proved otherwise. [Limits] bounds its size,
 // also when it is compressed. A Content-Location is an opaque name: it must

@@ -1,6 +1,6 @@
 package sls
 
-import "strings"
+import "github.com/treedn/treedn/flute/bundle"
 
 // Kind is what a part of a package is, by its media type.
 type Kind uint8
@@ -22,8 +22,10 @@ const (
 	MediaTypeSTSID = "application/route-s-tsid+xml"
 	MediaTypeDASH  = "application/dash+xml"
 	MediaTypeHLS   = "application/vnd.apple.mpegurl"
-
-	mediaTypeEnvelope = "application/mbms-envelope+xml"
+	MediaTypeUSBD  = "application/route-usd+xml"
+	MediaTypeAPD   = "application/route-apd+xml"
+	MediaTypeHELD  = "application/atsc-held+xml"
+	MediaTypeDWD   = "application/atsc-dwd+xml"
 )
 
 // Kind returns the kind of the part.
@@ -34,13 +36,13 @@ func (p *Part) Kind() Kind {
 	case MediaTypeDASH, "video/vnd.3gpp.mpd",
 		MediaTypeHLS, "application/x-mpegurl", "audio/mpegurl", "audio/x-mpegurl", "video/mpegurl":
 		return KindManifest
-	case "application/route-usd+xml", "application/mbms-user-service-description+xml":
+	case MediaTypeUSBD, "application/mbms-user-service-description+xml":
 		return KindUSBD
-	case "application/route-apd+xml":
+	case MediaTypeAPD:
 		return KindAPD
-	case "application/atsc-held+xml":
+	case MediaTypeHELD:
 		return KindHELD
-	case "application/atsc-dwd+xml":
+	case MediaTypeDWD:
 		return KindDWD
 	case "application/atsc-rsat+xml":
 		return KindRSAT
@@ -48,8 +50,4 @@ func (p *Part) Kind() Kind {
 	return KindOther
 }
 
-// mediaType returns a Content-Type without its parameters, in lower case.
-func mediaType(contentType string) string {
-	t, _, _ := strings.Cut(contentType, ";")
-	return strings.ToLower(strings.TrimSpace(t))
-}
+func mediaType(contentType string) string { return bundle.MediaType(contentType) }

@@ -1,12 +1,14 @@
 package sls
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
-	"hash/fnv"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+	"time"
+
+	"github.com/treedn/treedn/flute/bundle"
+	"github.com/treedn/treedn/flute/gunzip"
 )
 
 // A Package is one object of service signalling: the fragments that describe a
@@ -31,6 +33,12 @@ type Part struct {
 	// Version is that of the fragment in the metadataEnvelope, 0 without one.
 	// When a package is written, 0 stands for the version of the package.
 	Version uint32
+	// ValidFrom and ValidUntil bound the time in which the fragment counts.
+	ValidFrom, ValidUntil time.Time
+	// NextURL is where the next version of the fragment will be by HTTP, and
+	// AvailableAt since when.
+	NextURL     string
+	AvailableAt time.Time
 	// Generation orders the versions of the fragment: the newer has the higher
 	// one. 0 if the sender is not TreeDN. It has a header field of its own,
 	// X-Treedn-Generation, since the version above has too few bits.
@@ -39,101 +47,142 @@ type Part struct {
 	Body []byte
 }
 
-// Names of the header fields, in the case in which GPAC looks for them.
-const (
-	fieldContentType = "Content-Type"
-	fieldLocation    = "Content-Location"
-	fieldEncoding    = "Content-Transfer-Encoding"
-	fieldGeneration  = "X-Treedn-Generation"
+// Valid tells whether the fragment counts at a moment.
+func (p *Part) Valid(at time.Time) bool {
+	i := bundle.Item{ValidFrom: p.ValidFrom, ValidUntil: p.ValidUntil}
+	return i.Valid(at)
+}
 
-	envelopeLocation = "envelope.xml"
-)
+const fieldGeneration = "X-Treedn-Generation"
 
 // Append appends the encoded package. Equal packages give equal octets.
 //
 // Bodies are not changed in any way. A body with a line that begins with two
 // hyphens is legal and cut off there by GPAC.
 func (p *Package) Append(b []byte) ([]byte, error) {
-	if err := p.check(); err != nil {
-		return b, err
-	}
-	parts := p.Parts
-	if !p.NoEnvelope {
-		envelope, err := p.envelope()
-		if err != nil {
-			return b, err
-		}
-		parts = append([]Part{envelope}, parts...)
-	}
-	boundary := boundaryFor(parts)
-	b = fmt.Appendf(b, "%s: multipart/related; type=\"%s\"; boundary=\"%s\"\r\n", fieldContentType, mediaType(parts[0].ContentType), boundary)
-	for i := range parts {
-		part := &parts[i]
-		b = fmt.Appendf(b, "\r\n--%s\r\n%s: %s\r\n%s: %s\r\n", boundary, fieldContentType, part.ContentType, fieldLocation, part.Location)
-		if part.Generation != 0 {
-			b = fmt.Appendf(b, "%s: %d\r\n", fieldGeneration, part.Generation)
-		}
-		b = append(b, "\r\n"...)
-		b = append(b, part.Body...)
-	}
-	// No line break at the end: GPAC calls the package corrupt for it.
-	return fmt.Appendf(b, "\r\n--%s--", boundary), nil
-}
-
-func (p *Package) check() error {
-	if len(p.Parts) == 0 {
-		return fmt.Errorf("%w: package without parts", ErrIncomplete)
-	}
-	seen := make(map[string]bool, len(p.Parts))
+	out := bundle.Bundle{}
 	for i := range p.Parts {
 		part := &p.Parts[i]
-		switch {
-		case !isField(part.ContentType) || mediaType(part.ContentType) == "" || strings.ContainsRune(mediaType(part.ContentType), '"'):
-			return fmt.Errorf("%w: part %d: Content-Type %q", ErrIncomplete, i, part.ContentType)
-		case mediaType(part.ContentType) == mediaTypeEnvelope:
-			return fmt.Errorf("%w: part %d: the envelope is made by Append", ErrIncomplete, i)
-		case !isField(part.Location) || !p.NoEnvelope && part.Location == envelopeLocation:
-			return fmt.Errorf("%w: part %d: Content-Location %q", ErrIncomplete, i, part.Location)
-		case seen[part.Location]:
-			return fmt.Errorf("%w: part %d: second %q", ErrIncomplete, i, part.Location)
+		q := bundle.Part{ContentType: part.ContentType, Location: part.Location, Body: part.Body}
+		if part.Generation != 0 {
+			q.Extra = []bundle.Field{{Name: fieldGeneration, Value: strconv.FormatUint(part.Generation, 10)}}
 		}
-		seen[part.Location] = true
+		out.Parts = append(out.Parts, q)
 	}
-	return nil
+	if !p.NoEnvelope {
+		out.Envelope = p.envelope()
+	}
+	b, err := out.Append(b)
+	if errors.Is(err, bundle.ErrIncomplete) {
+		return b, fmt.Errorf("%w: %w", ErrIncomplete, err)
+	}
+	return b, err
 }
 
-// isField tells whether s is the value of a header field that survives reading.
-func isField(s string) bool {
-	for _, r := range s {
-		if r < ' ' || r == 0x7f {
-			return false
+// envelope makes the first part of the package. GPAC ignores an envelope whose
+// items have no contentType, and takes version 0 for none. It remembers the
+// version of the manifest that it finds here and skips packages whose TOI has
+// the same: were the two numbers not equal, it would miss the package that has
+// that number by chance.
+func (p *Package) envelope() *bundle.Envelope {
+	e := &bundle.Envelope{}
+	for i := range p.Parts {
+		part := &p.Parts[i]
+		version := part.Version
+		if version == 0 {
+			version = uint32(p.Version)
 		}
+		if version == 0 {
+			version = 256 // none that a TOI can have
+		}
+		e.Items = append(e.Items, bundle.Item{
+			URI: part.Location, ContentType: mediaType(part.ContentType), Version: version, HasVersion: true,
+			ValidFrom: part.ValidFrom, ValidUntil: part.ValidUntil, NextURL: part.NextURL, AvailableAt: part.AvailableAt,
+		})
 	}
-	return s != "" && strings.TrimSpace(s) == s && utf8.ValidString(s)
+	return e
 }
 
-// boundaryFor makes a boundary that occurs in none of the parts. It depends on
-// nothing but them.
-func boundaryFor(parts []Part) string {
-	h := fnv.New64a()
-	for i := range parts {
-		h.Write(parts[i].Body)
+// AppendGzip appends the encoded package, compressed as a whole. Its TOI must
+// say so.
+func (p *Package) AppendGzip(b []byte) ([]byte, error) {
+	plain, err := p.Append(nil)
+	if err != nil {
+		return b, err
 	}
-	for {
-		boundary := "treedn-" + strconv.FormatUint(h.Sum64(), 16)
-		if !occurs(boundary, parts) {
-			return boundary
-		}
-		h.Write([]byte{0})
-	}
+	return gunzip.Append(b, plain)
 }
 
-func occurs(boundary string, parts []Part) bool {
-	for i := range parts {
-		if bytes.Contains(parts[i].Body, []byte(boundary)) ||
-			strings.Contains(parts[i].ContentType, boundary) || strings.Contains(parts[i].Location, boundary) {
-			return true
+// Errors of ParsePackage. A package that ends too early gives an error that
+// matches io.ErrUnexpectedEOF.
+var (
+	// ErrSize: a package is too large, or grows too much when it is inflated.
+	ErrSize = bundle.ErrSize
+	// ErrHeader: the octets do not begin with header fields.
+	ErrHeader = bundle.ErrHeader
+	// ErrBoundary: multipart without a usable boundary.
+	ErrBoundary = bundle.ErrBoundary
+	// ErrParts: there are more parts than Limits allows.
+	ErrParts = bundle.ErrParts
+	// ErrEncoding: a part is in base64 or quoted-printable, which nobody sends.
+	ErrEncoding = bundle.ErrEncoding
+	// ErrGeneration: X-Treedn-Generation is not a number.
+	ErrGeneration = errors.New("sls: malformed generation")
+)
+
+// Limits bounds what ParsePackage accepts. The zero value has the defaults.
+type Limits struct {
+	// Octets is the length of the package, inflated. Default 4 MiB.
+	Octets int
+	// Ratio is how many times its length a compressed package may inflate to.
+	// Up to 64 KiB are allowed anyway. Default 200.
+	Ratio int
+	// Parts is their number. Default 1024.
+	Parts int
+	// Header is the length of the header fields before a body, in octets.
+	// Default 64 KiB.
+	Header int
+}
+
+// ParsePackage decodes a package, compressed or not, within the default limits.
+func ParsePackage(b []byte) (Package, error) {
+	return Limits{}.ParsePackage(b)
+}
+
+// ParsePackage decodes a package, compressed or not. Bodies alias b if it is
+// not compressed. The metadataEnvelope, if there is one, is not among the parts:
+// their versions are what it says.
+//
+// An object that is not multipart gives a package of one part.
+func (l Limits) ParsePackage(b []byte) (Package, error) {
+	in, err := bundle.Limits(l).Parse(b)
+	if err != nil {
+		return Package{}, fmt.Errorf("sls: %w", err)
+	}
+	p := Package{NoEnvelope: in.Envelope == nil}
+	items := map[string]*bundle.Item{}
+	if !p.NoEnvelope {
+		for i := range in.Envelope.Items {
+			item := &in.Envelope.Items[i]
+			items[item.URI] = item
 		}
 	}
-	return false
+	for _, q := range in.Parts {
+		part := Part{ContentType: q.ContentType, Location: q.Location, Body: q.Body}
+		if item := items[q.Location]; item != nil {
+			part.Version = item.Version
+			part.ValidFrom, part.ValidUntil = item.ValidFrom, item.ValidUntil
+			part.NextURL, part.AvailableAt = item.NextURL, item.AvailableAt
+		}
+		for _, f := range q.Extra {
+			if !strings.EqualFold(f.Name, fieldGeneration) {
+				continue
+			}
+			if part.Generation, err = strconv.ParseUint(f.Value, 10, 64); err != nil {
+				return Package{}, fmt.Errorf("%w: %.32q", ErrGeneration, f.Value)
+			}
+		}
+		p.Parts = append(p.Parts, part)
+	}
+	return p, nil
 }

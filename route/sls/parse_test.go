@@ -26,12 +26,12 @@ func TestParseCaptures(t *testing.T) {
 			{"application/route-usd+xml; charset=utf-8", "usbd.rusd", 0},
 			{"application/route-s-tsid+xml; charset=utf-8", "stsid.sls", 0},
 		}},
-		{"gpac-atsc-sls.pcap", 0x80060001, []part{
+		{"gpac-atsc.pcap", 0x80060001, []part{
 			{"application/route-usd+xml", "usbd.xml", 1},
 			{"application/dash+xml", "live.mpd", 1},
 			{"application/route-s-tsid+xml", "stsid.xml", 1},
 		}},
-		{"gpac-mabr-route-sls.pcap", 0x80060001, []part{
+		{"gpac-mabr-route.pcap", 0x80060001, []part{
 			{"application/dash+xml", "manifest.mpd", 0},
 			{"application/route-s-tsid+xml", "stsid.xml", 0},
 		}},

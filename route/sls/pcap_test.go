@@ -72,8 +72,8 @@ func digests(tb testing.TB, name string) map[uint64]string {
 
 var captures = []string{
 	"atsc3-ateme-lls-esg.pcap",
-	"gpac-atsc-sls.pcap",
-	"gpac-mabr-route-sls.pcap",
+	"gpac-atsc.pcap",
+	"gpac-mabr-route.pcap",
 	"gpac-route-dash.pcap",
 	"gpac-route-ll.pcap",
 }

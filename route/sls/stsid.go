@@ -121,6 +121,10 @@ type ProtectedObject struct {
 	SourceTOIs []SourceTOI
 	// ObjectSize is the size of the FEC transport object in octets.
 	ObjectSize uint64
+	// PercentRepair and Checksums are of the edition of 2025, the latter as it
+	// stands there.
+	PercentRepair uint32
+	Checksums     []string
 }
 
 // SourceTOI is the linear map X*TOI+Y from a repair TOI to a source TOI.

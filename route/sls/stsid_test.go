@@ -98,7 +98,7 @@ func full() *sls.STSID {
 						GrowingTSI: 1<<31 | 1, GrowingDelay: 120,
 						Protected: []sls.ProtectedObject{
 							{TSI: 1},
-							{Session: "dPort=6000,tsi=2", TSI: 2, ObjectSize: 1 << 40, SourceTOIs: []sls.SourceTOI{{X: 2, Y: 1}, {X: 0, Y: 20}}},
+							{Session: "dPort=6000,tsi=2", TSI: 2, ObjectSize: 1 << 40, PercentRepair: 150, Checksums: []string{"a1", "b2"}, SourceTOIs: []sls.SourceTOI{{X: 2, Y: 1}, {X: 0, Y: 20}}},
 						},
 					},
 				},

@@ -45,16 +45,27 @@ type gop struct {
 	ends []int
 }
 
-func makeSegment(rng *rand.Rand, n int) (s gop) {
-	s.body = append(s.body, "\x00\x00\x00\x18stypmsdh\x00\x00\x00\x00msdhmsix"...)
-	for i := range fragments {
-		size := keyFragment
+// shape is that of the segments of a stream, of two seconds each.
+type shape struct {
+	fragments int // in a segment
+	mean, key int // octets of a fragment on average, and of the first one
+}
+
+func (s shape) make(rng *rand.Rand, n int) (x gop) {
+	x.body = append(x.body, "\x00\x00\x00\x18stypmsdh\x00\x00\x00\x00msdhmsix"...)
+	for i := range s.fragments {
+		size := s.key
 		if i > 0 {
-			rest := (meanFragment*fragments - keyFragment) / (fragments - 1)
+			rest := (s.mean*s.fragments - s.key) / (s.fragments - 1)
 			size = rest*7/10 + rng.IntN(rest*6/10)
 		}
-		s.body = append(s.body, fragment(rng, n*fragments+i, size)...)
-		s.ends = append(s.ends, len(s.body))
+		x.body = append(x.body, fragment(rng, n*s.fragments+i, size)...)
+		x.ends = append(x.ends, len(x.body))
 	}
-	return s
+	return x
 }
+
+// picture2M is a video of 2 Mbit/s with a fragment for each frame.
+var picture2M = shape{fragments: fragments, mean: meanFragment, key: keyFragment}
+
+func makeSegment(rng *rand.Rand, n int) gop { return picture2M.make(rng, n) }

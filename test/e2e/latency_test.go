@@ -46,14 +46,22 @@ func videoMPD(start time.Time) []byte {
 </Representation></AdaptationSet></Period></MPD>`, start.UTC().Format(time.RFC3339))
 }
 
-// times are those at which each fragment's last octet was at some place.
-type times [][fragments]time.Time
+// times are those at which each fragment's last octet was at some place, by segment.
+type times [][]time.Time
 
-// follow reads all segments, one after the other, while they grow.
-func (x times) follow(ctx context.Context, c *http.Client, all []gop, url func(string) string) error {
+func newTimes(all []gop) times {
+	x := make(times, len(all))
+	for n := range all {
+		x[n] = make([]time.Time, len(all[n].ends))
+	}
+	return x
+}
+
+// follow reads all segments of a stream, one after the other, while they grow.
+func (x times) follow(ctx context.Context, c *http.Client, stream int, all []gop, url func(string) string) error {
 	buf := make([]byte, 128<<10)
 	for n, s := range all {
-		name := videoName(n + 1)
+		name := mediaName(stream, n+1)
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url(name), nil)
 		if err != nil {
 			return err
@@ -107,7 +115,7 @@ func (a *arrivals) Begin(m service.Meta) service.ObjectSink {
 		return nil
 	}
 	n := m.Track.Number - 1
-	return &arrival{ends: a.segments[n].ends, at: a.times[n][:]}
+	return &arrival{ends: a.segments[n].ends, at: a.times[n]}
 }
 
 type arrival struct {
@@ -138,14 +146,14 @@ type lane struct {
 	sent, relay, beacon times
 }
 
-func newLane(t testing.TB, c *http.Client, seed uint64, segments int, unsigned bool) *lane {
-	l := &lane{tree: newTree(t, treeOptions{unsigned: unsigned})}
-	for _, x := range []*times{&l.cast.times, &l.sent, &l.relay, &l.beacon} {
-		*x = make(times, segments)
-	}
+func newLane(t testing.TB, c *http.Client, seed uint64, segments int) *lane {
+	l := &lane{tree: newTree(t, treeOptions{})}
 	rng := rand.New(rand.NewPCG(seed, 1))
 	for n := range segments {
 		l.cast.segments = append(l.cast.segments, makeSegment(rng, n))
+	}
+	for _, x := range []*times{&l.cast.times, &l.sent, &l.relay, &l.beacon} {
+		*x = newTimes(l.cast.segments)
 	}
 	l.tree.put(t, "init-stream0.m4s", record(1).inits["init-stream0.m4s"])
 	l.tree.put(t, "manifest.mpd", videoMPD(time.Now()))
@@ -175,7 +183,7 @@ func measureLatency(t testing.TB, segments int) (l latency) {
 	c := newClient(t)
 	var lanes []*lane
 	for i := range latencyTrees {
-		lanes = append(lanes, newLane(t, c, uint64(i), segments, false))
+		lanes = append(lanes, newLane(t, c, uint64(i), segments))
 	}
 	var watching, work sync.WaitGroup
 	watched, end := context.WithCancel(ctx)
@@ -183,12 +191,12 @@ func measureLatency(t testing.TB, segments int) (l latency) {
 	for i, x := range lanes {
 		segments := x.cast.segments
 		work.Go(func() {
-			if err := x.relay.follow(ctx, c, segments, x.tree.relayURL); err != nil {
+			if err := x.relay.follow(ctx, c, 0, segments, x.tree.relayURL); err != nil {
 				t.Error(err)
 			}
 		})
 		work.Go(func() {
-			if err := x.beacon.follow(ctx, c, segments, func(name string) string { return x.tree.beaconURL(0, name) }); err != nil {
+			if err := x.beacon.follow(ctx, c, 0, segments, func(name string) string { return x.tree.beaconURL(0, name) }); err != nil {
 				t.Error(err)
 			}
 		})

@@ -123,5 +123,8 @@ func (r *recording) announce(t testing.TB, x *tree) {
 	}
 }
 
-// videoName is the name of a video segment of the clip.
-func videoName(n int) string { return fmt.Sprintf("chunk-stream0-%05d.m4s", n) }
+// mediaName is the name of a segment of a stream.
+func mediaName(stream, n int) string { return fmt.Sprintf("chunk-stream%d-%05d.m4s", stream, n) }
+
+// videoName is the name of a segment of the clip's first stream.
+func videoName(n int) string { return mediaName(0, n) }

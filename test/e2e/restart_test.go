@@ -3,8 +3,10 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"sync"
 	"testing"
@@ -32,18 +34,34 @@ func TestEncoderKilledAndStartedAgain(t *testing.T) {
 
 	first := encode(t, picture, 0, dashTee(x.publish("manifest.mpd"), dirs[0]))
 	waitFor(t, newClient(t), x.beaconURL(0, "manifest.mpd"))
+	starts := func(ctx context.Context, c *http.Client, url string) string {
+		b, _ := get(ctx, c, url)
+		return string(regexp.MustCompile(`availabilityStartTime="[^"]*"`).Find(b))
+	}
+	firstStart := ""
+	require.Eventually(t, func() bool { // FFmpeg's first one has none
+		firstStart = starts(t.Context(), newClient(t), x.beaconURL(0, "manifest.mpd"))
+		return firstStart != ""
+	}, patience, 50*time.Millisecond)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var readers sync.WaitGroup
 	var mu sync.Mutex // guards seen
 	seen := make(map[string][]string)
+	late := make(map[string]bool) // what was given out under a node's manifest of the second run: name and SHA-256
 	for _, name := range names {
-		for _, url := range []string{x.relayURL(name), x.beaconURL(0, name)} {
+		for url, manifest := range map[string]string{
+			x.relayURL(name): x.relayURL("manifest.mpd"), x.beaconURL(0, name): x.beaconURL(0, "manifest.mpd"),
+		} {
 			c := newClient(t)
 			readers.Go(func() {
 				for ctx.Err() == nil {
+					start := starts(ctx, c, manifest)
 					if b, err := get(ctx, c, url); err == nil {
 						mu.Lock()
+						if start != "" && start != firstStart {
+							late[name+" "+sum(b)] = true
+						}
 						if s := sum(b); !slices.Contains(seen[name], s) {
 							seen[name] = append(seen[name], s)
 						}
@@ -93,5 +111,11 @@ func TestEncoderKilledAndStartedAgain(t *testing.T) {
 		both += len(seen[name]) - 1
 	}
 	require.NotZero(t, both, "the readers have seen both runs")
+	for stream := range 2 {
+		// What the second run names first: the others it may not have named by then.
+		name := fmt.Sprintf("chunk-stream%d-00001.m4s", stream)
+		require.True(t, late[name+" "+runs[1][name]], name)
+		require.False(t, late[name+" "+runs[0][name]], "%s of the first run behind the manifest of the second", name)
+	}
 	x.printCounters(t)
 }

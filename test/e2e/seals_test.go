@@ -1,10 +1,8 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"testing"
 	"time"
 
@@ -72,49 +70,4 @@ func TestSealsCost(t *testing.T) {
 			require.LessOrEqual(t, share, c.limit)
 		})
 	}
-}
-
-// BenchmarkSeals measures what seals add to the latency: sealed and unsigned trees, with two hops each, in turn within
-// every frame's time.
-func BenchmarkSeals(b *testing.B) {
-	for b.Loop() {
-		sealed, unsigned := measureSeals(b, fullMeasurement)
-		b.ReportMetric(ms(sealed.p50), "sealed-p50-ms")
-		b.ReportMetric(ms(unsigned.p50), "unsigned-p50-ms")
-		b.ReportMetric(ms(sealed.p50-unsigned.p50)/2, "added-ms/hop")
-	}
-	b.ReportMetric(0, "ns/op")
-}
-
-func measureSeals(t testing.TB, segments int) (sealed, unsigned quantiles) {
-	ctx, cancel := context.WithTimeout(t.Context(), 28*time.Second)
-	defer cancel()
-	c := newClient(t)
-	var lanes []*lane
-	for i := range latencyTrees {
-		lanes = append(lanes, newLane(t, c, uint64(i), segments, i%2 == 1))
-	}
-	var work sync.WaitGroup
-	for i, x := range lanes {
-		work.Go(func() {
-			if err := x.beacon.follow(ctx, c, x.cast.segments, func(name string) string { return x.tree.beaconURL(0, name) }); err != nil {
-				t.Error(err)
-			}
-		})
-		begin := time.Now().Add(100*time.Millisecond + time.Duration(i)*frameTime/latencyTrees)
-		work.Go(func() { x.push(t, begin) })
-	}
-	work.Wait()
-	if t.Failed() {
-		t.FailNow()
-	}
-	var all [2][]time.Duration
-	for i, x := range lanes {
-		x.tree.cast.Service(channel).RemoveSink(&x.cast)
-		all[i%2] = append(all[i%2], x.sent.until(x.beacon)...)
-	}
-	sealed, unsigned = quantilesOf(all[0]), quantilesOf(all[1])
-	t.Logf("from the pusher's last octet to BEACON's HTTP, sealed    %v", sealed)
-	t.Logf("                                               unsigned  %v", unsigned)
-	return sealed, unsigned
 }

@@ -19,9 +19,14 @@ type tree struct {
 
 // newTree starts the tree, and returns once there is something to play.
 func newTree(t *testing.T) *tree {
+	return newTreeFrom(t, func(l *lab) *source { return l.push("cast", ingestURL) })
+}
+
+func newTreeFrom(t *testing.T, push func(*lab) *source) *tree {
 	x := &tree{lab: newLab(t)}
 	x.cast = x.start("cast", "cast")
-	x.s = x.push("cast", ingestURL)
+	x.runs("cast")
+	x.s = push(x.lab)
 	x.ready("cast")
 	x.relay, x.relay2, x.relay4 = x.start("relay", "relay"), x.start("relay2", "relay"), x.start("relay4", "relay")
 	x.bf = x.start("bf", "beacon")

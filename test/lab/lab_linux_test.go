@@ -42,6 +42,9 @@ var binaries string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
+		if os.Getenv(dialVariable) != "" {
+			return dialMain(os.Args[1:])
+		}
 		if os.Getenv(enable) == "" {
 			return m.Run()
 		}
@@ -52,7 +55,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		build := exec.Command("go", "build", "-buildvcs=false", "-o", dir,
-			"../../cmd/cast", "../../cmd/relay", "../../cmd/beacon", "./wire")
+			"../../cmd/cast", "../../cmd/relay", "../../cmd/beacon", "../../cmd/treedn", "./wire")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "%v\n%s", err, out)

@@ -68,7 +68,7 @@ func (l *lab) play(node string, s *source, lag time.Duration, near bool) *player
 	ctx, cancel := context.WithCancel(l.t.Context())
 	p := &player{lag: lag, near: near, s: s, client: l.client(node), base: playerURL(node), cancel: cancel, margin: lag}
 	p.seen.slack = lag
-	for _, stream := range []int{0, 2} {
+	for _, stream := range s.tracks {
 		s.mu.Lock()
 		first := len(s.streams[stream])
 		s.mu.Unlock()

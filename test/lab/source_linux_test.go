@@ -43,10 +43,12 @@ type stamp struct {
 	n  int
 }
 
-// source is the built-in clip, pushed to CAST from the node that it runs on.
+// source is what a publisher pushes to CAST, from the node that it runs on: the
+// built-in clip, or what FFmpeg encodes.
 type source struct {
 	l         *lab
-	target    string
+	publish   func(context.Context) error // until the context ends, and its error then
+	tracks    []int                       // the streams that a player plays
 	transport http.RoundTripper
 	stop      context.CancelFunc
 	done      chan error
@@ -58,11 +60,22 @@ type source struct {
 }
 
 func (l *lab) push(node, target string) *source {
-	s := &source{
-		l: l, target: target, transport: l.client(node).Transport,
-		streams: make(map[int][]*object), changed: make(chan struct{}),
+	s := l.newSource([]int{0, 2}, l.client(node).Transport)
+	s.publish = func(ctx context.Context) error {
+		return clip.Push(ctx, target, clip.PushConfig{
+			Client: &http.Client{Transport: s},
+			Header: http.Header{"Authorization": {"Bearer " + streamKey}},
+		})
 	}
 	s.start()
+	return s
+}
+
+func (l *lab) newSource(tracks []int, transport http.RoundTripper) *source {
+	s := &source{
+		l: l, tracks: tracks, transport: transport, stop: func() {},
+		streams: make(map[int][]*object), changed: make(chan struct{}),
+	}
 	l.t.Cleanup(s.kill)
 	return s
 }
@@ -71,12 +84,7 @@ func (l *lab) push(node, target string) *source {
 func (s *source) start() {
 	ctx, cancel := context.WithCancel(s.l.t.Context())
 	s.stop, s.done = cancel, make(chan error, 1)
-	go func() {
-		s.done <- clip.Push(ctx, s.target, clip.PushConfig{
-			Client: &http.Client{Transport: s},
-			Header: http.Header{"Authorization": {"Bearer " + streamKey}},
-		})
-	}()
+	go func() { s.done <- s.publish(ctx) }()
 }
 
 // kill ends the publisher in the middle of what it sends.
@@ -95,7 +103,7 @@ func (s *source) kill() {
 // are left out.
 func (s *source) RoundTrip(r *http.Request) (*http.Response, error) {
 	name := path.Base(r.URL.Path)
-	if !strings.HasSuffix(name, ".m4s") {
+	if !strings.HasSuffix(name, ".m4s") || r.Method == http.MethodDelete {
 		return s.transport.RoundTrip(r)
 	}
 	o := &object{name: name, stream: -1, begun: time.Now()}
@@ -113,13 +121,14 @@ func (s *source) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.mu.Unlock()
 
 	r = r.Clone(r.Context())
-	body := r.GetBody
-	r.GetBody = func() (io.ReadCloser, error) {
-		b, err := body()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		o.stamps, o.body = nil, nil
-		return &recorded{b, s, o}, err
+	if body := r.GetBody; body != nil {
+		r.GetBody = func() (io.ReadCloser, error) {
+			b, err := body()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			o.stamps, o.body = nil, nil
+			return &recorded{b, s, o}, err
+		}
 	}
 	r.Body = &recorded{r.Body, s, o}
 	resp, err := s.transport.RoundTrip(r)

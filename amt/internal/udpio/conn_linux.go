@@ -6,17 +6,15 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strconv"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/treedn/treedn/amt/internal/mmsg"
 )
 
 const (
-	// batchSize is the largest number of messages exchanged with the kernel in one
-	// call.
-	batchSize = 64
 	// maxSegments is UDP_MAX_SEGMENTS of the kernels up to 6.8.
 	maxSegments = 64
 	// maxRun is the payload of the largest run: IPv6 counts its header in.
@@ -27,7 +25,7 @@ const (
 )
 
 // Remedy says how to get a larger receive buffer.
-func Remedy(octets int) string { return "as root: sysctl -w net.core.rmem_max=" + strconv.Itoa(octets) }
+func Remedy(octets int) string { return mmsg.Remedy(octets) }
 
 func listen(local netip.AddrPort, config Config) (*net.UDPConn, error) {
 	network := "udp4"
@@ -59,7 +57,7 @@ func control(raw syscall.RawConn, do func(fd int) error) error {
 
 func (c *Conn) configure(config Config) error {
 	c.reader.receive = func(fd uintptr) bool {
-		c.reader.got, c.reader.errno = mmsg(unix.SYS_RECVMMSG, fd, c.reader.headers[:c.reader.want])
+		c.reader.got, c.reader.errno = mmsg.Receive(fd, c.reader.headers[:c.reader.want])
 		return c.reader.errno != unix.EAGAIN
 	}
 	return control(c.raw, func(fd int) error {
@@ -89,53 +87,17 @@ func (c *Conn) configure(config Config) error {
 				c.segment.Store(maxRun)
 			}
 		}
-		c.buffer = enlarge(fd, config.ReceiveBuffer)
+		c.buffer = mmsg.Enlarge(fd, config.ReceiveBuffer)
 		return nil
 	})
-}
-
-// enlarge returns what was granted: SO_RCVBUF above rmem_max is clipped without
-// an error.
-func enlarge(fd, octets int) (granted int) {
-	for _, option := range []int{unix.SO_RCVBUF, unix.SO_RCVBUFFORCE} { // the second passes with CAP_NET_ADMIN
-		if n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF); err == nil && n/2 >= octets {
-			return n / 2
-		}
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, octets)
-	}
-	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF)
-	if err != nil {
-		return 0
-	}
-	return n / 2 // the kernel reports twice the request, its own bookkeeping included
-}
-
-// mmsghdr is struct mmsghdr of recvmmsg(2); the compiler pads it as C does.
-type mmsghdr struct {
-	hdr unix.Msghdr
-	len uint32
-}
-
-func mmsg(trap, fd uintptr, headers []mmsghdr) (int, syscall.Errno) {
-	for {
-		n, _, errno := unix.Syscall6(trap, fd,
-			uintptr(unsafe.Pointer(unsafe.SliceData(headers))), uintptr(len(headers)), unix.MSG_DONTWAIT, 0, 0)
-		switch errno {
-		case 0:
-			return int(n), 0
-		case unix.EINTR:
-		default:
-			return 0, errno
-		}
-	}
 }
 
 // reader has the arrays of recvmmsg. They live as long as the socket, so that a
 // read allocates nothing.
 type reader struct {
-	headers  []mmsghdr
+	headers  []mmsg.Header
 	iovecs   []unix.Iovec
-	names    []unix.RawSockaddrInet6 // large enough for both families
+	names    []mmsg.Name // large enough for both families
 	controls [][controlWords]uint64
 
 	receive func(fd uintptr) bool // made once: a closure per read would allocate
@@ -149,7 +111,7 @@ type reader struct {
 // returned; [Conn.ReadICMP] has it, and the number is 0.
 func (c *Conn) ReadBatch(ms []Message) (int, error) {
 	r := &c.reader
-	ms = ms[:min(len(ms), batchSize)]
+	ms = ms[:min(len(ms), mmsg.Size)]
 	r.prepare(ms)
 	if err := c.raw.Read(r.receive); err != nil {
 		return 0, err
@@ -164,13 +126,13 @@ func (c *Conn) ReadBatch(ms []Message) (int, error) {
 	}
 	for i := range ms[:r.got] {
 		m, h := &ms[i], &r.headers[i]
-		m.N = int(h.len)
+		m.N = int(h.Octets)
 		m.SegmentSize = m.N
-		m.Remote = addrPort(&r.names[i])
+		m.Remote = mmsg.AddrPort(&r.names[i])
 		m.Local, m.ECN = netip.Addr{}, 0
 		b := unsafe.Slice((*byte)(unsafe.Pointer(&r.controls[i])), controlWords*8)
-		parseControl(b[:h.hdr.Controllen], m)
-		if h.hdr.Flags&unix.MSG_TRUNC != 0 && m.SegmentSize > 0 {
+		parseControl(b[:h.Controllen], m)
+		if h.Flags&unix.MSG_TRUNC != 0 && m.SegmentSize > 0 {
 			m.N -= m.N % m.SegmentSize // whole datagrams only
 		}
 	}
@@ -179,16 +141,16 @@ func (c *Conn) ReadBatch(ms []Message) (int, error) {
 
 func (r *reader) prepare(ms []Message) {
 	if len(r.headers) < len(ms) {
-		r.headers = make([]mmsghdr, len(ms))
+		r.headers = make([]mmsg.Header, len(ms))
 		r.iovecs = make([]unix.Iovec, len(ms))
-		r.names = make([]unix.RawSockaddrInet6, len(ms))
+		r.names = make([]mmsg.Name, len(ms))
 		r.controls = make([][controlWords]uint64, len(ms))
 	}
 	r.want = len(ms)
 	for i := range ms {
 		r.iovecs[i].Base = unsafe.SliceData(ms[i].Buffer)
 		r.iovecs[i].SetLen(len(ms[i].Buffer))
-		h := &r.headers[i].hdr
+		h := &r.headers[i]
 		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
 		h.Namelen = uint32(unsafe.Sizeof(r.names[i]))
 		h.Iov = &r.iovecs[i]
@@ -199,33 +161,8 @@ func (r *reader) prepare(ms []Message) {
 	}
 }
 
-func addrPort(name *unix.RawSockaddrInet6) netip.AddrPort {
-	port := (*[2]byte)(unsafe.Pointer(&name.Port)) // network order
-	switch name.Family {
-	case unix.AF_INET:
-		inet4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(name))
-		return netip.AddrPortFrom(netip.AddrFrom4(inet4.Addr), binary.BigEndian.Uint16(port[:]))
-	case unix.AF_INET6:
-		return netip.AddrPortFrom(netip.AddrFrom16(name.Addr).Unmap(), binary.BigEndian.Uint16(port[:]))
-	}
-	return netip.AddrPort{}
-}
-
-// each calls do for each control message.
-func each(b []byte, do func(level, typ int32, data []byte)) {
-	for len(b) >= unix.SizeofCmsghdr {
-		h := (*unix.Cmsghdr)(unsafe.Pointer(unsafe.SliceData(b)))
-		if uint64(h.Len) < unix.SizeofCmsghdr || uint64(h.Len) > uint64(len(b)) {
-			return
-		}
-		data := b[unix.SizeofCmsghdr:h.Len]
-		do(h.Level, h.Type, data)
-		b = b[min(unix.CmsgSpace(len(data)), len(b)):]
-	}
-}
-
 func parseControl(b []byte, m *Message) {
-	each(b, func(level, typ int32, data []byte) {
+	mmsg.EachControl(b, func(level, typ int32, data []byte) {
 		switch {
 		case level == unix.IPPROTO_IP && typ == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
 			m.Local = netip.AddrFrom4([4]byte(data[8:12]))
@@ -259,7 +196,7 @@ func (c *Conn) ReadICMP() (e ICMP, ok bool) {
 		case *unix.SockaddrInet6:
 			e.To = netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
 		}
-		each(oob[:n], func(level, typ int32, data []byte) {
+		mmsg.EachControl(oob[:n], func(level, typ int32, data []byte) {
 			recvErr := level == unix.IPPROTO_IP && typ == unix.IP_RECVERR || level == unix.IPPROTO_IPV6 && typ == unix.IPV6_RECVERR
 			if !recvErr || len(data) < 16 {
 				return
@@ -277,62 +214,41 @@ func (c *Conn) ReadICMP() (e ICMP, ok bool) {
 // nothing once made.
 type Writer struct {
 	conn     *Conn
-	headers  [batchSize]mmsghdr
-	iovecs   [batchSize]unix.Iovec
-	names    [batchSize]unix.RawSockaddrInet6
-	controls [batchSize][controlWords]uint64
+	headers  [mmsg.Size]mmsg.Header
+	iovecs   [mmsg.Size]unix.Iovec
+	names    [mmsg.Size]mmsg.Name
+	controls [mmsg.Size][controlWords]uint64
 
 	send          func(fd uintptr) bool // made once: a closure per write would allocate
 	first, queued int
 	sent          int
 	errno         syscall.Errno
 
-	failed [batchSize]syscall.Errno
+	failed [mmsg.Size]syscall.Errno
 }
 
 // NewWriter returns a writer.
 func (c *Conn) NewWriter() *Writer {
 	w := &Writer{conn: c}
 	w.send = func(fd uintptr) bool {
-		w.sent, w.errno = mmsg(unix.SYS_SENDMMSG, fd, w.headers[w.first:w.queued])
+		w.sent, w.errno = mmsg.Send(fd, w.headers[w.first:w.queued])
 		return w.errno != unix.EAGAIN
 	}
 	return w
 }
 
 // put lays out message i.
-func (w *Writer) put(i int, payload []byte, segment int, to netip.AddrPort, from netip.Addr, ecn uint8) {
-	w.iovecs[i].Base = unsafe.SliceData(payload)
-	w.iovecs[i].SetLen(len(payload))
-	h := &w.headers[i].hdr
+func (w *Writer) put(i int, d *Datagram) {
+	w.iovecs[i].Base = unsafe.SliceData(d.Payload)
+	w.iovecs[i].SetLen(len(d.Payload))
+	h := &w.headers[i]
 	h.Name = (*byte)(unsafe.Pointer(&w.names[i]))
-	h.Namelen = putName(&w.names[i], to)
+	h.Namelen = mmsg.PutName(&w.names[i], d.To)
 	h.Iov = &w.iovecs[i]
 	h.SetIovlen(1)
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&w.controls[i])), controlWords*8)
 	n := 0
-	v6 := to.Addr().Is6()
-	if from.IsValid() && !from.IsUnspecified() {
-		if v6 {
-			data := putControl(b, &n, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo)
-			a := from.As16()
-			copy(data, a[:])
-		} else {
-			data := putControl(b, &n, unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)
-			a := from.As4()
-			copy(data[4:], a[:]) // ipi_spec_dst
-		}
-	}
-	if ecn != 0 {
-		level, typ := int32(unix.IPPROTO_IP), int32(unix.IP_TOS)
-		if v6 {
-			level, typ = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
-		}
-		binary.NativeEndian.PutUint32(putControl(b, &n, level, typ, 4), uint32(ecn))
-	}
-	if segment > 0 && segment < len(payload) {
-		binary.NativeEndian.PutUint16(putControl(b, &n, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 2), uint16(segment))
-	}
+	putFrom(b, &n, d.From, d.To.Addr().Is6())
 	h.Control = nil
 	if n > 0 {
 		h.Control = &b[0]
@@ -340,26 +256,29 @@ func (w *Writer) put(i int, payload []byte, segment int, to netip.AddrPort, from
 	h.SetControllen(n)
 }
 
-func putControl(b []byte, n *int, level, typ int32, size int) []byte {
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&b[*n]))
-	h.Level, h.Type = level, typ
-	h.SetLen(unix.CmsgLen(size))
-	data := b[*n+unix.CmsgLen(0):][:size]
-	clear(data)
-	*n += unix.CmsgSpace(size)
-	return data
+// putFrom lays out a control message with the source address, if there is one.
+func putFrom(b []byte, n *int, from netip.Addr, v6 bool) {
+	switch {
+	case !from.IsValid() || from.IsUnspecified():
+	case v6:
+		a := from.As16()
+		copy(mmsg.PutControl(b, n, unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo), a[:])
+	default:
+		a := from.As4()
+		copy(mmsg.PutControl(b, n, unix.IPPROTO_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)[4:], a[:]) // ipi_spec_dst
+	}
 }
 
-func putName(name *unix.RawSockaddrInet6, to netip.AddrPort) uint32 {
-	var port [2]byte
-	binary.BigEndian.PutUint16(port[:], to.Port())
-	if to.Addr().Is4() {
-		inet4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(name))
-		*inet4 = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: binary.NativeEndian.Uint16(port[:]), Addr: to.Addr().As4()}
-		return unix.SizeofSockaddrInet4
+// putTOS lays out a control message with the octet of DSCP and ECN, and returns
+// where its value is, an int.
+func putTOS(b []byte, n *int, v6 bool, value uint32) []byte {
+	level, typ := int32(unix.IPPROTO_IP), int32(unix.IP_TOS)
+	if v6 {
+		level, typ = unix.IPPROTO_IPV6, unix.IPV6_TCLASS
 	}
-	*name = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: binary.NativeEndian.Uint16(port[:]), Addr: to.Addr().As16()}
-	return unix.SizeofSockaddrInet6
+	data := mmsg.PutControl(b, n, level, typ, 4)
+	binary.NativeEndian.PutUint32(data, value)
+	return data
 }
 
 // flush sends the messages laid out. What the kernel refuses is passed over and
@@ -385,9 +304,9 @@ func (w *Writer) flush(queued int) error {
 // of those sent is returned.
 func (w *Writer) WriteBatch(ds []Datagram) (sent int, err error) {
 	for len(ds) > 0 {
-		n := min(len(ds), batchSize)
+		n := min(len(ds), mmsg.Size)
 		for i := range ds[:n] {
-			w.put(i, ds[i].Payload, 0, ds[i].To, ds[i].From, 0)
+			w.put(i, &ds[i])
 		}
 		if err := w.flush(n); err != nil {
 			return sent, err
@@ -400,68 +319,4 @@ func (w *Writer) WriteBatch(ds []Datagram) (sent int, err error) {
 		ds = ds[n:]
 	}
 	return sent, nil
-}
-
-// WriteCopies sends the datagrams in b, all of size octets except that the last
-// may be shorter, to each destination: to each in as few messages as the kernel
-// can cut up by itself (UDP_SEGMENT). It returns how many datagrams the kernel
-// refused.
-func (w *Writer) WriteCopies(b []byte, size int, copies []Copy) (refused int, err error) {
-	per := max(1, min(maxSegments, maxRun/size))
-	if size >= int(w.conn.segment.Load()) {
-		per = 1
-	}
-	for ; len(b) > 0; b = b[min(per*size, len(b)):] {
-		run := b[:min(per*size, len(b))]
-		for rest := copies; len(rest) > 0; {
-			n := min(len(rest), batchSize)
-			for i := range rest[:n] {
-				w.put(i, run, size, rest[i].To, rest[i].From, rest[i].ECN)
-			}
-			if err := w.flush(n); err != nil {
-				return refused, err
-			}
-			more, err := w.retry(run, size, rest[:n])
-			refused += more
-			if err != nil {
-				return refused, err
-			}
-			rest = rest[n:]
-		}
-	}
-	return refused, nil
-}
-
-// retry sends one by one what was refused as a run.
-func (w *Writer) retry(run []byte, size int, copies []Copy) (refused int, err error) {
-	failed := w.failed
-	count := 0
-	for i := range copies {
-		switch errno := failed[i]; {
-		case errno == 0:
-			continue
-		case len(run) <= size:
-			refused++
-			continue
-		case errno == unix.EIO: // no checksum offload
-			w.conn.segment.Store(0)
-		case errno != unix.EINVAL && errno != unix.EMSGSIZE: // the interface's MTU
-			refused += (len(run) + size - 1) / size
-			continue
-		}
-		count++
-		for b := run; len(b) > 0; b = b[min(size, len(b)):] {
-			w.put(0, b[:min(size, len(b))], 0, copies[i].To, copies[i].From, copies[i].ECN)
-			if err := w.flush(1); err != nil {
-				return refused, err
-			}
-			if w.failed[0] != 0 {
-				refused++
-			}
-		}
-	}
-	if count == len(copies) && count > 1 {
-		w.conn.segment.Store(min(w.conn.segment.Load(), int32(size)))
-	}
-	return refused, nil
 }

@@ -67,15 +67,36 @@ func (w *Writer) WriteBatch(ds []Datagram) (sent int, err error) {
 	return sent, nil
 }
 
-// WriteCopies sends the datagrams in b, all of size octets except that the last
-// may be shorter, to each destination.
-func (w *Writer) WriteCopies(b []byte, size int, copies []Copy) (refused int, err error) {
-	for i := range copies {
+// Fan sends the same datagrams to many destinations.
+type Fan struct {
+	conn   *Conn
+	copies []Copy
+	failed []Failure
+}
+
+// NewFan returns a fan, which keeps the copies.
+func (c *Conn) NewFan(copies []Copy) *Fan { return &Fan{conn: c, copies: copies} }
+
+// Write sends the datagrams in b, all of size octets except that the last may be
+// shorter, to each destination. The ECN field cannot be set here.
+func (f *Fan) Write(b []byte, size int, _ uint8) error {
+	f.failed = f.failed[:0]
+	for i := range f.copies {
+		n := 0
 		for rest := b; len(rest) > 0; rest = rest[min(size, len(rest)):] {
-			if _, err := w.conn.udp.WriteToUDPAddrPort(rest[:min(size, len(rest))], copies[i].To); err != nil {
-				refused++
+			if _, err := f.conn.udp.WriteToUDPAddrPort(rest[:min(size, len(rest))], f.copies[i].To); err != nil {
+				n++
 			}
 		}
+		if n > 0 {
+			f.failed = append(f.failed, Failure{i, n})
+		}
 	}
-	return refused, nil
+	return nil
 }
+
+// SelfTest finds nothing to test: every datagram goes alone.
+func (c *Conn) SelfTest() error { return nil }
+
+// Offload reports whether runs of datagrams go out as one message.
+func (c *Conn) Offload() bool { return false }

@@ -61,9 +61,22 @@ type Datagram struct {
 // Copy is one destination of the same datagrams.
 type Copy struct {
 	To   netip.AddrPort
-	From netip.Addr
-	ECN  uint8
+	From netip.Addr // source address; invalid: that of the socket
+	ECN  bool       // it has the ECN field that is given to Write; others have 0
 }
+
+// Failure is what a destination did not get of a [Fan.Write].
+type Failure struct {
+	Copy      int // its index
+	Datagrams int
+}
+
+// Failed returns what the system refused of the last Write, by destination. It
+// is valid until the next.
+func (f *Fan) Failed() []Failure { return f.failed }
+
+// Len returns the number of destinations.
+func (f *Fan) Len() int { return len(f.copies) }
 
 // ICMP is an error that came back for a datagram.
 type ICMP struct {
@@ -94,7 +107,7 @@ type Conn struct {
 	local   netip.AddrPort
 	buffer  int
 	reader  reader
-	segment atomic.Int32 // see Writer.WriteCopies
+	segment atomic.Int32 // datagrams of this size and more cannot be joined; 0: none can
 }
 
 // Listen opens a socket. The address decides on the family.

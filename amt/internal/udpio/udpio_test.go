@@ -39,22 +39,21 @@ func collect(tb testing.TB, c *udpio.Conn, n int) (list [][]byte, last udpio.Mes
 func TestCopies(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
 		tx := listen(t, address)
-		w := tx.NewWriter()
 		var rx []*udpio.Conn
 		var copies []udpio.Copy
 		for i := range 70 { // more than one call takes
 			c := listen(t, address)
 			rx = append(rx, c)
-			copies = append(copies, udpio.Copy{To: c.LocalAddr(), From: tx.LocalAddr().Addr(), ECN: uint8(i % 3)})
+			copies = append(copies, udpio.Copy{To: c.LocalAddr(), From: tx.LocalAddr().Addr(), ECN: i%3 == 0})
 		}
 		const size = 1000
 		b := make([]byte, 70*size+100) // more than one run takes
 		for i := range b {
 			b[i] = byte(i / size)
 		}
-		refused, err := w.WriteCopies(b, size, copies)
-		require.NoError(t, err)
-		require.Zero(t, refused)
+		f := tx.NewFan(copies)
+		require.NoError(t, f.Write(b, size, 2))
+		require.Empty(t, f.Failed())
 		for i, c := range rx {
 			list, last := collect(t, c, 71)
 			require.Len(t, list[70], 100)
@@ -64,7 +63,7 @@ func TestCopies(t *testing.T) {
 			require.Equal(t, tx.LocalAddr(), last.Remote)
 			if runtime.GOOS == "linux" {
 				require.Equal(t, c.LocalAddr().Addr(), last.Local)
-				require.Equal(t, uint8(i%3), last.ECN)
+				require.Equal(t, map[bool]uint8{true: 2}[i%3 == 0], last.ECN)
 			}
 		}
 	}
@@ -121,14 +120,47 @@ func TestWriteAllocates(t *testing.T) {
 	tx, rx := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
 	w := tx.NewWriter()
 	b := make([]byte, 4000)
-	copies := []udpio.Copy{{To: rx.LocalAddr()}, {To: rx.LocalAddr(), From: tx.LocalAddr().Addr(), ECN: 1}}
+	f := tx.NewFan([]udpio.Copy{{To: rx.LocalAddr()}, {To: rx.LocalAddr(), From: tx.LocalAddr().Addr(), ECN: true}})
 	ds := []udpio.Datagram{{Payload: b, To: rx.LocalAddr()}}
 	ms := udpio.NewMessages(4)
 	require.Zero(t, testing.AllocsPerRun(20, func() {
-		_, _ = w.WriteCopies(b, 1000, copies)
+		_ = f.Write(b, 1000, 1)
 		_, _ = w.WriteBatch(ds)
 		_, _ = rx.ReadBatch(ms)
 	}))
+}
+
+// What is refused is told by destination, and the others get everything.
+func TestRefused(t *testing.T) {
+	tx, rx := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	bad := netip.MustParseAddrPort("127.0.0.1:0")
+	f := tx.NewFan([]udpio.Copy{{To: bad}, {To: rx.LocalAddr()}, {To: bad}})
+	require.Equal(t, 3, f.Len())
+	require.NoError(t, f.Write(make([]byte, 3500), 1000, 0))
+	if runtime.GOOS == "linux" {
+		require.Equal(t, []udpio.Failure{{Copy: 0, Datagrams: 4}, {Copy: 2, Datagrams: 4}}, f.Failed())
+	}
+	list, _ := collect(t, rx, 4)
+	require.Len(t, list[3], 500)
+	require.NoError(t, tx.SelfTest())
+	require.Equal(t, runtime.GOOS == "linux", tx.Offload())
+
+	plain, err := udpio.Listen(netip.MustParseAddrPort("127.0.0.1:0"), udpio.Config{NoOffload: true})
+	require.NoError(t, err)
+	defer plain.Close()
+	require.False(t, plain.Offload())
+	require.NoError(t, plain.SelfTest())
+	f = plain.NewFan([]udpio.Copy{{To: rx.LocalAddr()}, {To: bad}})
+	require.NoError(t, f.Write(make([]byte, 3500), 1000, 0))
+	require.Equal(t, []udpio.Failure{{Copy: 1, Datagrams: 4}}, f.Failed())
+	collect(t, rx, 4)
+
+	// Datagrams that are larger than the interface takes go neither way.
+	f = tx.NewFan([]udpio.Copy{{To: rx.LocalAddr()}, {To: rx.LocalAddr()}})
+	require.NoError(t, f.Write(make([]byte, 131_200), 65_600, 0))
+	if runtime.GOOS == "linux" {
+		require.Equal(t, []udpio.Failure{{Copy: 0, Datagrams: 2}, {Copy: 1, Datagrams: 2}}, f.Failed())
+	}
 }
 
 // 16 datagrams to each of 64 destinations; the figure is for one datagram.
@@ -140,11 +172,11 @@ func BenchmarkCopies(b *testing.B) {
 	}
 	const size = 1346
 	data := make([]byte, 16*size)
-	w := tx.NewWriter()
+	f := tx.NewFan(copies)
 	b.SetBytes(16 * 64 * size)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := w.WriteCopies(data, size, copies); err != nil {
+		if err := f.Write(data, size, 0); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,0 +1,34 @@
+package checksum_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/treedn/treedn/amt/internal/checksum"
+)
+
+// The example of RFC 1071 section 3, and sums of all lengths against one word at
+// a time.
+func TestSum(t *testing.T) {
+	require.Equal(t, ^uint16(0xddf2), checksum.Of([]byte{0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7}))
+	b := make([]byte, 200)
+	for i := range b {
+		b[i] = byte(i*i + 251)
+	}
+	for n := range b {
+		var s uint32
+		for i, c := range b[:n] {
+			s += uint32(c) << (8 * (1 - i&1))
+			s = s>>16 + s&0xffff
+		}
+		require.Equal(t, ^uint16(s), checksum.Of(b[:n]), n)
+	}
+}
+
+func TestUDP(t *testing.T) {
+	addresses, datagram := []byte{10, 12, 0, 1, 232, 1, 1, 1}, []byte{1, 2, 3, 4, 0, 9, 0, 0, 77}
+	sum := checksum.UDP(addresses, datagram)
+	datagram[6], datagram[7] = byte(sum>>8), byte(sum)
+	require.Zero(t, checksum.Fold(checksum.Add(checksum.Add(17+9, addresses), datagram)))
+}

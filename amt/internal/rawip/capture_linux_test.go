@@ -1,0 +1,127 @@
+package rawip
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+
+	"github.com/treedn/treedn/amt/internal/checksum"
+)
+
+func openLoopback(t *testing.T) (*net.Interface, *Capture) {
+	lo, err := net.InterfaceByName("lo")
+	require.NoError(t, err)
+	c, err := Open(lo, 1<<20)
+	if errors.Is(err, os.ErrPermission) {
+		t.Skip("without CAP_NET_RAW: ", err)
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return lo, c
+}
+
+// take reads n packets, and fails if they do not come.
+func take(t *testing.T, c *Capture, n int) (list [][]byte) {
+	t.Helper()
+	require.NoError(t, c.file.SetReadDeadline(time.Now().Add(10*time.Second)))
+	for len(list) < n {
+		frames, err := c.Read(nil)
+		require.NoError(t, err, "%d of %d", len(list), n)
+		for _, f := range frames {
+			require.False(t, f.Outgoing)
+			list = append(list, append([]byte(nil), f.Packet...))
+		}
+	}
+	require.Len(t, list, n)
+	return list
+}
+
+// Packets of the groups wanted are taken with any port, joined ones cut and
+// their checksums made; others are not.
+func TestCapture(t *testing.T) {
+	lo, c := openLoopback(t)
+	group := netip.AddrFrom4([4]byte{232, 9, 8, byte(os.Getpid())})
+	require.NoError(t, c.SetGroups([]netip.Addr{group}))
+	var m Memberships
+	source := netip.AddrFrom4([4]byte{127, 9, 8, 7})
+	require.NoError(t, m.Join(lo, source, group))
+	require.NoError(t, m.Join(lo, source, group))
+	defer m.Close()
+
+	tx, err := net.ListenUDP("udp4", &net.UDPAddr{IP: source.AsSlice()})
+	require.NoError(t, err)
+	defer tx.Close()
+	require.NoError(t, ipv4.NewPacketConn(tx).SetMulticastInterface(lo))
+	require.NoError(t, ipv4.NewPacketConn(tx).SetMulticastTTL(7))
+	send := func(g netip.Addr, port uint16, size, segment int) {
+		raw, err := tx.SyscallConn()
+		require.NoError(t, err)
+		require.NoError(t, raw.Control(func(fd uintptr) {
+			require.NoError(t, unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, segment))
+		}))
+		_, err = tx.WriteToUDPAddrPort(make([]byte, size), netip.AddrPortFrom(g, port))
+		require.NoError(t, err)
+	}
+	send(group.Next(), 5000, 100, 0)
+	send(group, 5000, 100, 0)
+	send(group, 5001, 1316, 0)
+	send(group, 5002, 3*1316+5, 1316)
+	list := take(t, c, 6)
+	for i, p := range list {
+		require.Equal(t, []int{100, 1316, 1316, 1316, 1316, 5}[i], len(p)-28)
+		require.Equal(t, byte(7), p[8])
+		require.Zero(t, checksum.Of(p[:20]))
+		require.Equal(t, source, netip.AddrFrom4([4]byte(p[12:])))
+		require.Zero(t, checksum.Fold(checksum.Add(checksum.Add(uint64(17+len(p)-20), p[12:20]), p[20:])), "packet %d", i)
+	}
+	require.Zero(t, c.Drops())
+	m.Leave(lo, source, group)
+	require.Empty(t, m.sockets)
+}
+
+// What an injector sends has the header that it is given.
+func TestInject(t *testing.T) {
+	lo, c := openLoopback(t)
+	j, err := NewInjector(lo)
+	require.NoError(t, err)
+	defer j.Close()
+	group := netip.AddrFrom4([4]byte{232, 9, 9, byte(os.Getpid())})
+	require.NoError(t, c.SetGroups([]netip.Addr{group}))
+	p := make([]byte, 48)
+	copy(p, []byte{0x45, 0x22, 0, 48, 0x12, 0x34, 0x40, 0, 33, 17, 0, 0, 192, 0, 2, 9})
+	copy(p[16:], group.AsSlice())
+	copy(p[20:], []byte{1, 2, 3, 4, 0, 28, 0, 0})
+	h := checksum.Of(p[:20])
+	p[10], p[11] = byte(h>>8), byte(h)
+	require.NoError(t, j.Send(p))
+	require.Equal(t, p, take(t, c, 1)[0])
+	require.NoError(t, j.Close())
+	require.NoError(t, j.Close())
+	require.Error(t, j.Send(p))
+}
+
+// 100 groups take several sockets, and go again.
+func TestMemberships(t *testing.T) {
+	lo, err := net.InterfaceByName("lo")
+	require.NoError(t, err)
+	var m Memberships
+	source := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	for i := range 100 {
+		require.NoError(t, m.Join(lo, source, netip.AddrFrom4([4]byte{232, 77, byte(os.Getpid()), byte(i)})))
+		require.NoError(t, m.Join(lo, source.Next(), netip.AddrFrom4([4]byte{232, 77, byte(os.Getpid()), byte(i)})))
+	}
+	require.Len(t, m.sockets, 14)
+	for i := range 100 {
+		m.Leave(lo, source, netip.AddrFrom4([4]byte{232, 77, byte(os.Getpid()), byte(i)}))
+		m.Leave(lo, source.Next(), netip.AddrFrom4([4]byte{232, 77, byte(os.Getpid()), byte(i)}))
+	}
+	require.Empty(t, m.sockets)
+	require.NoError(t, m.Close())
+}

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/treedn/treedn/flute/packetio/pcap"
+	"github.com/treedn/treedn/internal/inspect"
+)
+
+func runInspect(ctx context.Context, args []string) int {
+	return inspectCommand(ctx, args, os.Stdin, os.Stdout, os.Stderr)
+}
+
+// inspection is what the flags say.
+type inspection struct {
+	json, raw, quiet, follow bool
+	dir, iface               string
+	source                   netip.Addr
+	wait                     time.Duration
+	targets                  []string
+}
+
+const inspectUsage = `treedn inspect says what is in a multicast: sessions of FLUTE and ROUTE, services of ATSC 3.0 and DVB-MABR, every
+object, what is lost, and what is wrong with the signalling.
+
+usage: treedn inspect [flags] FILE              a pcap or pcapng, "-" is the standard input
+       treedn inspect [flags] GROUP:PORT...     live, until interrupted
+
+  treedn inspect broadcast.pcap
+  treedn inspect -source 192.0.2.10 -o objects 232.1.1.1:6000
+  treedn inspect -follow 224.0.23.60:4937
+
+`
+
+// inspectCommand inspects a capture or listens. It returns 0 also where the signalling is wrong.
+func inspectCommand(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	var c inspection
+	fs := flag.NewFlagSet("treedn inspect", flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.BoolVar(&c.json, "json", false, "write one line of JSON per event")
+	fs.StringVar(&c.dir, "o", "", "write every complete object below `DIR`, under its name, or as TSI-TOI")
+	fs.BoolVar(&c.raw, "raw", false, "with -o, write objects as transferred: do not undo their content encoding")
+	fs.TextVar(&c.source, "source", netip.Addr{}, "the `ADDRESS` that groups are joined from (source-specific multicast)")
+	fs.StringVar(&c.iface, "interface", "", "the `NAME` of the interface to join groups on")
+	fs.BoolVar(&c.follow, "follow", false, "join the groups that signalling names, too")
+	fs.DurationVar(&c.wait, "for", 0, "stop after this `TIME`; 0 is never")
+	fs.BoolVar(&c.quiet, "q", false, "no line of progress on a terminal")
+	fs.Usage = func() {
+		fmt.Fprint(stderr, inspectUsage)
+		fs.PrintDefaults()
+	}
+	switch err := fs.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	case fs.NArg() == 0:
+		fs.Usage()
+		return 2
+	}
+	c.targets = fs.Args()
+	if err := c.run(ctx, stdin, stdout, stderr); err != nil {
+		fmt.Fprintf(stderr, "treedn inspect: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+func (c *inspection) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) (err error) {
+	var saver *inspect.Saver
+	if c.dir != "" {
+		if saver, err = inspect.NewSaver(c.dir); err != nil {
+			return err
+		}
+		defer saver.Close()
+		saver.Raw = c.raw
+	}
+	progress := terminalLine{w: stderr, on: !c.quiet && isTerminal(stderr)}
+	write := (&inspect.Printer{W: stdout}).Print
+	if c.json {
+		write = inspect.JSON(stdout)
+	}
+	var failed error // the first that could not be written
+	in := inspect.New(inspect.Config{Emit: func(e inspect.Event) {
+		progress.clear()
+		failed = errors.Join(failed, first(failed, write(e)))
+		if o, ok := e.(*inspect.ObjectEvent); ok && saver != nil {
+			_, err := saver.Save(o)
+			failed = errors.Join(failed, first(failed, err))
+		}
+	}})
+	show := func() { progress.show(in.Status().Line()) }
+	if channels, ok := c.channels(); ok {
+		err = c.listen(ctx, channels, in, show, stderr)
+	} else {
+		err = c.read(ctx, stdin, in, show, stderr)
+	}
+	progress.clear()
+	if err != nil {
+		return err
+	}
+	in.Finish()
+	progress.clear()
+	return failed
+}
+
+// first returns err if nothing failed before.
+func first(before, err error) error {
+	if before != nil {
+		return nil
+	}
+	return err
+}
+
+// channels returns what to listen to, if the arguments are addresses.
+func (c *inspection) channels() (list []inspect.Channel, ok bool) {
+	for _, t := range c.targets {
+		to, err := netip.ParseAddrPort(t)
+		if err != nil {
+			return nil, false
+		}
+		list = append(list, inspect.Channel{Source: c.source, Destination: to})
+	}
+	return list, true
+}
+
+func (c *inspection) listen(ctx context.Context, channels []inspect.Channel, in *inspect.Inspector, show func(), stderr io.Writer) error {
+	if c.wait > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.wait)
+		defer cancel()
+	}
+	return inspect.Listen(ctx, inspect.ListenConfig{
+		Channels: channels, Interface: c.iface, Follow: c.follow, Source: c.source, Tick: show,
+		Joined: func(ch inspect.Channel, err error) {
+			if err != nil {
+				fmt.Fprintf(stderr, "treedn inspect: %v\n", err)
+			}
+		},
+	}, in)
+}
+
+func (c *inspection) read(ctx context.Context, stdin io.Reader, in *inspect.Inspector, show func(), stderr io.Writer) error {
+	if len(c.targets) != 1 {
+		return errors.New("give one capture, or addresses of the form GROUP:PORT")
+	}
+	name, r := c.targets[0], stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		r = f
+	}
+	capture, err := pcap.NewReader(r)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	err = inspect.ReadCapture(ctx, capture, in, show)
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.Canceled) {
+		fmt.Fprintf(stderr, "treedn inspect: %s: %v; here is what came before\n", name, err)
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if s := capture.Stats(); s.CutOff+s.Incomplete > 0 {
+		fmt.Fprintf(stderr, "treedn inspect: %s: %d frames are cut off, %d datagrams lack fragments: capture with the full snap length\n", name, s.CutOff, s.Incomplete)
+	}
+	return nil
+}
+
+// terminalLine is a line of progress that gives way to others.
+type terminalLine struct {
+	w     io.Writer
+	on    bool
+	shown bool
+}
+
+func (t *terminalLine) show(s string) {
+	if !t.on {
+		return
+	}
+	t.clear()
+	fmt.Fprint(t.w, s)
+	t.shown = true
+}
+
+func (t *terminalLine) clear() {
+	if t.shown {
+		fmt.Fprint(t.w, "\r\x1b[K")
+		t.shown = false
+	}
+}
+
+// isTerminal tells whether w is a terminal, or something else that is a device of characters.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

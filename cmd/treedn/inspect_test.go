@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/treedn/treedn/flute/packetio/pcap"
+)
+
+func inspectRun(t *testing.T, stdin []byte, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = inspectCommand(t.Context(), args, bytes.NewReader(stdin), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// Of each kind of event the fields have these names.
+func TestInspectJSON(t *testing.T) {
+	code, stdout, stderr := inspectRun(t, nil, "-json", "../../route/testdata/atsc3-ateme-lls-esg.pcap")
+	require.Zero(t, code, stderr)
+	golden := map[string]string{
+		"session":    `{"event":"session","time":"2019-01-22T03:07:18.104052Z","source":"192.168.0.4","dst":"239.255.20.9","port":52009,"protocol":"route"}`,
+		"service":    `{"event":"service","time":"2019-01-22T03:07:18.357366Z","system":"atsc3","id":"1001","name":"ATEME MMT 1","channel":"10.1","protocol":"mmtp","dst":"239.255.10.1","port":51001,"source":"172.16.200.1"}`,
+		"signalling": `{"event":"signalling","time":"2019-01-22T03:07:18.357366Z","source":"192.168.0.4","dst":"224.0.23.60","port":4937,"kind":"SLT","version":2}`,
+		"object":     `{"event":"object","time":"2019-01-22T03:07:18.62185Z","source":"192.168.0.4","dst":"239.255.20.9","port":52009,"tsi":0,"toi":0,"fdt":null,"protocol":"route","codepoint":0,"packets":1,"length":351,"complete":true,"missing":[],"sha256":"f2b9e45b120920f66d9074a7a6800beabe6603ad04a27af0d24b319b16b5cb07","location":null}`,
+		"finding":    `{"event":"finding","time":"2019-01-22T03:07:45.900662Z","severity":"fault","rule":"slt-source","where":"SLT: service 5009","text":"it announces the source 172.16.200.1, the packets to 239.255.20.9:52009 come from 192.168.0.4: receivers that join the announced source, or check it, get nothing","section":"A/331 6.3"}`,
+		"summary":    `{"event":"summary","time":"2019-01-22T03:07:45.900662Z","source":"192.168.0.4","dst":"239.255.20.9","port":52009,"protocol":"route","system":"atsc3","channels":5,"packets":134,"octets":154335,"objects":14,"incomplete":3,"missingOctets":9541,"repairPackets":0,"recoveredOctets":0,"foreignPackets":0}`,
+	}
+	incomplete := `"length":12397,"complete":false,"missing":[[8568,12396]],"sha256":null,"location":"sgdu_long_2231","contentType":"application/vnd.oma.bcast.sgdu","encoding":"gzip"}`
+	require.Contains(t, stdout, incomplete)
+	for line := range strings.Lines(stdout) {
+		var e struct{ Event string }
+		require.NoError(t, json.Unmarshal([]byte(line), &e))
+		if want, ok := golden[e.Event]; ok {
+			require.Equal(t, want, strings.TrimSpace(line))
+			delete(golden, e.Event)
+		}
+	}
+	require.Empty(t, golden)
+
+	_, stdout, _ = inspectRun(t, nil, "-json", "../../flute/testdata/libflute-gzip.pcap")
+	require.Contains(t, stdout, `"tsi":16,"toi":0,"fdt":1,"protocol":"flute"`)
+	require.Contains(t, stdout, `"location":"text.txt"`)
+}
+
+func TestInspectText(t *testing.T) {
+	code, stdout, stderr := inspectRun(t, nil, "../../route/testdata/gpac-mabr-route.pcap")
+	require.Zero(t, code, stderr)
+	for _, line := range []string{
+		"session    232.1.1.4:6000 from 10.77.0.1: FLUTE\n",
+		"service    10 (gpac.io:dvb-mabr:service:0, dvb-mabr): ROUTE to 232.1.1.4:6001\n",
+		"signalling 232.1.1.4:6001 TSI 0 TOI 2147876865 S-TSID stsid.xml\n",
+		"object     232.1.1.4:6001 TSI 20 TOI 7 17.1 kB clip_dash_track2_7.m4s\n",
+		"fault      session configuration: carousel 1: no packets come to 232.1.1.4:6001 with the TSI 1 (TS 103 769 10.2.3.9)\n",
+		"sum        232.1.1.4:6001 from 10.77.0.1: ROUTE dvb-mabr, 3 channels, 840 packets, 1215.0 kB, 17 objects\n",
+	} {
+		require.Contains(t, stdout, line)
+	}
+	require.Empty(t, stderr, "no progress where there is no terminal")
+}
+
+func TestInspectStandardInputAndFiles(t *testing.T) {
+	capture, err := os.ReadFile("../../route/testdata/gpac-route-dash.pcap")
+	require.NoError(t, err)
+	dir := filepath.Join(t.TempDir(), "out")
+	code, _, stderr := inspectRun(t, capture, "-o", dir, "-")
+	require.Zero(t, code, stderr)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 19)
+
+	// A capture that was cut off is read as far as it goes.
+	code, stdout, stderr := inspectRun(t, capture[:len(capture)/2], "-")
+	require.Zero(t, code)
+	require.Contains(t, stderr, "here is what came before")
+	require.Contains(t, stdout, "clip_dash_track1_init.mp4")
+}
+
+func TestInspectRefuses(t *testing.T) {
+	for _, args := range [][]string{{}, {"-source", "x", "232.1.1.1:1"}, {"-unknown"}} {
+		code, _, stderr := inspectRun(t, nil, args...)
+		require.Equal(t, 2, code, args)
+		require.NotEmpty(t, stderr)
+	}
+	empty := filepath.Join(t.TempDir(), "empty")
+	require.NoError(t, os.WriteFile(empty, []byte("not a capture"), 0o644))
+	for _, args := range [][]string{{"/does/not/exist"}, {empty}, {"a", "b"}, {"232.1.1.1:6000"}} {
+		code, _, stderr := inspectRun(t, nil, append([]string{"-for", "10ms"}, args...)...)
+		require.Equal(t, 1, code, args)
+		require.NotEmpty(t, stderr)
+	}
+	code, _, stderr := inspectRun(t, nil, "-help")
+	require.Zero(t, code)
+	require.Contains(t, stderr, "usage: treedn inspect")
+}
+
+// Live, by unicast: what a capture holds is sent to the command, which writes its objects until it is interrupted.
+func TestInspectLive(t *testing.T) {
+	probe, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	to := netip.MustParseAddrPort(probe.LocalAddr().String())
+	require.NoError(t, probe.Close())
+
+	out := newWatch("text.txt")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan int, 1)
+	var stderr bytes.Buffer
+	go func() { done <- inspectCommand(ctx, []string{to.String()}, nil, out, &stderr) }()
+
+	f, err := os.Open("../../flute/testdata/libflute-gzip.pcap")
+	require.NoError(t, err)
+	defer f.Close()
+	r, err := pcap.NewReader(f)
+	require.NoError(t, err)
+	var packets [][]byte
+	for p, err := r.Next(); err == nil; p, err = r.Next() {
+		packets = append(packets, bytes.Clone(p.Payload))
+	}
+	conn, err := net.Dial("udp4", to.String())
+	require.NoError(t, err)
+	defer conn.Close()
+	for seen := false; !seen; { // the command may not listen yet
+		for _, p := range packets {
+			_, _ = conn.Write(p) // refused until then
+		}
+		select {
+		case <-out.seen:
+			seen = true
+		case <-time.After(20 * time.Millisecond):
+		case code := <-done:
+			t.Fatalf("ended with %d: %s", code, stderr.String())
+		}
+	}
+	cancel()
+	require.Zero(t, <-done, stderr.String())
+	require.Contains(t, out.String(), "sum ")
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/treedn/treedn/amt"
+	"github.com/treedn/treedn/amt/ssm"
+	"github.com/treedn/treedn/amt/ssm/ssmtest"
+)
+
+func TestReceiveUsage(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"-h", 0, "usage: treedn receive"},
+		{"", 2, "usage: treedn receive"},
+		{"1.2.3.4,232.1.1.1:1 5.6.7.8,232.1.1.1:1", 2, "usage: treedn receive"},
+		{"232.1.1.1:1", 2, "a source and a group are needed"},
+		{"1.2.3.4,232.1.1.1:1 -mode x", 2, `-mode "x" is none of`},
+		{"1.2.3.4,232.1.1.1:1 -to http://x", 1, "is not udp://host:port"},
+		{"-nonsense 1.2.3.4,232.1.1.1:1", 2, "not defined"},
+	} {
+		var stdout, stderr bytes.Buffer
+		require.Equal(t, c.code, receiveTo(t.Context(), strings.Fields(c.args), &stdout, &stderr), c.args)
+		require.Contains(t, stderr.String(), c.want)
+		require.Empty(t, stdout.String())
+	}
+}
+
+// ender ends a reception when enough has been written.
+type ender struct {
+	bytes.Buffer
+	most int
+	end  func()
+}
+
+func (e *ender) Write(p []byte) (int, error) {
+	if e.Len() >= e.most {
+		e.end()
+	}
+	return e.Buffer.Write(p)
+}
+
+// One line through a relay of this machine to stdout; flags stand on both sides.
+func TestReceiveThroughRelay(t *testing.T) {
+	ch := ssmtest.Channel(t)
+	up, err := amt.NewNative(amt.NativeConfig{Ports: []uint16{ch.Port}})
+	require.NoError(t, err)
+	relay := netip.AddrPortFrom(ssmtest.Source(), ch.Port)
+	s, err := amt.NewServer(amt.ServerConfig{Listen: []netip.AddrPort{relay}, Upstream: up})
+	require.NoError(t, err)
+	go func() { _ = s.Run(context.Background()) }()
+	defer s.Close()
+	tx, err := ssm.NewSender(ch.Source, nil)
+	require.NoError(t, err)
+	defer tx.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		for ctx.Err() == nil {
+			_, _ = tx.WriteBatch([][]byte{[]byte("payload ")}, ch.Destination())
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	out := &ender{most: 800, end: cancel}
+	var stderr bytes.Buffer
+	args := []string{"-mode", "tunnel", ch.Source.String() + "," + ch.Destination().String(), "-relay", relay.String(), "-to", "-"}
+	require.Zero(t, receiveTo(ctx, args, out, &stderr), stderr.String())
+	require.True(t, strings.HasPrefix(out.String(), strings.Repeat("payload ", 100)))
+	require.Contains(t, stderr.String(), "receiving, relay "+relay.String())
+}
+
+func TestFindRelays(t *testing.T) {
+	list, err := findRelays(t.Context(), []string{"192.0.2.1", "[2001:db8::1]:99", "localhost", "localhost:77"})
+	require.NoError(t, err)
+	require.Equal(t, "192.0.2.1:2268", list[0].Address.String())
+	require.Equal(t, "[2001:db8::1]:99", list[1].Address.String())
+	require.True(t, list[2].Address.Addr().IsLoopback())
+	require.Equal(t, uint16(amt.Port), list[2].Address.Port())
+	require.Equal(t, uint16(77), list[len(list)-1].Address.Port())
+	_, err = findRelays(t.Context(), []string{"no.such.relay.invalid"})
+	var dns *net.DNSError
+	require.ErrorAs(t, err, &dns)
+}

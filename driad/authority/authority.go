@@ -1,0 +1,188 @@
+package authority
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/treedn/treedn/driad/amtrelay"
+	"github.com/treedn/treedn/driad/dns"
+)
+
+// Zone is a zone of the reverse tree, or of that of plain names.
+type Zone struct {
+	// Name is that of the top, such as 95.25.69.in-addr.arpa.
+	Name dns.Name
+	// NameServers are those of the zone; the first is its primary.
+	NameServers []dns.Name
+	// Mailbox is that of who is responsible, with a dot for the @. Default:
+	// hostmaster in the zone of the primary.
+	Mailbox dns.Name
+	// TTL of the relays and NegativeTTL of what does not exist. Default: 5 min and 1
+	// min. Both are whole seconds.
+	TTL, NegativeTTL time.Duration
+}
+
+// Config configures an [Authority].
+type Config struct {
+	Zones []Zone
+	// MaxRecords bounds the relays of an answer, of which those of the lowest
+	// precedence are taken first. Default: 8.
+	MaxRecords int
+	// MaxUDP bounds answers by UDP. Default: 1,232 octets.
+	MaxUDP int
+	// Serial is that of the SOA records to begin with; it grows with each SetRelays.
+	// Default: 1.
+	Serial uint32
+	// Rate bounds the answers by UDP of the same content to clients of one prefix, /24
+	// or /56, per second, after a Burst. Default: 20 and 40; negative: no bound.
+	Rate, Burst int
+}
+
+// ErrConfig is matched by errors about the configuration.
+var ErrConfig = errors.New("authority: invalid configuration")
+
+// Stats counts what an [Authority] did.
+type Stats struct {
+	Queries   uint64
+	Answers   uint64 // with records
+	Negative  uint64 // NXDOMAIN and no data
+	Refused   uint64
+	Malformed uint64 // form errors, and what was no query
+	Truncated uint64
+	Limited   uint64 // by the rate
+}
+
+type counters struct {
+	queries, answers, negative, refused, malformed, truncated, limited atomic.Uint64
+}
+
+// Authority answers queries. Its methods are safe for concurrent use.
+type Authority struct {
+	config  Config
+	zones   []zone // the longest names first
+	table   atomic.Pointer[table]
+	limiter *limiter
+	stats   counters
+	set     sync.Mutex // held by SetRelays
+}
+
+type zone struct {
+	Zone
+	ttl, negative uint32
+	source        amtrelay.Source
+}
+
+// New returns an authority without relays.
+func New(config Config) (*Authority, error) {
+	if config.MaxRecords <= 0 {
+		config.MaxRecords = 8
+	}
+	if config.MaxUDP <= 0 {
+		config.MaxUDP = dns.UDPSize
+	}
+	config.MaxUDP = min(max(config.MaxUDP, minUDP), 4096)
+	config.Serial = max(config.Serial, 1)
+	a := &Authority{config: config}
+	if config.Rate >= 0 {
+		if config.Rate == 0 {
+			config.Rate = 20
+		}
+		if config.Burst <= 0 {
+			config.Burst = 2 * config.Rate
+		}
+		a.limiter = newLimiter(config.Rate, config.Burst)
+	}
+	for _, z := range config.Zones {
+		c := zone{Zone: z}
+		var ok bool
+		if c.source, ok = amtrelay.ParseSource(&z.Name); !ok || c.source.Below {
+			return nil, fmt.Errorf("%w: zone %s is not in the reverse tree", ErrConfig, z.Name)
+		}
+		if len(z.NameServers) == 0 {
+			return nil, fmt.Errorf("%w: zone %s has no name servers", ErrConfig, z.Name)
+		}
+		if c.Mailbox.IsRoot() {
+			m, err := parent(z.NameServers[0]).Under("hostmaster")
+			if err != nil {
+				return nil, fmt.Errorf("%w: zone %s: %w", ErrConfig, z.Name, err)
+			}
+			c.Mailbox = m
+		}
+		c.ttl, c.negative = seconds(z.TTL, 300), seconds(z.NegativeTTL, 60)
+		a.zones = append(a.zones, c)
+	}
+	slices.SortStableFunc(a.zones, func(x, y zone) int { return y.Name.Len() - x.Name.Len() })
+	t, err := compile(config.Serial, nil)
+	if err != nil {
+		return nil, err
+	}
+	a.table.Store(t)
+	return a, nil
+}
+
+func seconds(d time.Duration, or uint32) uint32 {
+	if d <= 0 {
+		return or
+	}
+	return uint32(min(max(d/time.Second, 1), 1<<31-1))
+}
+
+// parent returns the name without its first label.
+func parent(n dns.Name) *dns.Name {
+	b := n.AppendTo(nil)
+	var p dns.Name
+	if len(b) > 1 {
+		_, _ = p.Unmarshal(b[1+b[0]:])
+	}
+	return &p
+}
+
+// SetRelays replaces the relays. Queries see either the old or the new ones.
+func (a *Authority) SetRelays(relays []Relay) error {
+	a.set.Lock()
+	defer a.set.Unlock()
+	t, err := compile(a.table.Load().serial+1, slices.Clone(relays))
+	if err != nil {
+		return err
+	}
+	a.table.Store(t)
+	return nil
+}
+
+// Stats returns the counters.
+func (a *Authority) Stats() Stats {
+	s := &a.stats
+	return Stats{s.queries.Load(), s.answers.Load(), s.negative.Load(), s.refused.Load(), s.malformed.Load(), s.truncated.Load(), s.limited.Load()}
+}
+
+// minUDP is the longest answer to who says nothing of EDNS (RFC 1035 section 2.3.4).
+const minUDP = 512
+
+// soaTimes are refresh, retry and expire, for secondaries that are not there.
+var soaTimes = [3]uint32{7200, 900, 1209600}
+
+// appendSOA appends the data of the zone's SOA record.
+func (z *zone) appendSOA(b []byte, m *dns.Builder, serial uint32) []byte {
+	b = m.AppendName(b, &z.NameServers[0])
+	b = m.AppendName(b, &z.Mailbox)
+	b = binary.BigEndian.AppendUint32(b, serial)
+	for _, t := range soaTimes {
+		b = binary.BigEndian.AppendUint32(b, t)
+	}
+	return binary.BigEndian.AppendUint32(b, z.negative)
+}
+
+// zoneOf returns the zone that a name is in.
+func (a *Authority) zoneOf(n *dns.Name) *zone {
+	for i := range a.zones {
+		if n.In(&a.zones[i].Name) {
+			return &a.zones[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,235 @@
+package authority
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/treedn/treedn/driad/dns"
+)
+
+// ServerConfig configures a [Server].
+type ServerConfig struct {
+	Authority *Authority
+	// Listen are addresses and ports for UDP and TCP. An unspecified address stands
+	// for all addresses of its family that the machine has now, each with a socket of
+	// its own, so that answers come from where the questions went to.
+	Listen []netip.AddrPort
+	// MaxConns bounds the TCP connections. Default: 256.
+	MaxConns int
+	// ConnTimeout closes TCP connections on which nothing happens. Default: 10 s.
+	ConnTimeout time.Duration
+	// Logger is told what goes wrong. Default: silent.
+	Logger *slog.Logger
+}
+
+// Server answers on sockets what its authority knows.
+type Server struct {
+	config ServerConfig
+	log    *slog.Logger
+	udp    []*net.UDPConn
+	tcp    []*net.TCPListener
+	slots  chan struct{}
+	once   sync.Once
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+}
+
+// Listen opens the sockets.
+func Listen(config ServerConfig) (*Server, error) {
+	if config.MaxConns <= 0 {
+		config.MaxConns = 256
+	}
+	if config.ConnTimeout <= 0 {
+		config.ConnTimeout = 10 * time.Second
+	}
+	s := &Server{config: config, log: config.Logger, slots: make(chan struct{}, config.MaxConns)}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	list, err := expand(config.Listen)
+	if err == nil && len(list) == 0 {
+		err = errors.New("no addresses to listen on")
+	}
+	for _, a := range list {
+		if err == nil {
+			err = s.listen(a)
+		}
+	}
+	if err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("authority: %w", err)
+	}
+	return s, nil
+}
+
+// expand replaces unspecified addresses by those of the machine.
+func expand(list []netip.AddrPort) (out []netip.AddrPort, err error) {
+	for _, a := range list {
+		if !a.Addr().IsUnspecified() {
+			out = append(out, a)
+			continue
+		}
+		all, err := net.InterfaceAddrs()
+		if err != nil {
+			return nil, err
+		}
+		for _, i := range all {
+			n, ok := i.(*net.IPNet)
+			if !ok {
+				continue
+			}
+			if ip, ok := netip.AddrFromSlice(n.IP); ok && ip.Unmap().Is4() == a.Addr().Is4() && !ip.IsLinkLocalUnicast() {
+				out = append(out, netip.AddrPortFrom(ip.Unmap(), a.Port()))
+			}
+		}
+	}
+	return out, nil
+}
+
+// listen opens a TCP and a UDP socket with the same port.
+func (s *Server) listen(a netip.AddrPort) error {
+	for try := 0; ; try++ {
+		t, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(a))
+		if err != nil {
+			return err
+		}
+		local := netip.AddrPortFrom(a.Addr(), uint16(t.Addr().(*net.TCPAddr).Port))
+		u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(local))
+		if err == nil {
+			s.tcp, s.udp = append(s.tcp, t), append(s.udp, u)
+			return nil
+		}
+		_ = t.Close()
+		if a.Port() != 0 || try == 10 {
+			return err
+		}
+	}
+}
+
+// Addrs returns the addresses that the server listens on, with the ports that the
+// system chose.
+func (s *Server) Addrs() []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, u := range s.udp {
+		a := u.LocalAddr().(*net.UDPAddr).AddrPort()
+		out = append(out, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
+	}
+	return out
+}
+
+// Serve answers until the context ends, whose cause it returns, or Close is called.
+func (s *Server) Serve(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
+	var wg sync.WaitGroup
+	for _, u := range s.udp {
+		for range runtime.GOMAXPROCS(0) {
+			wg.Go(func() { s.serveUDP(u) })
+		}
+	}
+	for _, t := range s.tcp {
+		wg.Go(func() { s.accept(&wg, t) })
+	}
+	wg.Wait()
+	_ = s.Close()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return net.ErrClosed
+}
+
+// Close closes the sockets and connections.
+func (s *Server) Close() error {
+	s.once.Do(func() {
+		s.cancel()
+		for _, u := range s.udp {
+			_ = u.Close()
+		}
+		for _, t := range s.tcp {
+			_ = t.Close()
+		}
+	})
+	return nil
+}
+
+func (s *Server) serveUDP(u *net.UDPConn) {
+	in := make([]byte, 4096) // queries are shorter
+	out := make([]byte, 0, 4096)
+	for {
+		n, from, err := u.ReadFromUDPAddrPort(in)
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			continue // ICMP, on some systems
+		}
+		if msg := s.config.Authority.Respond(time.Now(), from.Addr().Unmap(), true, in[:n], out); msg != nil {
+			if _, err := u.WriteToUDPAddrPort(msg, from); err != nil && !errors.Is(err, net.ErrClosed) {
+				s.log.Debug("answering", "client", from, "err", err)
+			}
+		}
+	}
+}
+
+func (s *Server) accept(wg *sync.WaitGroup, t *net.TCPListener) {
+	for {
+		conn, err := t.AcceptTCP()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			s.log.Warn("accepting a connection", "err", err)
+			select {
+			case <-s.ctx.Done():
+			case <-time.After(50 * time.Millisecond): // out of files, mostly
+			}
+			continue
+		}
+		select {
+		case s.slots <- struct{}{}:
+			wg.Go(func() {
+				defer func() { <-s.slots }()
+				s.serveTCP(conn)
+			})
+		default:
+			_ = conn.Close() // too many
+		}
+	}
+}
+
+// serveTCP answers the questions of a connection one after the other (RFC 7766).
+func (s *Server) serveTCP(conn *net.TCPConn) {
+	defer func() { _ = conn.Close() }()
+	defer context.AfterFunc(s.ctx, func() { _ = conn.Close() })()
+	client := conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	var length [2]byte
+	in := make([]byte, dns.MaxMessage)
+	out := make([]byte, 0, 4096)
+	for {
+		_ = conn.SetDeadline(time.Now().Add(s.config.ConnTimeout))
+		if _, err := io.ReadFull(conn, length[:]); err != nil {
+			return
+		}
+		msg := in[:binary.BigEndian.Uint16(length[:])]
+		if _, err := io.ReadFull(conn, msg); err != nil {
+			return
+		}
+		answer := s.config.Authority.Respond(time.Now(), client, false, msg, out)
+		if answer == nil {
+			return
+		}
+		b := binary.BigEndian.AppendUint16(make([]byte, 0, len(answer)+2), uint16(len(answer)))
+		if _, err := conn.Write(append(b, answer...)); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,262 @@
+package driad
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/treedn/treedn/driad/amtrelay"
+	"github.com/treedn/treedn/driad/dns"
+)
+
+// gathering is a walk through what is known, from the names that are given to the
+// addresses of relays. What is not known is asked for on the way, and the walk is
+// taken again with each answer.
+type gathering struct {
+	m   *Machine
+	s   *search
+	now time.Time
+
+	list    []Candidate
+	pending [methods]bool
+	noRelay bool
+	held    int
+	expires time.Time // of the first answer to do so
+	retry   time.Time // when the first question that failed may be asked again
+	err     error
+	lookups [methods]int
+	counts  [methods]int // candidates, also those held down
+}
+
+func (g *gathering) anyPending() bool { return g.pendingUpTo(methods - 1) }
+
+// pendingUpTo reports whether questions are open whose answers may be preferred to
+// candidates of a method.
+func (g *gathering) pendingUpTo(m Method) bool { return slices.Contains(g.pending[:m+1], true) }
+
+func (m *Machine) gather(now time.Time, s *search) gathering {
+	g := gathering{m: m, s: s, now: now}
+	if s.source.IsValid() && !m.config.NoDRIAD {
+		// This question goes first: those of a network with many domains take
+		// some time at the rate that is allowed.
+		m.lookup(now, s, DRIAD, amtrelay.ReverseName(s.source), dns.TypeAMTRELAY)
+	}
+	for _, r := range m.config.Relays {
+		if r.Address.Addr().IsValid() {
+			g.add(r, false)
+		} else {
+			g.addresses(r.Name, r, true)
+		}
+	}
+	if !m.config.NoServiceDiscovery {
+		g.serviceDiscovery()
+	}
+	if !m.config.NoAnycast {
+		g.add(Candidate{Address: netip.AddrPortFrom(AnycastIPv4, Port), Method: Anycast}, false)
+		g.add(Candidate{Address: netip.AddrPortFrom(AnycastIPv6, Port), Method: Anycast}, false)
+	}
+	if s.source.IsValid() {
+		found := false
+		if !m.config.NoDRIAD {
+			found = g.driad()
+		}
+		if !m.config.NoPlain && !found {
+			g.addresses(amtrelay.PlainName(s.source), Candidate{Method: Plain}, true)
+		}
+	}
+	return g
+}
+
+// ask returns what is known about a question, nil if nothing is.
+func (g *gathering) ask(by Method, name dns.Name, kind dns.Type) *dns.Answer {
+	if g.lookups[by]++; g.lookups[by] > g.m.config.MaxLookups {
+		g.err = errTooManyLookups
+		return nil
+	}
+	e, state := g.m.lookup(g.now, g.s, by, name, kind)
+	switch state {
+	case lookupPending:
+		g.pending[by] = true
+		if e.known && len(g.s.list) > 0 && g.now.Before(e.expires.Add(g.m.config.MaxStale)) {
+			return &e.answer // until there is a newer one
+		}
+		return nil
+	case lookupTooMany:
+		g.err = errTooManyLookups
+		return nil
+	case lookupFailed:
+		g.err = e.err
+		if g.retry.IsZero() || e.retryAt.Before(g.retry) {
+			g.retry = e.retryAt
+		}
+		return nil
+	}
+	at := later(e.expires, e.retryAt)
+	if g.expires.IsZero() || at.Before(g.expires) {
+		g.expires = at
+	}
+	return &e.answer
+}
+
+// add takes a candidate unless it cannot be used.
+func (g *gathering) add(c Candidate, fromDNS bool) {
+	a := c.Address.Addr()
+	config := &g.m.config
+	switch {
+	case a.Is4() && config.NoIPv4, a.Is6() && config.NoIPv6:
+	case fromDNS && c.Method != Configured && !config.Allow(a):
+	case fromDNS && config.RequireAuthentic && !c.Authentic:
+	case slices.ContainsFunc(g.list, func(o Candidate) bool { return o.Address == c.Address }):
+		// It was found by a preferred method.
+	case g.counts[c.Method] >= config.MaxCandidates:
+	case g.m.held(g.now, c.Address):
+		g.counts[c.Method]++
+		g.held++
+	default:
+		g.counts[c.Method]++
+		g.list = append(g.list, c)
+	}
+}
+
+// addresses adds the addresses of a name. The candidate c says the rest.
+func (g *gathering) addresses(name dns.Name, c Candidate, authentic bool) {
+	c.Name = name
+	if c.Address.Port() == 0 {
+		c.Address = netip.AddrPortFrom(netip.Addr{}, Port)
+	}
+	for _, kind := range [...]dns.Type{dns.TypeAAAA, dns.TypeA} {
+		if kind == dns.TypeA && g.m.config.NoIPv4 || kind == dns.TypeAAAA && g.m.config.NoIPv6 {
+			continue
+		}
+		if a := g.ask(c.Method, name, kind); a != nil {
+			c.Authentic = authentic && a.Authentic
+			for _, r := range a.Records {
+				c.Address = netip.AddrPortFrom(r.Address, c.Address.Port())
+				g.add(c, true)
+			}
+		}
+	}
+}
+
+// driad follows the AMTRELAY records of the source and reports whether there are
+// any (RFC 8777 section 4.2).
+func (g *gathering) driad() bool {
+	a := g.ask(DRIAD, amtrelay.ReverseName(g.s.source), dns.TypeAMTRELAY)
+	if a == nil {
+		return false
+	}
+	records := make([]amtrelay.Record, 0, len(a.Records))
+	none := 256 // the precedence of "no relay"
+	least := 256
+	for i := range a.Records {
+		var r amtrelay.Record
+		if r.Unmarshal(a.Records[i].Data) != nil || !r.Known() {
+			continue // not considered (section 4.2.3); it does not mean "no relay"
+		}
+		if r.Type == amtrelay.None {
+			none = min(none, int(r.Precedence))
+		} else {
+			least = min(least, int(r.Precedence))
+		}
+		records = append(records, r)
+	}
+	if none < least {
+		// Before all relays: no relay is to be used for this source, however it
+		// is found; what is configured is the user's own business.
+		g.noRelay = true
+		g.list = slices.DeleteFunc(g.list, func(c Candidate) bool { return c.Method != Configured })
+		g.pending = [methods]bool{}
+		return true
+	}
+	for i := range records {
+		r := &records[i]
+		c := Candidate{Method: DRIAD, Direct: r.DiscoveryOptional, Precedence: uint16(r.Precedence), Authentic: a.Authentic}
+		switch {
+		case int(r.Precedence) > none:
+		case r.Type == amtrelay.Name:
+			g.addresses(r.Host, c, a.Authentic)
+		case r.Type != amtrelay.None:
+			c.Address = netip.AddrPortFrom(r.Address.Unmap(), Port)
+			g.add(c, true)
+		}
+	}
+	return len(records) > 0
+}
+
+// Limits of DNS-SD.
+const (
+	maxDomains   = 8
+	maxInstances = 16
+)
+
+// serviceDiscovery browses the configured domains, and those that they name for
+// browsing (RFC 6763 section 11).
+func (g *gathering) serviceDiscovery() {
+	var domains []dns.Name
+	take := func(n dns.Name) {
+		n = n.Lower()
+		if !n.IsRoot() && !isLocal(n) && len(domains) < maxDomains && !slices.Contains(domains, n) {
+			domains = append(domains, n)
+		}
+	}
+	for _, n := range g.m.config.Domains {
+		take(n)
+	}
+	for _, n := range slices.Clone(domains) {
+		for _, kind := range [...]string{"lb._dns-sd._udp", "b._dns-sd._udp"} {
+			if name, err := n.Under(kind); err == nil {
+				if a := g.ask(ServiceDiscovery, name, dns.TypePTR); a != nil {
+					for _, r := range a.Records {
+						take(r.Target)
+					}
+				}
+			}
+		}
+	}
+	for _, n := range domains {
+		name, err := n.Under("_amt._udp")
+		if err != nil {
+			continue
+		}
+		// RFC 8777 section 3.2.2 speaks of SRV records for the domain itself.
+		g.services(name)
+		if a := g.ask(ServiceDiscovery, name, dns.TypePTR); a != nil {
+			for i, r := range a.Records {
+				if i < maxInstances {
+					g.services(r.Target)
+				}
+			}
+		}
+	}
+}
+
+// isLocal: names below local are for multicast DNS (RFC 6762 section 3).
+func isLocal(n dns.Name) bool { return strings.HasSuffix("."+n.String(), ".local.") }
+
+// services follows the SRV records of a name.
+func (g *gathering) services(name dns.Name) {
+	a := g.ask(ServiceDiscovery, name, dns.TypeSRV)
+	if a == nil {
+		return
+	}
+	for i := range a.Records {
+		r := &a.Records[i]
+		if r.Target.IsRoot() || r.Port == 0 {
+			continue // the service is not there (RFC 2782)
+		}
+		c := Candidate{
+			Method: ServiceDiscovery, Precedence: r.Priority, Weight: r.Weight, Name: r.Target, Authentic: a.Authentic,
+			Address: netip.AddrPortFrom(netip.Addr{}, r.Port),
+		}
+		list, ok := a.Addresses[r.Target.Lower()]
+		if !ok {
+			g.addresses(r.Target, c, a.Authentic)
+			continue
+		}
+		for _, x := range list {
+			c.Address = netip.AddrPortFrom(x.Address, r.Port)
+			g.add(c, true)
+		}
+	}
+}

@@ -1,0 +1,344 @@
+package driad_test
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/treedn/treedn/driad"
+	"github.com/treedn/treedn/driad/amtrelay"
+	"github.com/treedn/treedn/driad/dns"
+)
+
+// The example of RFC 8777 section 4.3.2.
+func TestDRIAD(t *testing.T) {
+	r := newRig(t, onlyDRIAD, zone{
+		reverse:                        {"300 128 1 3 amtrelays.example.com.", "300 10 0 1 203.0.113.15", "300 10 0 2 2001:db8::15"},
+		"amtrelays.example.com. A":     {"300 203.0.113.99"},
+		"amtrelays.example.com. AAAA":  {"300 2001:db8::99"},
+		"12.100.51.198.in-addr.arpa. ": nil,
+	})
+	r.ad = true
+	id := r.m.Start(r.now, source)
+	r.run(2 * time.Second)
+	list := r.m.Candidates(id)
+	require.Len(t, list, 4)
+	require.ElementsMatch(t, []string{"203.0.113.15:2268", "[2001:db8::15]:2268"}, addresses(list[:2]))
+	require.ElementsMatch(t, []string{"203.0.113.99:2268", "[2001:db8::99]:2268"}, addresses(list[2:]))
+	for i, c := range list {
+		require.Equal(t, driad.DRIAD, c.Method)
+		require.True(t, c.Authentic)
+		require.Equal(t, i >= 2, c.Direct, "the D bit carries over to the addresses of the name")
+		if i >= 2 {
+			require.EqualValues(t, 128, c.Precedence)
+			require.Equal(t, "amtrelays.example.com.", c.Name.String())
+		}
+	}
+	got, at := r.attempts()
+	require.Equal(t, addresses(list), got)
+	for i := range 3 {
+		require.Equal(t, 250*time.Millisecond, at[i+1]-at[i])
+	}
+}
+
+func TestMethodsInOrder(t *testing.T) {
+	r := newRig(t, driad.Config{
+		Domains: []dns.Name{dns.MustParseName("example.com"), dns.MustParseName("local")},
+		Relays:  []driad.Candidate{{Address: netip.MustParseAddrPort("192.0.2.200:0")}, {Address: netip.MustParseAddrPort("192.0.2.100:7"), Direct: true}},
+	}, zone{
+		"b._dns-sd._udp.example.com. PTR":            {"60 other.example."},
+		"_amt._udp.example.com. PTR":                 {`60 Relay\0322\.1._amt._udp.example.com.`},
+		`relay\0322\.1._amt._udp.example.com. SRV`:   {"60 0 0 2269 r1.example.com.", "60 1 0 2268 r2.example.com.", "60 0 0 1 ."},
+		"_amt._udp.other.example. SRV":               {"60 0 0 2268 r3.other.example."},
+		"r1.example.com. A":                          {"60 192.0.2.1"},
+		"r2.example.com. A":                          {"60 192.0.2.2", "60 127.0.0.1", "60 224.0.0.1"},
+		"r3.other.example. A":                        {"60 192.0.2.3"},
+		"12.100.51.198.in-addr.arpa. AMTRELAY":       {"60 1 0 1 192.0.2.4", "60 0 0 1 127.0.0.1"},
+		"12.100.51.198.amt.in-addr.arpa. A":          {"60 192.0.2.5"},
+		"lb._dns-sd._udp.example.com. PTR":           {"60 example.com."},
+		"unrelated.example. A":                       {"60 192.0.2.66"},
+		"_amt._udp.unrelated.example. SRV":           {"60 0 0 2268 unrelated.example."},
+		"b._dns-sd._udp.unrelated.example. PTR":      {"60 unrelated.example."},
+		"12.100.51.198.in-addr.arpa. PTR":            {"60 unrelated.example."},
+		"13.100.51.198.in-addr.arpa. AMTRELAY":       {"60 0 0 1 192.0.2.66"},
+		"12.100.51.198.amt.in-addr.arpa. AAAA":       {"60 2001:db8::5"},
+		"_amt._udp.example.com. TXT":                 nil,
+		"relay\\0322\\.1._amt._udp.example.com. TXT": nil,
+	})
+	id := r.m.Start(r.now, source)
+	r.run(5 * time.Second)
+	list := addresses(r.m.Candidates(id))
+	require.Equal(t, []string{"192.0.2.200:2268", "192.0.2.100:7"}, list[:2], "as configured")
+	require.ElementsMatch(t, []string{"192.0.2.1:2269", "192.0.2.3:2268"}, list[2:4], "priority 0")
+	require.Equal(t, "192.0.2.2:2268", list[4])
+	require.ElementsMatch(t, []string{"192.52.193.1:2268", "[2001:3::1]:2268"}, list[5:7])
+	require.Equal(t, "192.0.2.4:2268", list[7])
+	require.Len(t, list, 8, "plain records count only without AMTRELAY")
+	for _, q := range r.asked {
+		require.NotContains(t, q, "local.", "that is for multicast DNS")
+	}
+
+	delete(r.zone, reverse)
+	id = r.m.Start(r.now.Add(time.Hour), source)
+	r.now = r.now.Add(time.Hour)
+	r.run(5 * time.Second)
+	list = addresses(r.m.Candidates(id))
+	require.ElementsMatch(t, []string{"192.0.2.5:2268", "[2001:db8::5]:2268"}, list[7:])
+}
+
+// Preferred answers that come soon overtake; later ones do not hold others up (RFC
+// 8305 sections 3 and 5).
+func TestResolutionDelay(t *testing.T) {
+	z := zone{reverse: {"60 1 0 3 r.example."}, "r.example. A": {"60 192.0.2.4"}, "r.example. AAAA": {"60 2001:db8::4"}}
+	for _, c := range []struct {
+		aaaa  time.Duration
+		first string
+		at    time.Duration
+	}{
+		{40 * time.Millisecond, "[2001:db8::4]:2268", 50 * time.Millisecond},
+		{80 * time.Millisecond, "192.0.2.4:2268", 70 * time.Millisecond},
+	} {
+		config := onlyDRIAD
+		config.Local = func(a netip.Addr) netip.Addr {
+			if a.Is4() {
+				return netip.MustParseAddr("192.0.2.250")
+			}
+			return netip.MustParseAddr("2001:db8::250")
+		}
+		r := newRig(t, config, z)
+		r.delay = func(q dns.Question) time.Duration {
+			if q.Type == dns.TypeAAAA {
+				return c.aaaa
+			}
+			return 10 * time.Millisecond
+		}
+		r.m.Start(r.now, source)
+		r.run(time.Second)
+		list, at := r.attempts()
+		require.Equal(t, c.first, list[0], "IPv6 is preferred by RFC 6724")
+		require.Equal(t, c.at, at[0])
+		require.Len(t, list, 2)
+	}
+}
+
+func TestOutcomes(t *testing.T) {
+	r := newRig(t, onlyDRIAD, zone{reverse: {"60 1 0 1 192.0.2.1", "60 2 0 1 192.0.2.2", "60 3 0 1 192.0.2.3", "60 4 0 1 192.0.2.4"}})
+	id := r.m.Start(r.now, source)
+	r.run(10 * time.Millisecond)
+	r.m.Report(r.now, id, port("192.0.2.1"), driad.Unreachable, 0)
+	r.run(time.Millisecond)
+	r.m.Report(r.now, id, port("192.0.2.2"), driad.Overloaded, 0)
+	r.run(time.Millisecond)
+	r.m.Report(r.now, id, port("192.0.2.3"), driad.Connected, 20*time.Millisecond)
+	r.run(time.Minute)
+	list, at := r.attempts()
+	require.Equal(t, []string{"192.0.2.1:2268", "192.0.2.2:2268", "192.0.2.3:2268"}, list)
+	require.Equal(t, []time.Duration{5 * time.Millisecond, 10 * time.Millisecond, 11 * time.Millisecond}, at, "a failure is not waited for")
+	queries := len(r.asked)
+	r.run(time.Hour)
+	require.Len(t, r.asked, queries, "nothing is looked up while there is a relay")
+	require.True(t, r.m.NextTimeout().IsZero())
+
+	// No traffic: the next one, and this one not for 3 minutes at least.
+	r.m.Report(r.now, id, port("192.0.2.3"), driad.NoTraffic, 0)
+	r.run(time.Second)
+	require.Equal(t, []string{"192.0.2.1:2268", "192.0.2.2:2268", "192.0.2.4:2268"}, addresses(r.m.Candidates(id)))
+	list, _ = r.attempts()
+	require.Equal(t, []string{"192.0.2.1:2268", "192.0.2.2:2268", "192.0.2.4:2268"}, list[3:])
+	r.m.Report(r.now, id, port("192.0.2.4"), driad.Connected, 0)
+	start := r.now
+	r.run(2*time.Minute + 59*time.Second - time.Second)
+	r.m.Restart(r.now, id)
+	r.run(10 * time.Millisecond)
+	require.NotContains(t, addresses(r.m.Candidates(id)), "192.0.2.3:2268")
+	r.run(start.Add(4 * time.Minute).Sub(r.now))
+	r.m.Restart(r.now, id)
+	r.run(10 * time.Millisecond)
+	require.Contains(t, addresses(r.m.Candidates(id)), "192.0.2.3:2268")
+
+	// Congestion: again after a random time.
+	r.m.Report(r.now, id, port("192.0.2.1"), driad.Connected, 0)
+	r.log = nil
+	r.m.Report(r.now, id, port("192.0.2.1"), driad.Congested, 0)
+	r.run(10 * time.Second)
+	require.NotNil(t, r.last(driad.EventRestarted))
+	require.Equal(t, "192.0.2.1:2268", addresses(r.m.Candidates(id))[0], "without a hold-down")
+	r.m.Stop(id)
+	r.run(time.Hour)
+	require.Zero(t, r.m.Stats().Searches)
+}
+
+func TestExhausted(t *testing.T) {
+	r := newRig(t, onlyDRIAD, zone{reverse: {"60 1 0 1 192.0.2.1"}})
+	id := r.m.Start(r.now, source)
+	r.run(10 * time.Millisecond)
+	r.m.Report(r.now, id, port("192.0.2.1"), driad.Unreachable, 0)
+	r.run(time.Millisecond)
+	require.ErrorIs(t, r.last(driad.EventExhausted).Err, driad.ErrHeldDown)
+	r.run(2 * time.Minute)
+	list, at := r.attempts()
+	require.GreaterOrEqual(t, len(list), 2)
+	require.GreaterOrEqual(t, at[1], 30*time.Second, "held down")
+
+	r = newRig(t, onlyDRIAD, zone{})
+	r.m.Start(r.now, source)
+	r.run(time.Second)
+	require.ErrorIs(t, r.last(driad.EventExhausted).Err, driad.ErrNoRelay)
+	r.run(10 * time.Minute)
+	require.Less(t, len(r.asked), 20, "what does not exist is remembered (30 s here)")
+	require.Greater(t, len(r.asked), 3)
+	r.zone[reverse] = []string{"60 1 0 1 192.0.2.1"}
+	r.run(3 * time.Minute)
+	list, _ = r.attempts()
+	require.NotEmpty(t, list)
+
+	r = newRig(t, onlyDRIAD, zone{})
+	r.lost = true
+	r.m.Start(r.now, source)
+	r.run(time.Second)
+	err := r.last(driad.EventExhausted).Err
+	require.ErrorIs(t, err, driad.ErrLookup)
+	require.ErrorIs(t, err, dns.ErrTimeout)
+}
+
+func TestNoRelayForSource(t *testing.T) {
+	z := zone{reverse: {"60 0 0 0 .", "60 1 0 1 192.0.2.1"}}
+	config := driad.Config{NoServiceDiscovery: true, Relays: []driad.Candidate{{Address: port("192.0.2.100")}}}
+	r := newRig(t, config, z)
+	id := r.m.Start(r.now, source)
+	r.run(100 * time.Millisecond)
+	require.Equal(t, []string{"192.0.2.100:2268"}, addresses(r.m.Candidates(id)), "what is configured is used all the same")
+	require.NotNil(t, r.last(driad.EventNoRelay))
+
+	r = newRig(t, onlyDRIAD, z)
+	r.m.Start(r.now, source)
+	r.run(100 * time.Millisecond)
+	require.ErrorIs(t, r.last(driad.EventExhausted).Err, driad.ErrNoRelay)
+
+	// Of lower preference than relays, it ends the list.
+	r = newRig(t, onlyDRIAD, zone{reverse: {"60 1 0 1 192.0.2.1", "60 5 0 0 .", "60 9 0 1 192.0.2.9"}})
+	id = r.m.Start(r.now, source)
+	r.run(100 * time.Millisecond)
+	require.Equal(t, []string{"192.0.2.1:2268"}, addresses(r.m.Candidates(id)))
+
+	// What cannot be read does not mean that there is no relay.
+	r = newRig(t, onlyDRIAD, zone{reverse: {`60 \# 2 0104`, "60 9 0 1 192.0.2.9"}})
+	id = r.m.Start(r.now, source)
+	r.run(100 * time.Millisecond)
+	require.Equal(t, []string{"192.0.2.9:2268"}, addresses(r.m.Candidates(id)))
+	r = newRig(t, onlyDRIAD, zone{reverse: {"60 0 0 0 ."}})
+	id = r.m.Start(r.now, source)
+	l, ok := r.m.PollQuery()
+	require.True(t, ok)
+	b := dns.NewBuilder(nil, dns.Header{Flags: dns.FlagResponse}, &l.Question)
+	for _, data := range []string{"\x00\x00\x00", "\x00", "", "\x01\x01\xcb\x00\x71", "\x02\x01\xc0\x00\x02\x09"} {
+		b.Record(dns.SectionAnswer, &l.Question.Name, dns.TypeAMTRELAY, dns.ClassINET, 60, []byte(data))
+	}
+	r.m.Answer(r.now, l.ID, dns.Response{Message: b.Message()})
+	r.run(10 * time.Millisecond)
+	require.Equal(t, []string{"192.0.2.9:2268"}, addresses(r.m.Candidates(id)))
+	require.ErrorIs(t, r.last(driad.EventMalformed).Err, amtrelay.ErrRecord)
+	require.EqualValues(t, 4, r.m.Stats().Malformed)
+}
+
+// Configured relays may be names, and may be where those from the DNS may not.
+func TestConfiguredNames(t *testing.T) {
+	r := newRig(t, driad.Config{NoAnycast: true, NoPlain: true, NoDRIAD: true, Relays: []driad.Candidate{
+		{Address: netip.MustParseAddrPort("127.0.0.1:2269")}, {Name: dns.MustParseName("relay.example"), Direct: true},
+		{Name: dns.MustParseName("none.example")}, {Address: port("192.0.2.3")}}},
+		zone{"relay.example. A": {"60 127.0.0.2"}})
+	id := r.m.Start(r.now, netip.Addr{})
+	r.run(100 * time.Millisecond)
+	list := r.m.Candidates(id)
+	require.Equal(t, []string{"127.0.0.1:2269", "127.0.0.2:2268", "192.0.2.3:2268"}, addresses(list))
+	require.True(t, list[1].Direct)
+}
+
+func TestNearRelaysComeFirst(t *testing.T) {
+	r := newRig(t, onlyDRIAD, zone{reverse: {"300 1 0 1 192.0.2.1", "300 1 0 1 192.0.2.2", "300 1 0 1 192.0.2.3", "300 0 0 1 192.0.2.9"}})
+	id := r.m.Start(r.now, source)
+	r.run(10 * time.Millisecond)
+	for a, rtt := range map[string]time.Duration{"192.0.2.1": 30, "192.0.2.2": 10, "192.0.2.3": 20, "192.0.2.9": 500} {
+		r.m.Report(r.now, id, port(a), driad.Connected, rtt*time.Millisecond)
+	}
+	r.m.Restart(r.now, id)
+	r.run(10 * time.Millisecond)
+	require.Equal(t, []string{"192.0.2.9:2268", "192.0.2.2:2268", "192.0.2.3:2268", "192.0.2.1:2268"}, addresses(r.m.Candidates(id)),
+		"precedence before distance")
+}
+
+// Load spreads over relays of the same precedence, and by weight in DNS-SD.
+func TestChoiceIsRandom(t *testing.T) {
+	first := make(map[string]int)
+	service := make(map[string]int)
+	for i := range 400 {
+		config := onlyDRIAD
+		config.Rand = rand.New(rand.NewPCG(uint64(i), 1))
+		r := newRig(t, config, zone{reverse: {"60 1 0 1 192.0.2.1", "60 1 0 1 192.0.2.2"}})
+		id := r.m.Start(r.now, source)
+		r.run(10 * time.Millisecond)
+		first[addresses(r.m.Candidates(id))[0]]++
+
+		config = driad.Config{NoAnycast: true, NoPlain: true, NoDRIAD: true, Domains: []dns.Name{dns.MustParseName("example")}, NoIPv6: true}
+		config.Rand = rand.New(rand.NewPCG(uint64(i), 1))
+		r = newRig(t, config, zone{"_amt._udp.example. SRV": {"60 1 30 2268 a.", "60 1 10 2268 b."}, "a. A": {"60 192.0.2.1"}, "b. A": {"60 192.0.2.2"}})
+		id = r.m.Start(r.now, source)
+		r.run(100 * time.Millisecond)
+		service[addresses(r.m.Candidates(id))[0]]++
+	}
+	require.InDelta(t, 200, first["192.0.2.1:2268"], 50)
+	require.InDelta(t, 300, service["192.0.2.1:2268"], 45)
+}
+
+func TestRequireAuthentic(t *testing.T) {
+	config := onlyDRIAD
+	config.RequireAuthentic = true
+	r := newRig(t, config, zone{reverse: {"60 1 0 1 192.0.2.1"}})
+	id := r.m.Start(r.now, source)
+	r.run(time.Second)
+	require.Empty(t, r.m.Candidates(id))
+	r = newRig(t, config, zone{reverse: {"60 1 0 1 192.0.2.1"}})
+	r.ad = true
+	id = r.m.Start(r.now, source)
+	r.run(time.Second)
+	require.Len(t, r.m.Candidates(id), 1)
+}
+
+// BenchmarkDiscovery is one source: questions, answers, an attempt, a connection. The
+// messages are made beforehand.
+func BenchmarkDiscovery(b *testing.B) {
+	config := onlyDRIAD
+	config.Rand = rand.New(rand.NewPCG(1, 2))
+	m := driad.NewMachine(config)
+	z := zone{}
+	var messages [][]byte
+	for i := range 256 {
+		name := amtrelay.ReverseName(netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}))
+		z[name.String()+" AMTRELAY"] = []string{"60 1 1 1 192.0.2.1", "60 1 1 1 192.0.2.2"}
+		messages = append(messages, z.respond(b, dns.Question{Name: name, Type: dns.TypeAMTRELAY}, false))
+	}
+	now := epoch
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		now = now.Add(10 * time.Minute) // nothing is known any more
+		id := m.Start(now, netip.AddrFrom4([4]byte{198, 51, 100, byte(i)}))
+		l, ok := m.PollQuery()
+		if !ok {
+			b.Fatal("no question")
+		}
+		m.Answer(now, l.ID, dns.Response{Message: messages[i%256]})
+		for {
+			e, ok := m.PollEvent()
+			if !ok {
+				break
+			}
+			if e.Type == driad.EventAttempt {
+				m.Report(now, id, e.Candidate.Address, driad.Connected, time.Millisecond)
+			}
+		}
+		m.Stop(id)
+	}
+}

@@ -1,0 +1,332 @@
+package amtrelay
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/treedn/treedn/amt"
+	"github.com/treedn/treedn/internal/config"
+	"github.com/treedn/treedn/internal/node"
+	"github.com/treedn/treedn/internal/telemetry"
+)
+
+// Relay is a running AMT relay, a bridge, or both. Its methods are safe for concurrent use, and do nothing on a nil one.
+type Relay struct {
+	log    *slog.Logger
+	server *amt.Server
+	native *amt.Native
+	chain  *amt.Chain
+	bridge *amt.Bridge
+	allow  atomic.Pointer[config.AMTAllow]
+
+	served chan struct{} // closed when the server has ended
+	failed error         // why, then
+
+	mu       sync.Mutex // guards below
+	cfg      config.AMT
+	draining bool
+}
+
+// Open opens the sockets; it returns nil if the configuration asks for nothing. Close it.
+func Open(cfg config.AMT, log *slog.Logger) (*Relay, error) {
+	if !cfg.Enabled() {
+		return nil, nil
+	}
+	r := &Relay{log: log, cfg: cfg, served: make(chan struct{})}
+	r.allow.Store(&cfg.Allow)
+	if err := r.open(); err != nil {
+		_ = r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Relay) open() error {
+	if len(r.cfg.Listen) == 0 {
+		close(r.served)
+	} else if err := r.serve(); err != nil {
+		return err
+	}
+	b := &r.cfg.Bridge
+	if b.Interface == "" {
+		return nil
+	}
+	var err error
+	r.bridge, err = amt.NewBridge(amt.BridgeConfig{
+		Interface: b.Interface, Gateway: amt.GatewayConfig{Relays: candidates(b.Relays)}, Logger: r.log,
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range b.Channels {
+		if err := r.bridge.Join(c.Source, c.Group); err != nil {
+			return fmt.Errorf("bridge %s: %w", c, err)
+		}
+	}
+	return nil
+}
+
+func candidates(list []config.AMTAddress) (relays []amt.Candidate) {
+	for _, a := range list {
+		relays = append(relays, amt.Candidate{Address: a.AddrPort})
+	}
+	return relays
+}
+
+func (r *Relay) serve() error {
+	upstream, err := r.upstream()
+	if err != nil {
+		close(r.served)
+		return err
+	}
+	c := amt.ServerConfig{
+		Upstream: upstream, Logger: r.log,
+		Relay: amt.RelayConfig{
+			MaxTunnels: r.cfg.MaxTunnels, MaxTunnelsPerAddress: r.cfg.MaxTunnelsPerAddress,
+			QueryInterval: r.cfg.QueryInterval, PathMTU: r.cfg.PathMTU, FollowPathMTU: r.cfg.FollowPathMTU,
+			Allow: r.allows,
+		},
+	}
+	for _, a := range r.cfg.Listen {
+		c.Listen = append(c.Listen, a.AddrPort)
+	}
+	for _, a := range r.cfg.Advertise {
+		if a.Is4() {
+			c.Relay.IPv4 = a
+		} else {
+			c.Relay.IPv6 = a
+		}
+	}
+	if key, ok := r.cfg.Key.Key(); ok {
+		c.Relay.Key = key[:]
+	}
+	if r.server, err = amt.NewServer(c); err != nil {
+		close(r.served)
+		_ = upstream.Close()
+		return err
+	}
+	go func() {
+		defer close(r.served)
+		r.failed = r.server.Run(context.Background())
+	}()
+	return nil
+}
+
+func (r *Relay) upstream() (amt.Upstream, error) {
+	u := &r.cfg.Upstream
+	var err error
+	if len(u.Relays) > 0 {
+		r.chain, err = amt.NewChain(amt.ChainConfig{Gateway: amt.GatewayConfig{Relays: candidates(u.Relays)}, Logger: r.log})
+		return r.chain, err
+	}
+	r.native, err = amt.NewNative(amt.NativeConfig{Ports: u.Ports, Sockets: u.Sockets, Interface: u.Interface, Logger: r.log})
+	return r.native, err
+}
+
+// allows is asked for each channel that a gateway wants.
+func (r *Relay) allows(gateway netip.AddrPort, source, group netip.Addr) bool {
+	a := r.allow.Load()
+	return within(a.Gateways, gateway.Addr()) && within(a.Groups, group) && (!source.IsValid() && len(a.Sources) == 0 || within(a.Sources, source))
+}
+
+func within(list []netip.Prefix, a netip.Addr) bool {
+	return len(list) == 0 || slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// Apply changes a running relay; next is the configuration, old the one that it has, both of which may ask for nothing.
+// What cannot change without a restart is an error, and then nothing changes.
+func (r *Relay) Apply(next config.AMT) error {
+	if r == nil {
+		return node.Fixed(node.Value{Key: "amt", Old: false, New: next.Enabled()})
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.fixed(&next); err != nil {
+		return err
+	}
+	r.allow.Store(&next.Allow)
+	if r.chain != nil && !slices.Equal(r.cfg.Upstream.Relays, next.Upstream.Relays) {
+		r.chain.SetRelays(candidates(next.Upstream.Relays))
+	}
+	have := r.cfg
+	r.cfg = next
+	if r.bridge == nil {
+		return nil
+	}
+	if !slices.Equal(have.Bridge.Relays, next.Bridge.Relays) {
+		r.bridge.SetRelays(candidates(next.Bridge.Relays))
+	}
+	for _, c := range have.Bridge.Channels {
+		if !slices.Contains(next.Bridge.Channels, c) {
+			r.bridge.Leave(c.Source, c.Group)
+		}
+	}
+	for _, c := range next.Bridge.Channels {
+		if err := r.bridge.Join(c.Source, c.Group); err != nil {
+			return fmt.Errorf("bridge %s: %w", c, err)
+		}
+	}
+	return nil
+}
+
+// fixed refuses a change of what needs a restart: all but what Apply changes.
+func (r *Relay) fixed(next *config.AMT) error {
+	a, b := r.cfg, *next
+	changed := len(a.Upstream.Relays) > 0 != (len(b.Upstream.Relays) > 0) || a.Bridge.Interface != b.Bridge.Interface
+	for _, c := range []*config.AMT{&a, &b} {
+		c.Allow, c.Upstream.Relays, c.Bridge = config.AMTAllow{}, nil, config.AMTBridge{}
+		c.Drain = 0
+		if len(c.Listen) == 0 {
+			c.Listen = nil
+		}
+	}
+	return node.Fixed(node.Value{Key: "amt", Old: false, New: changed || !reflect.DeepEqual(a, b)})
+}
+
+// Drain takes no more gateways and returns when the present ones have left, or the configured time or ctx is over.
+func (r *Relay) Drain(ctx context.Context) {
+	if r == nil || r.server == nil {
+		return
+	}
+	r.mu.Lock()
+	r.draining = true
+	limit := r.cfg.Drain
+	r.mu.Unlock()
+	r.server.Drain()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	tunnels := r.server.Stats().Tunnels
+	if tunnels > 0 {
+		r.log.Info("the AMT relay waits for its gateways to go elsewhere", "tunnels", tunnels, "most", limit)
+	}
+	for r.server.Stats().Tunnels > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.served:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Close ends it. It may be called more than once.
+func (r *Relay) Close() error {
+	if r == nil {
+		return nil
+	}
+	if r.bridge != nil {
+		_ = r.bridge.Close()
+	}
+	if r.server != nil {
+		_ = r.server.Close()
+	}
+	<-r.served
+	return nil
+}
+
+// failures is closed when the relay's sockets have failed; never, if there is no relay.
+func (r *Relay) failures() <-chan struct{} {
+	if r.server == nil {
+		return nil
+	}
+	return r.served
+}
+
+// NotReady says what keeps the relay from its work.
+func (r *Relay) NotReady() (reasons []string) {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.draining {
+		reasons = append(reasons, "the AMT relay is ending")
+	}
+	select {
+	case <-r.served:
+		if r.server != nil {
+			reasons = append(reasons, "the AMT relay has ended")
+		}
+	default:
+	}
+	return reasons
+}
+
+// Addrs are the addresses where gateways ask.
+func (r *Relay) Addrs() []netip.AddrPort {
+	if r == nil || r.server == nil {
+		return nil
+	}
+	return r.server.Addrs()
+}
+
+// Status is the relay's part of a status; nil for a nil relay.
+func (r *Relay) Status() *telemetry.AMT {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	cfg, draining := r.cfg, r.draining
+	r.mu.Unlock()
+	st := &telemetry.AMT{Draining: draining}
+	if r.server != nil {
+		r.serverStatus(st, cfg.MaxTunnels)
+	}
+	if r.bridge != nil {
+		st.Bridge = bridgeStatus(r.bridge.Stats(), &cfg.Bridge)
+	}
+	return st
+}
+
+func (r *Relay) serverStatus(st *telemetry.AMT, maxTunnels int) {
+	s := r.server.Stats()
+	for _, a := range r.server.Addrs() {
+		st.Listen = append(st.Listen, a.String())
+	}
+	st.Tunnels, st.MaxTunnels, st.Channels = uint64(s.Tunnels), uint64(maxTunnels), uint64(s.Channels)
+	st.Messages = map[string]uint64{"discovery": s.Discoveries, "request": s.Requests, "update": s.Updates, "teardown": s.Teardowns}
+	st.Rejected = map[string]uint64{
+		"malformed": s.RelayStats.Malformed, "unexpected": s.Unexpected, "bad_mac": s.BadMAC, "limited": s.Limited,
+		"refused": s.RelayStats.Refused, "ignored": s.Ignored, "no_address": s.NoAddress,
+	}
+	st.Opened, st.Closed, st.Expired = s.Opened, s.Closed, s.Expired
+	st.Packets, st.Copies, st.CopyOctets = s.Packets, s.Copies, s.Octets
+	st.Dropped = map[string]uint64{"refused": s.Refused, "too_big": s.TooBig, "malformed": s.Malformed}
+	switch {
+	case r.chain != nil:
+		c := r.chain.Stats()
+		st.Upstream = "relay"
+		if c.Relay.IsValid() {
+			st.UpstreamRelay = c.Relay.String()
+		}
+		st.Dropped["loop"], st.Dropped["expired"] = c.Looped, c.Expired
+	case r.native.Whole():
+		st.Upstream = "packets"
+		st.Dropped["queue"] = r.native.Dropped()
+	default:
+		st.Upstream = "sockets"
+		st.Dropped["queue"] = r.native.Dropped()
+	}
+}
+
+func bridgeStatus(s amt.BridgeStats, cfg *config.AMTBridge) *telemetry.AMTBridge {
+	b := &telemetry.AMTBridge{
+		Interface: cfg.Interface, Channels: uint64(len(cfg.Channels)), StandingBy: uint64(s.StandingBy),
+		Packets: s.Sent, Octets: s.SentOctets,
+		Dropped: map[string]uint64{"refused": s.Refused, "loop": s.Looped, "expired": s.Expired, "standing_by": s.Withheld},
+	}
+	if s.Relay.IsValid() {
+		b.Relay = s.Relay.String()
+	}
+	return b
+}

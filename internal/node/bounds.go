@@ -1,0 +1,230 @@
+package node
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/treedn/treedn/internal/telemetry"
+)
+
+// Limits bound what the clients of a server may take. Zero fields mean the defaults.
+type Limits struct {
+	// Connections at a time, of all clients and of one address, which with IPv6 is a network of 64 bits. What comes beyond
+	// is closed at once. A player has six over HTTP/1.1, and many of them may share one address. Defaults 16384 and 4096.
+	Connections, PerPeer int
+	// Stall is how long a client may take to read a piece of what it is sent. Default 30 s.
+	Stall time.Duration
+	// Body is how long a client may take for a body that nobody wants. Default 10 s.
+	Body time.Duration
+}
+
+func (l Limits) withDefaults() Limits {
+	l.Connections = cmp.Or(l.Connections, 16384)
+	l.PerPeer = cmp.Or(l.PerPeer, 4096)
+	l.Stall = cmp.Or(l.Stall, 30*time.Second)
+	l.Body = cmp.Or(l.Body, 10*time.Second)
+	return l
+}
+
+const (
+	// maxHeader bounds the head of a request in octets.
+	maxHeader = 64 << 10
+	// maxPiece is how many octets a client has to read within Limits.Stall.
+	maxPiece = 64 << 10
+)
+
+// bounds keeps the limits of one server, and counts what hit them.
+type bounds struct {
+	limits                            Limits
+	refused, crowded, stalled, header atomic.Uint64
+
+	mu    sync.Mutex // guards below
+	n     int
+	peers map[netip.Addr]int
+}
+
+func newBounds(l Limits) *bounds {
+	return &bounds{limits: l.withDefaults(), peers: make(map[netip.Addr]int)}
+}
+
+// status returns the limits as a status has them.
+func (b *bounds) status() []telemetry.Limit {
+	b.mu.Lock()
+	n, most := b.n, 0
+	for _, k := range b.peers {
+		most = max(most, k)
+	}
+	b.mu.Unlock()
+	return []telemetry.Limit{
+		{Name: "connections", Used: uint64(n), Max: uint64(b.limits.Connections), Hits: b.refused.Load()},
+		{Name: "connections_per_peer", Used: uint64(most), Max: uint64(b.limits.PerPeer), Hits: b.crowded.Load()},
+		{Name: "stalled_seconds", Max: uint64((b.limits.Stall + time.Second - 1) / time.Second), Hits: b.stalled.Load()},
+		{Name: "header_octets", Max: maxHeader, Hits: b.header.Load()},
+	}
+}
+
+// admit takes a connection in, or returns nil.
+func (b *bounds) admit(c net.Conn) net.Conn {
+	peer := peerOf(c.RemoteAddr())
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.n >= b.limits.Connections:
+		b.refused.Add(1)
+		return nil
+	case b.peers[peer] >= b.limits.PerPeer:
+		b.crowded.Add(1)
+		return nil
+	}
+	b.n++
+	b.peers[peer]++
+	return &boundedConn{Conn: c, bounds: b, peer: peer}
+}
+
+func (b *bounds) leave(peer netip.Addr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.n--
+	if b.peers[peer]--; b.peers[peer] == 0 {
+		delete(b.peers, peer)
+	}
+}
+
+// peerOf is who counts as one client: whoever has an IPv6 address has as many as there are in its network.
+func peerOf(a net.Addr) netip.Addr {
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	addr := ap.Addr().Unmap().WithZone("")
+	if addr.Is6() {
+		addr = netip.PrefixFrom(addr, 64).Masked().Addr()
+	}
+	return addr
+}
+
+// boundedListener gives out the connections that bounds admits.
+type boundedListener struct {
+	net.Listener
+	bounds *bounds
+}
+
+func (l boundedListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if bounded := l.bounds.admit(c); bounded != nil {
+			return bounded, nil
+		}
+		c.Close()
+	}
+}
+
+// boundedConn is cut off by a client that does not read.
+type boundedConn struct {
+	net.Conn
+	bounds *bounds
+	peer   netip.Addr
+	left   sync.Once
+
+	mu     sync.Mutex // guards below
+	stall  time.Time  // when the piece under way must have gone; zero: none is
+	wanted time.Time  // the deadline that the server has set
+}
+
+// tooLarge is how an http.Server answers a head beyond its bound, without a handler.
+var tooLarge = []byte("HTTP/1.1 431 ")
+
+func (c *boundedConn) Write(p []byte) (n int, err error) {
+	if bytes.HasPrefix(p, tooLarge) {
+		c.bounds.header.Add(1)
+	}
+	for first := true; first || n < len(p); first = false {
+		c.begin()
+		var m int
+		m, err = c.Conn.Write(p[n:min(len(p), n+maxPiece)])
+		n += m
+		stalled := c.end()
+		if err != nil {
+			if stalled && errors.Is(err, os.ErrDeadlineExceeded) {
+				c.bounds.stalled.Add(1)
+			}
+			break
+		}
+	}
+	return n, err
+}
+
+// begin gives the client its time for a piece.
+func (c *boundedConn) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stall = time.Now().Add(c.bounds.limits.Stall)
+	c.apply()
+}
+
+// end tells whether the client has used up its time.
+func (c *boundedConn) end() (stalled bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stalled = !time.Now().Before(c.stall)
+	c.stall = time.Time{}
+	return stalled
+}
+
+// apply sets the earlier deadline. It is called with mu held.
+func (c *boundedConn) apply() {
+	at := c.wanted
+	if at.IsZero() || !c.stall.IsZero() && c.stall.Before(at) {
+		at = c.stall
+	}
+	_ = c.Conn.SetWriteDeadline(at)
+}
+
+// SetWriteDeadline implements net.Conn. A handler's deadline counts if it is the earlier one.
+func (c *boundedConn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wanted = t
+	c.apply()
+	return nil
+}
+
+// SetDeadline implements net.Conn.
+func (c *boundedConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// CloseWrite lets the client read the last answer before the connection is gone.
+func (c *boundedConn) CloseWrite() error {
+	if tcp, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return tcp.CloseWrite()
+	}
+	return nil
+}
+
+func (c *boundedConn) Close() error {
+	c.left.Do(func() { c.bounds.leave(c.peer) })
+	return c.Conn.Close()
+}
+
+// bodiless is for handlers that want no bodies. An http.Server reads what a handler has left of one, however slowly it
+// comes.
+func (b *bounds) bodiless(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(b.limits.Body))
+		}
+		h.ServeHTTP(w, r)
+	})
+}

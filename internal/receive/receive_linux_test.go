@@ -1,0 +1,251 @@
+package receive
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/treedn/treedn/amt"
+	"github.com/treedn/treedn/amt/ssm"
+	"github.com/treedn/treedn/amt/ssm/ssmtest"
+	"github.com/treedn/treedn/driad"
+	"github.com/treedn/treedn/driad/dns"
+)
+
+// counting is a sink that ends the reception after some packets.
+type counting struct {
+	want int
+	got  [][]byte
+}
+
+var errEnough = errors.New("enough")
+
+func (c *counting) Write(p []byte) error {
+	c.got = append(c.got, append([]byte(nil), p...))
+	if len(c.got) == c.want {
+		return errEnough
+	}
+	return nil
+}
+func (c *counting) Close() error { return nil }
+
+// log is a writer that may be read while it is written.
+type log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) { l.mu.Lock(); defer l.mu.Unlock(); return l.b.Write(p) }
+func (l *log) String() string              { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
+
+type writer func(p []byte)
+
+func (w writer) Write(p []byte) (int, error) { w(p); return len(p), nil }
+
+func send(t *testing.T, ch ssm.Channel) {
+	tx, err := ssm.NewSender(ch.Source, nil)
+	require.NoError(t, err)
+	stop := make(chan struct{})
+	var done sync.WaitGroup
+	done.Go(func() {
+		b := make([]byte, 1316)
+		for i := uint64(0); ; i++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(2 * time.Millisecond):
+			}
+			binary.BigEndian.PutUint64(b, i)
+			_, _ = tx.WriteBatch([][]byte{b}, ch.Destination())
+		}
+	})
+	t.Cleanup(func() { close(stop); done.Wait(); _ = tx.Close() })
+}
+
+func serveRelay(t *testing.T, ch ssm.Channel) netip.AddrPort {
+	up, err := amt.NewNative(amt.NativeConfig{Ports: []uint16{ch.Port}})
+	require.NoError(t, err)
+	listen := netip.AddrPortFrom(ssmtest.Source(), ch.Port)
+	s, err := amt.NewServer(amt.ServerConfig{Listen: []netip.AddrPort{listen}, Upstream: up})
+	require.NoError(t, err)
+	done := make(chan struct{})
+	go func() { defer close(done); _ = s.Run(context.Background()) }()
+	t.Cleanup(func() { _ = s.Close(); <-done })
+	return listen
+}
+
+func relays(list ...netip.AddrPort) (c []amt.Candidate) {
+	for _, a := range list {
+		c = append(c, amt.Candidate{Address: a})
+	}
+	return c
+}
+
+func TestReceive(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	t.Run("", func(t *testing.T) {
+		ch := ssmtest.Channel(t)
+		send(t, ch)
+		relay := serveRelay(t, ch)
+		for _, mode := range []amt.Mode{amt.ModeNative, amt.ModeTunnel, amt.ModeAuto} {
+			sink := &counting{want: 100}
+			var l log
+			err := Run(t.Context(), Config{Channel: ch, Mode: mode, Relays: relays(relay), Sink: sink, Wait: 20 * time.Second, Line: &l})
+			require.ErrorIs(t, err, errEnough)
+			require.Len(t, sink.got[0], 1316)
+			first := binary.BigEndian.Uint64(sink.got[0])
+			for i := range sink.got {
+				require.Equal(t, first+uint64(i), binary.BigEndian.Uint64(sink.got[i]))
+			}
+			require.Contains(t, l.String(), map[amt.Mode]string{
+				amt.ModeNative: "receiving, native", amt.ModeTunnel: "receiving, relay " + relay.String(), amt.ModeAuto: "receiving, native",
+			}[mode])
+			require.Contains(t, l.String(), "100 packets")
+		}
+	})
+}
+
+// Without a port it takes the one that packets come to: through a relay without
+// a privilege, if the relay has one.
+func TestReceiveWithoutPort(t *testing.T) {
+	ch := ssmtest.Channel(t)
+	send(t, ch)
+	relay := serveRelay(t, ch)
+	ch.Port = 0
+	sink := &counting{want: 10}
+	require.ErrorIs(t, Run(t.Context(), Config{Channel: ch, Mode: amt.ModeTunnel, Relays: relays(relay), Sink: sink, Wait: 20 * time.Second}), errEnough)
+	err := Run(t.Context(), Config{Channel: ch, Mode: amt.ModeNative, Sink: &counting{want: 10}, Wait: 20 * time.Second})
+	if os.Geteuid() == 0 {
+		require.ErrorIs(t, err, errEnough)
+	} else {
+		require.ErrorIs(t, err, ErrPortOrPrivilege)
+	}
+}
+
+// What is said when nothing arrives.
+func TestNothing(t *testing.T) {
+	ch := ssmtest.Channel(t)
+	relay := serveRelay(t, ch)
+	deaf, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(ssmtest.Source(), 0)))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = deaf.Close() })
+	silent := deaf.LocalAddr().(*net.UDPAddr).AddrPort()
+	closed, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(ssmtest.Source(), 0)))
+	require.NoError(t, err)
+	gone := closed.LocalAddr().(*net.UDPAddr).AddrPort()
+	require.NoError(t, closed.Close())
+	for _, c := range []struct {
+		name string
+		mode amt.Mode
+		to   netip.AddrPort
+		wait time.Duration
+		want string
+	}{
+		{"native", amt.ModeNative, relay, 300 * time.Millisecond, "the source does not send"},
+		{"refused", amt.ModeTunnel, gone, time.Minute, "is unreachable"},
+		{"no answer", amt.ModeTunnel, silent, time.Minute, "does not answer"},
+		{"no data", amt.ModeTunnel, relay, time.Second, "sends nothing of the channel"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			sink := &counting{}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			line := writer(func(p []byte) {
+				if bytes.Contains(p, []byte(c.want)) {
+					cancel() // the reason is known
+				}
+			})
+			err := Run(ctx, Config{Channel: ch, Mode: c.mode, Relays: relays(c.to), Sink: sink, Wait: c.wait, Line: line})
+			require.ErrorIs(t, err, ErrNothing)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
+// answers is a resolver that knows nothing.
+type answers struct {
+	err error
+}
+
+func (a answers) Resolve(context.Context, dns.Question) (dns.Response, error) {
+	return dns.Response{}, a.err
+}
+
+// Without relays they are looked for; that there are none is said with the
+// reason.
+func TestDiscovery(t *testing.T) {
+	ch := ssmtest.Channel(t)
+	send(t, ch)
+	relay := serveRelay(t, ch)
+	config := driad.Config{NoAnycast: true, NoServiceDiscovery: true, Allow: func(netip.Addr) bool { return true }}
+	failing := driad.ClientConfig{Config: config, Resolver: answers{err: errors.New("no such domain")}}
+	err := Run(t.Context(), Config{Channel: ch, Mode: amt.ModeTunnel, Discovery: &failing, Sink: &counting{}, Wait: time.Second})
+	require.ErrorIs(t, err, ErrNothing)
+	require.ErrorContains(t, err, "no relay was found for "+ch.Source.String())
+
+	config.Relays = []driad.Candidate{{Address: relay}}
+	found := driad.ClientConfig{Config: config, Resolver: answers{err: errors.New("no such domain")}}
+	var l log
+	sink := &counting{want: 50}
+	err = Run(t.Context(), Config{Channel: ch, Mode: amt.ModeTunnel, Discovery: &found, Sink: sink, Wait: 20 * time.Second, Line: &l})
+	require.ErrorIs(t, err, errEnough)
+	require.Contains(t, l.String(), "relays for "+ch.Source.String()+": "+relay.String())
+}
+
+func TestSinks(t *testing.T) {
+	ts := make([]byte, 376)
+	ts[0], ts[188] = tsSync, tsSync
+	rtp := append([]byte{0x80, 33, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0}, ts...)
+
+	var out bytes.Buffer
+	s, err := OpenSink("-", &out)
+	require.NoError(t, err)
+	require.NoError(t, s.Write(rtp))
+	require.NoError(t, s.Write([]byte("x")))
+	require.NoError(t, s.Close())
+	require.Equal(t, append(append([]byte(nil), ts...), 'x'), out.Bytes())
+
+	file := filepath.Join(t.TempDir(), "out.ts")
+	s, err = OpenSink(file, nil)
+	require.NoError(t, err)
+	require.NoError(t, s.Write(ts))
+	require.NoError(t, s.Close())
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, ts, b)
+
+	player, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	require.NoError(t, err)
+	to := "udp://" + player.LocalAddr().String()
+	s, err = OpenSink(to, nil)
+	require.NoError(t, err)
+	require.NoError(t, s.Write(rtp))
+	n, err := player.Read(make([]byte, 2000))
+	require.NoError(t, err)
+	require.Equal(t, len(rtp), n)
+	require.NoError(t, player.Close())
+	for range 3 { // nobody listens any more
+		require.NoError(t, s.Write(rtp))
+	}
+	require.NoError(t, s.Close())
+
+	s, err = OpenSink("", nil)
+	require.NoError(t, err)
+	require.NoError(t, s.Write(nil))
+	for _, bad := range []string{"udp://x", "http://a:1", "udp://127.0.0.1:1/x", "/does/not/exist"} {
+		_, err := OpenSink(bad, nil)
+		require.Error(t, err, bad)
+	}
+}
