@@ -26,22 +26,25 @@ const host = "github.com/treedn/treedn"
 // time in, octets and events out. A new package is one of the latter until it
 // is listed here.
 var ioPackages = []string{
-	"amt/internal/mmsg",      // system calls of sockets
-	"amt/internal/rawip",     // sockets
-	"amt/internal/udpio",     // sockets
-	"amt/ssm",                // sockets
-	"amt/ssm/ssmtest",        // sockets, for tests
-	"cache",                  // files, http.Handler
-	"driad/internal/dnstest", // processes and sockets, for tests
-	"driad/resolver",         // sockets, HTTP client, files
-	"flute/flutetest",        // files, for tests
-	"flute/packetio",         // a clock: paced sending, replay
+	"amt/internal/mmsg",        // system calls of sockets
+	"amt/internal/rawip",       // sockets
+	"amt/internal/udpio",       // sockets
+	"amt/ssm",                  // sockets
+	"amt/ssm/ssmtest",          // sockets, for tests
+	"amt/xdp/amtr",             // sockets, BPF
+	"amt/xdp/internal/nettest", // namespaces and sockets, for tests
+	"cache",                    // files, http.Handler
+	"driad/internal/dnstest",   // processes and sockets, for tests
+	"driad/resolver",           // sockets, HTTP client, files
+	"flute/flutetest",          // files, for tests
+	"flute/packetio",           // a clock: paced sending, replay
 }
 
 // ioFiles are the only files that may do so in packages where sockets and the
 // machines that they serve are behind one name, for their users' sake.
 var ioFiles = map[string][]string{
 	"amt":             {"bridge.go", "chain.go", "deadline.go", "dial.go", "fanout.go", "native.go", "serve.go", "uplink.go", "whole.go"},
+	"amt/xdp":         {"engine_linux.go", "inject_linux.go", "nexthop_linux.go", "plane_linux.go", "selftest_linux.go"},
 	"driad":           {"discover.go"},
 	"driad/authority": {"server.go"},
 	"flute/push":      {"feed.go", "handler.go", "pusher.go", "sink.go", "table.go", "upload.go"},
