@@ -219,12 +219,12 @@ func (e *engine) clearCounts(slot uint32) error {
 
 // setMembers writes the tunnels of a channel.
 func (e *engine) setMembers(first uint32, slots []uint32) error {
-	for i, slot := range slots {
-		if err := e.members.Put(first+uint32(i), slot); err != nil {
-			return err
-		}
+	keys := make([]uint32, len(slots))
+	for i := range keys {
+		keys[i] = first + uint32(i)
 	}
-	return nil
+	_, err := e.members.BatchUpdate(keys, slots, nil)
+	return err
 }
 
 func channelKey(source, group netip.Addr, pass int) (k copyChannelKey) {

@@ -130,7 +130,9 @@ func (p *Plane) open(egress *net.Interface, mode Mode) (err error) {
 	if err := selfTest(mode); err != nil {
 		return err
 	}
-	slots := min(2*p.config.MaxChannels*int(sizeClass(p.config.MaxCopies)), 1<<22)
+	// Each change of a channel takes other entries, and has those before for a
+	// while. They have 8 octets each.
+	slots := min(max(2*p.config.MaxChannels*int(sizeClass(p.config.MaxCopies)), 1<<20), 1<<22)
 	slots = max(slots, 4*int(sizeClass(p.config.MaxCopies*p.config.MaxPasses)))
 	p.members.limit, p.slots.limit = uint32(slots), uint32(p.config.MaxTunnels)
 	p.engine, err = newEngine(engineConfig{

@@ -4,12 +4,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -547,4 +549,68 @@ func TestErrors(t *testing.T) {
 	require.Zero(t, n)
 	_, err = plane.Stats()
 	require.Error(t, err)
+}
+
+// Tunnels come and go while packets pass: those that stay get each packet once.
+func TestSwitch(t *testing.T) {
+	peer := gateways(t)
+	p := open(t, xdp.Config{Egress: "out", MaxCopies: 8})
+	list := tunnels(40)
+	route(t, p, source4, group4, list)
+	capture := peer.Listen(t)
+	const packets, core = 500, 10
+	var sent sync.WaitGroup
+	sent.Go(func() {
+		for i := range packets {
+			n, err := p.Send(source4, group4, [][]byte{udp(source4, group4, numbered(i, 20)...)})
+			if err != nil || n != 1 {
+				t.Errorf("packet %d: %d, %v", i, n, err)
+			}
+		}
+	})
+	changes := 0
+	for done := make(chan struct{}); ; changes++ {
+		if changes == 0 {
+			go func() { sent.Wait(); close(done) }()
+		}
+		select {
+		case <-done:
+		default:
+			n := core + rand.IntN(len(list)-core)
+			members := slices.Clone(list[:n])
+			rand.Shuffle(n, func(i, j int) { members[i], members[j] = members[j], members[i] })
+			require.NoError(t, p.Route(source4, group4, 1450, members, make([]bool, n)))
+			continue
+		}
+		break
+	}
+	seen := make(map[netip.AddrPort][packets]int)
+	total := uint64(0)
+	for {
+		frame := capture.Next(200*time.Millisecond, isCopy)
+		if frame == nil {
+			break
+		}
+		c := decode(t, frame)
+		s := seen[c.to]
+		s[binary.BigEndian.Uint32(c.inner[28:])]++
+		seen[c.to] = s
+		total++
+	}
+	st, err := p.Stats()
+	require.NoError(t, err)
+	require.EqualValues(t, total+2, st.Copies)
+	t.Logf("%d changes, %+v", changes, st)
+	for i, tunnel := range list {
+		got, _, lost := p.Counters(tunnel.Local, tunnel.Gateway)
+		sum := uint64(0)
+		for n, k := range seen[tunnel.Gateway] {
+			require.LessOrEqual(t, k, 1, "tunnel %d has packet %d twice", i, n)
+			sum += uint64(k)
+		}
+		require.Equal(t, sum, got)
+		if i < core {
+			require.EqualValues(t, packets, got+lost, "tunnel %d", i)
+		}
+	}
 }
