@@ -61,7 +61,7 @@ const (
 	copyProgMakeCopy = "make_copy"
 	copyVarExact     = "exact"
 	copyVarInjected  = "injected"
-	copyVarOverflow  = "overflow"
+	copyVarShared    = "shared"
 )
 
 // loadCopy returns the embedded CollectionSpec for copy.
@@ -130,7 +130,7 @@ type copyMapSpecs struct {
 type copyVariableSpecs struct {
 	Exact    *ebpf.VariableSpec `ebpf:"exact"`
 	Injected *ebpf.VariableSpec `ebpf:"injected"`
-	Overflow *ebpf.VariableSpec `ebpf:"overflow"`
+	Shared   *ebpf.VariableSpec `ebpf:"shared"`
 }
 
 // copyObjects contains all objects after they have been loaded into the kernel.
@@ -180,7 +180,7 @@ func (m *copyMaps) Close() error {
 type copyVariables struct {
 	Exact    *ebpf.Variable `ebpf:"exact"`
 	Injected *ebpf.Variable `ebpf:"injected"`
-	Overflow *ebpf.Variable `ebpf:"overflow"`
+	Shared   *ebpf.Variable `ebpf:"shared"`
 }
 
 // copyPrograms contains all programs after they have been loaded into the kernel.

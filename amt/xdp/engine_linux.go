@@ -99,9 +99,9 @@ func (e *engine) load(spec *ebpf.CollectionSpec, injected bool) error {
 			return err
 		}
 		e.links = append(e.links, l)
-		// The variable overflow, alone. Before Linux 5.5 there is no such memory.
-		e.shared, _ = c.Maps[".bss"].Memory()
 	}
+	// The variable shared, alone. Before Linux 5.5 there is no such memory.
+	e.shared, _ = c.Maps[".bss"].Memory()
 	e.collection = c
 	e.fanOut, e.makeCopy = c.Programs[copyProgFanOut], c.Programs[copyProgMakeCopy]
 	e.channels, e.members, e.tunnels = c.Maps[copyMapChannels], c.Maps[copyMapMembers], c.Maps[copyMapTunnels]
@@ -109,15 +109,15 @@ func (e *engine) load(spec *ebpf.CollectionSpec, injected bool) error {
 	return nil
 }
 
-// overflow is the number of copies that the interface did not take, without a
-// system call.
-func (e *engine) overflow() uint64 {
-	var b [8]byte
+// pressure tells, without a system call, how many copies the interface did not
+// take, and for how many packets the program ran.
+func (e *engine) pressure() (overflow, seen uint64) {
+	var b [16]byte
 	if e.shared == nil {
-		return 0
+		return 0, 0
 	}
 	_, _ = e.shared.ReadAt(b[:], 0)
-	return binary.NativeEndian.Uint64(b[:])
+	return binary.NativeEndian.Uint64(b[:]), binary.NativeEndian.Uint64(b[8:])
 }
 
 func (e *engine) close() {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -113,9 +114,12 @@ func (i *injector) send(packet []byte, pass int) error {
 		b[12], b[13] = 0x86, 0xdd
 	}
 	n := 14 + copy(b[14:], packet)
-	for {
-		_, err := unix.Write(i.fd, b[:n])
-		if err != unix.EINTR {
+	for try := 0; ; try++ {
+		switch _, err := unix.Write(i.fd, b[:n]); {
+		case err == unix.EINTR:
+		case err == unix.ENOBUFS && try < 500: // the queue of the pair is full
+			time.Sleep(while)
+		default:
 			return os.NewSyscallError("send AF_PACKET", err)
 		}
 	}

@@ -28,8 +28,11 @@ type Plane struct {
 	version  atomic.Uint64
 	injected atomic.Uint64
 	overflow atomic.Uint64 // as of the last pause
-	routes   sync.Map      // channelID to passes, for Send
-	sending  sync.RWMutex  // held by Send while it uses the injector
+	behind   atomic.Uint64 // packets that the kernel was given and has dropped
+
+	// sending is held for reading while Send uses the injector, and taken after mu.
+	sending sync.RWMutex // guards routes
+	routes  map[channelID]passes
 
 	mu         sync.Mutex // guards below
 	closed     bool
@@ -99,7 +102,7 @@ func Open(config Config) (*Plane, error) {
 	for _, mode := range modes {
 		p := &Plane{
 			config: config, mac: own, mtu: egress.MTU, log: config.Logger,
-			channels: make(map[channelID]*channel), tunnels: make(map[tunnelID]*tunnel), waiting: make(map[netip.Addr]bool),
+			routes: make(map[channelID]passes), channels: make(map[channelID]*channel), tunnels: make(map[tunnelID]*tunnel), waiting: make(map[netip.Addr]bool),
 			wake: make(chan struct{}, 1), done: make(chan struct{}),
 		}
 		if err := p.open(egress, mode); err != nil {
@@ -154,6 +157,7 @@ func (p *Plane) open(egress *net.Interface, mode Mode) (err error) {
 	if err := p.engine.testEgress(inject); err != nil {
 		return err
 	}
+	p.injected.Store(1) // that of the test
 	if p.config.Upstream != "" {
 		upstream, err := interfaceByName(p.config.Upstream)
 		if err != nil {
@@ -191,7 +195,7 @@ func (p *Plane) Close() error {
 	p.wg.Wait()
 	p.sending.Lock() // and nobody sends any more
 	defer p.sending.Unlock()
-	p.routes.Clear()
+	clear(p.routes)
 	if p.engine != nil {
 		p.engine.close()
 	}
@@ -403,7 +407,7 @@ func (p *Plane) switchTo(id channelID, c, old *channel, mtu int) error {
 			_ = p.engine.clearChannel(id.source, id.group, i)
 		}
 	}
-	p.routes.Store(id, passes{mtu, c.passes})
+	p.routes[id] = passes{mtu, c.passes}
 	return nil
 }
 
@@ -422,7 +426,7 @@ func (p *Plane) end(id channelID) error {
 	}
 	delete(p.channels, id)
 	p.sending.Lock()
-	p.routes.Delete(id)
+	delete(p.routes, id)
 	var err error
 	for i := range c.passes {
 		err = errors.Join(err, p.engine.clearChannel(id.source, id.group, i))
@@ -540,11 +544,10 @@ func addCounts(a, b copyCounts) copyCounts {
 func (p *Plane) Send(source, group netip.Addr, packets [][]byte) (n int, err error) {
 	p.sending.RLock()
 	defer p.sending.RUnlock()
-	v, ok := p.routes.Load(channelID{source, group})
+	c, ok := p.routes[channelID{source, group}]
 	if !ok || p.config.Upstream != "" {
 		return 0, nil
 	}
-	c := v.(passes)
 	for n < len(packets) && acceptable(packets[n], source, group, c.mtu) {
 		for i := range c.n {
 			if err := p.inject.send(packets[n], i); err != nil {
@@ -553,21 +556,32 @@ func (p *Plane) Send(source, group netip.Addr, packets [][]byte) (n int, err err
 				}
 				return n, fmt.Errorf("xdp: %w", err)
 			}
-			p.injected.Add(1)
-			p.pause()
+			p.pause(p.injected.Add(1))
 		}
 		n++
 	}
 	return n, nil
 }
 
-// pause lets the queue of the interface empty if there have been copies that it
-// had no room for: it is all that slows a sender down.
-func (p *Plane) pause() {
-	const while = 200 * time.Microsecond
-	if n := p.engine.overflow(); n != p.overflow.Load() {
-		p.overflow.Store(n)
+const while = 100 * time.Microsecond
+
+// pause waits until the kernel has made the copies of what it was given: most
+// often that has happened by now, but it may leave the work to a thread. And it
+// lets the queue of the interface empty if there have been copies that it had no
+// room for. This is all that slows a sender down.
+func (p *Plane) pause(given uint64) {
+	overflow, seen := p.engine.pressure()
+	if overflow != p.overflow.Load() {
+		p.overflow.Store(overflow)
+		time.Sleep(2 * while)
+	}
+	for i := 0; seen+p.behind.Load() < given && p.engine.shared != nil; i++ {
+		if i == 50 {
+			p.behind.Store(given - seen)
+			return
+		}
 		time.Sleep(while)
+		_, seen = p.engine.pressure()
 	}
 }
 
@@ -613,6 +627,6 @@ func (p *Plane) Stats() (Stats, error) {
 	return Stats{
 		Packets: s[statPackets], Copies: s[statCopies], Lost: s[statLost], Stray: s[statStray],
 		Unknown: s[statUnknown], Malformed: s[statMalformed], Odd: s[statOdd], TooBig: s[statTooBig], Failed: s[statFailed],
-		Injected: p.injected.Load(), OverCap: p.overCap, Unresolved: p.unresolved,
+		Injected: p.injected.Load() - 1, OverCap: p.overCap, Unresolved: p.unresolved,
 	}, nil
 }

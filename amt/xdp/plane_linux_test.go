@@ -318,6 +318,18 @@ func TestCap(t *testing.T) {
 	require.Zero(t, packetsOf(3))
 }
 
+func TestSendAllocates(t *testing.T) {
+	gateways(t)
+	p := open(t, xdp.Config{Egress: "out"})
+	route(t, p, source4, group4, tunnels(10))
+	packets := [][]byte{udp(source4, group4, 1), udp(source4, group4, 2)}
+	require.Zero(t, testing.AllocsPerRun(20, func() {
+		if n, err := p.Send(source4, group4, packets); n != 2 || err != nil {
+			t.Error(n, err)
+		}
+	}))
+}
+
 // Copies that the interface has no room for are counted, tunnel by tunnel.
 func TestLost(t *testing.T) {
 	peer := gateways(t)

@@ -25,9 +25,11 @@
 const volatile u32 injected; /* packets come from user space: nobody wants those passed on */
 const volatile u32 exact;    /* commit runs */
 
-/* Copies that a device did not take, for user space to look at without a system
- * call. */
-u64 overflow;
+/* For user space to look at without a system call. */
+struct {
+	u64 overflow; /* copies that a device did not take */
+	u64 seen;     /* packets that fan_out ran for */
+} shared;
 
 enum stat {
 	STAT_PACKETS,   /* copied */
@@ -206,6 +208,8 @@ int fan_out(struct xdp_md *xdp)
 	struct eth *eth = data;
 	u32 length, ecn, zero = 0;
 
+	if (injected)
+		__sync_fetch_and_add(&shared.seen, 1);
 	if ((void *)(eth + 1) > end)
 		return leave(STAT_MALFORMED);
 	if (eth->proto == htons(ETH_IPV4)) {
@@ -401,7 +405,7 @@ int commit(struct raw_args *args)
 	add(STAT_COPIES, sent);
 	if (unlikely((u32)sent < n)) {
 		add(STAT_LOST, n - sent);
-		__sync_fetch_and_add(&overflow, n - sent);
+		__sync_fetch_and_add(&shared.overflow, n - sent);
 	}
 	cursor->pending = 0;
 	return 0;
