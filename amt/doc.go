@@ -34,7 +34,8 @@
 // # Running a relay
 //
 // [Serve] runs a relay on the sockets of this machine, with packets from an
-// [Upstream] such as [Native].
+// [Upstream]: from this machine's networks by [Native], or from another relay by
+// [Chain]. [Bridge] brings channels out of a tunnel onto a network.
 //
 // # Without sockets
 //
@@ -53,8 +54,8 @@
 // # Standards
 //
 // RFC 7450, with RFC 9601 (ECN) and what RFC 8777 says about the choice between
-// relays; looking relays up in the DNS is left to others. A relay's first Query
-// to an endpoint does not carry the G flag, see [EndpointAuto]. Data with
+// relays; module driad looks relays up in the DNS. A relay's first Query to an
+// endpoint does not carry the G flag, see [EndpointAuto]. Data with
 // checksums of zero over IPv6 are taken, and never sent.
 //
 // # Threats

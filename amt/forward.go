@@ -23,6 +23,11 @@ type Tunnel struct {
 	key   endpointKey
 }
 
+// NewTunnel returns a tunnel that no relay has, for tests of what takes tunnels.
+func NewTunnel(id TunnelID, gateway netip.AddrPort, mtu uint16, ecn bool) Tunnel {
+	return Tunnel{ID: id, MTU: mtu, ECN: ecn, key: keyOf(gateway)}
+}
+
 // Gateway returns the endpoint to send to.
 func (t *Tunnel) Gateway() netip.AddrPort { return t.key.addrPort() }
 

@@ -23,6 +23,9 @@ type ServerConfig struct {
 	Relay RelayConfig
 	// Upstream brings the packets.
 	Upstream Upstream
+	// Plane copies packets of channels that it takes on. It is not closed. Default:
+	// the sockets of the server copy all.
+	Plane Plane
 	// Logger is told about what goes wrong. Default: silent.
 	Logger *slog.Logger
 	// NoOffload turns UDP_SEGMENT and UDP_GRO off.
@@ -149,6 +152,9 @@ func (s *Server) Run(ctx context.Context) error {
 	defer stop()
 	for _, c := range s.conns {
 		s.done.Go(func() { s.read(c) })
+	}
+	if s.config.Plane != nil {
+		s.done.Go(s.runPlane)
 	}
 	s.loop()
 	s.done.Wait()

@@ -18,6 +18,8 @@ type block struct {
 	data    reassembly.Buffer
 	used    int64
 	symbols int
+	source  int // source symbols that are held, if counted is set
+	counted bool
 	tried   int // symbols that did not suffice
 	job     *decodeJob
 }
@@ -99,17 +101,26 @@ func (o *Object) dropBlock(sbn uint32, b *block) {
 }
 
 // known counts the symbols of a block that are there.
-func (o *Object) known(sbn uint32, b *block) (n int) {
+func (o *Object) known(sbn uint32, b *block) int {
 	if o.raw {
 		return b.symbols
 	}
+	// Packets bring whole symbols, which are counted as they come. What comes by Supply is cut otherwise.
+	if !b.counted || o.supplied > 0 {
+		b.source, b.counted = o.knownSource(sbn), true
+	}
+	return b.source + b.symbols
+}
+
+// knownSource counts the source symbols of a block that are held.
+func (o *Object) knownSource(sbn uint32) (n int) {
 	_, offset, length := o.info.Block(sbn)
 	t := int64(o.info.SymbolSize)
 	start, end := int64(offset), int64(offset+length)
 	for x := start; ; {
 		h, ok := o.held.Next(x, end)
 		if !ok {
-			return n + b.symbols
+			return n
 		}
 		x = h.End
 		if h.End == end {

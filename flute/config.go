@@ -15,6 +15,8 @@ type ReceiverConfig struct {
 	// Source is the address that packets must come from. Not set, every source is accepted, and the sessions of two
 	// sources are two sessions.
 	Source netip.Addr
+	// Destination, if it is valid, is what PushRun takes packets to, and leaves others alone.
+	Destination netip.AddrPort
 	// TSIs are those to receive. Empty for all.
 	TSIs []uint64
 	// RFC3451 reads the flags T and R of the first LCT, which some senders of FLUTE version 1 set; see

@@ -43,9 +43,10 @@
 //
 // # Parts
 //
-// The codecs are packages of their own: flute/lct and flute/alc the packets, flute/fdt the File Delivery Table. flute/ntp,
+// The codecs are packages of their own: flute/lct and flute/alc the packets, flute/fdt the File Delivery Table, flute/mbms
+// the announcements of 3GPP. flute/packetio joins sockets, tunnels and captures to Receivers and Senders. flute/ntp,
 // flute/xmllimit and flute/reassembly serve them and package route; flute/repair is file repair by HTTP, flute/push the
-// unicast push of objects; flute/seal signs objects so that they can be believed whatever way they came.
+// delivery of objects by HTTP; flute/seal signs objects so that they can be believed whatever way they came.
 //
 // # Left out
 //

@@ -92,25 +92,6 @@ func (x *sending) left() int {
 	return x.end - x.next
 }
 
-// before orders files by rank: deadline, then priority, then for how long they have been due.
-func (o *outgoing) before(p *outgoing) bool {
-	if o.sameRank(p) {
-		return o.next.Before(p.next) || o.next.Equal(p.next) && o.seq < p.seq
-	}
-	a, b := o.file.Deadline, p.file.Deadline
-	switch {
-	case a.Equal(b):
-		return o.file.Priority > p.file.Priority
-	case a.IsZero() || b.IsZero():
-		return b.IsZero()
-	}
-	return a.Before(b)
-}
-
-func (o *outgoing) sameRank(p *outgoing) bool {
-	return o.file.Deadline.Equal(p.file.Deadline) && o.file.Priority == p.file.Priority
-}
-
 // begin starts a round.
 func (o *outgoing) begin() {
 	o.sbn, o.cur, o.prev = 0, nil, nil

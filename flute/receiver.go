@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/fec/object"
 	"github.com/treedn/treedn/flute/alc"
 	"github.com/treedn/treedn/flute/reassembly"
@@ -84,6 +83,22 @@ func (r *Receiver) Push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	return err
 }
 
+// PushRun handles a run of UDP payloads as package packetio hands them out: packets of size octets, the last of which may
+// be shorter. Packets to another address than Destination are left alone: a capture has them. What is rejected is counted.
+func (r *Receiver) PushRun(now time.Time, from, to netip.AddrPort, run []byte, size int) {
+	if want := r.cfg.Destination; want.IsValid() && to.IsValid() && to != want {
+		return
+	}
+	if size <= 0 {
+		size = len(run)
+	}
+	for len(run) > 0 {
+		n := min(size, len(run))
+		_ = r.Push(now, from, run[:n])
+		run = run[n:]
+	}
+}
+
 func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	source := src.Addr().Unmap()
 	if r.cfg.Source.IsValid() && source != r.cfg.Source.Unmap() {
@@ -137,157 +152,6 @@ func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 		r.last = o
 	}
 	return r.pushObject(now, o)
-}
-
-// find returns the object of the packet in r.pkt, a new one if need be. It returns none for a packet that is not of
-// interest, or that has an error.
-func (r *Receiver) find(now time.Time, key objectKey) (*Object, error) {
-	if o := r.objects[key]; o != nil {
-		return o, nil
-	}
-	p := &r.pkt
-	if rec := r.records.m[key]; rec != nil {
-		if rec.repeats(now, p) {
-			if rec.fate != delivered {
-				r.stats.Ignored++
-				return nil, nil
-			}
-			r.stats.Repeats++
-			if key.toi == 0 {
-				key.s.db.Seen(now, key.instance-1)
-			}
-			return nil, nil
-		}
-		r.records.remove(key)
-	}
-	return r.open(now, key)
-}
-
-func (r *Receiver) open(now time.Time, key objectKey) (*Object, error) {
-	s := key.s
-	o := &Object{r: r, s: s, key: key, scheme: r.pkt.Scheme, started: now, lastNew: now, lastPkt: now}
-	if key.toi == 0 {
-		if s.unread >= r.cfg.MaxInstances {
-			r.evictOldest(now, s, kindInstance)
-		}
-		o.kind = kindInstance
-		r.enter(o)
-		return o, nil
-	}
-	e, ok := s.db.File(now, key.toi)
-	if !ok {
-		if r.unnamed >= maxUndescribed {
-			r.evictUndescribed(nil)
-		}
-		r.enter(o)
-		return o, nil
-	}
-	if r.cfg.Wanted != nil && !r.cfg.Wanted(e) {
-		r.records.add(key, &record{fate: unwanted, file: e.File, seen: now})
-		r.stats.Ignored++
-		return nil, nil
-	}
-	if s.files >= r.cfg.MaxObjects {
-		r.evictOldest(now, s, kindFile)
-	}
-	o.kind, o.entry = kindFile, e
-	r.enter(o)
-	r.events.push(Event{Kind: Started, Session: s, Object: o})
-	return o, nil
-}
-
-func (r *Receiver) enter(o *Object) {
-	o.mapped = true
-	r.objects[o.key] = o
-	r.pending(o, 1)
-	o.slot = len(r.active)
-	r.active = append(r.active, o)
-	r.arm(o, r.wakeTime(o))
-}
-
-// pending counts the incomplete objects of each kind.
-func (r *Receiver) pending(o *Object, n int) {
-	if o.pending == (n > 0) {
-		return
-	}
-	o.pending = n > 0
-	switch o.kind {
-	case kindUndescribed:
-		r.unnamed += n
-	case kindInstance:
-		o.s.unread += n
-	case kindFile:
-		o.s.files += n
-	}
-}
-
-// learn takes the FEC Object Transmission Information from the packet in r.pkt or from the description.
-func (r *Receiver) learn(o *Object) error {
-	p := &r.pkt
-	if p.Scheme != o.scheme {
-		return errScheme
-	}
-	if len(p.Extensions) > 0 {
-		if body, ok := p.Extensions.FTI(); ok {
-			if o.hasInfo && bytes.Equal(body, o.fti) {
-				return nil
-			}
-			info, err := fec.ParseObjectFTI(p.Scheme, body)
-			if err != nil {
-				return &RejectError{Reason: RejectFTI, text: "EXT_FTI", cause: err}
-			}
-			if o.hasInfo {
-				err = sameInfo(&info, &o.info)
-			} else {
-				err = o.configure(info)
-			}
-			if err != nil {
-				return err
-			}
-			o.fti = append(o.fti[:0], body...)
-		}
-	}
-	switch {
-	case o.hasInfo:
-		return nil
-	case o.kind == kindInstance:
-		return errNoFTI
-	}
-	return o.learnFromEntry()
-}
-
-// sameInfo tells whether an EXT_FTI agrees with what is known: it does if it cuts the object in the same way.
-func sameInfo(a, b *fec.ObjectInfo) error {
-	if a.ID != b.ID || a.TransferLength != b.TransferLength || a.SymbolSize != b.SymbolSize || a.MaxBlock != b.MaxBlock ||
-		a.MaxSymbols != b.MaxSymbols || a.SourceBlocks != b.SourceBlocks || a.SubBlocks != b.SubBlocks ||
-		a.Alignment != b.Alignment || a.Group != b.Group || a.N1m3 != b.N1m3 || a.Seed != b.Seed || a.Instance != b.Instance {
-		return errFTIs
-	}
-	return nil
-}
-
-// learnFromEntry takes the attributes of the FDT. What they lack may still come in an EXT_FTI.
-func (o *Object) learnFromEntry() error {
-	if o.entry == nil || o.hasInfo {
-		return nil
-	}
-	f := &o.entry.File
-	length, known := f.Length()
-	if !known || f.FEC.EncodingSymbolLength == 0 {
-		return nil
-	}
-	attributes := f.FEC
-	if !attributes.HasEncodingID {
-		attributes.EncodingID = uint8(o.scheme)
-	}
-	if fec.EncodingID(attributes.EncodingID) != o.scheme {
-		return errScheme
-	}
-	info, err := attributes.Info(length)
-	if err != nil {
-		return &RejectError{Reason: RejectFTI, text: "FEC attributes of the FDT", cause: err}
-	}
-	return o.configure(info)
 }
 
 // pushObject handles the packet in r.pkt, which is of o.

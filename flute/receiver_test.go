@@ -620,3 +620,26 @@ func TestEmptyInstance(t *testing.T) {
 	require.Equal(t, "fdt;", kinds)
 	require.Empty(t, list[0].Changes)
 }
+
+// Runs of packets, as the kernel joins them, and packets to elsewhere.
+func TestPushRun(t *testing.T) {
+	here, elsewhere := netip.MustParseAddrPort("232.0.0.1:4000"), netip.MustParseAddrPort("232.0.0.1:4001")
+	h := newHand(t, flute.ReceiverConfig{Destination: here})
+	body := random(1, 45)
+	require.NoError(t, h.push(instance(t, 0, describe(t, described(1, "a", 45)))))
+	var run []byte
+	size := 0
+	for i := range 5 {
+		p := data(1, 0, uint32(i), body[i*10:min(45, i*10+10)])
+		var err error
+		run, err = p.AppendTo(run)
+		require.NoError(t, err)
+		size = max(size, len(run)/(i+1))
+	}
+	h.r.PushRun(h.now, source, elsewhere, run, size)
+	require.Empty(t, h.release())
+	h.r.PushRun(h.now, source, here, run, size)
+	require.Equal(t, []string{string(body)}, h.release())
+	h.r.PushRun(h.now, source, netip.AddrPort{}, run[:size], 0)
+	require.Equal(t, uint64(1), h.r.Stats().Repeats)
+}

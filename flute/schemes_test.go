@@ -1,6 +1,7 @@
 package flute_test
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -9,7 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/treedn/treedn/fec"
+	fecobject "github.com/treedn/treedn/fec/object"
 	"github.com/treedn/treedn/flute"
+	"github.com/treedn/treedn/flute/fdt"
+	"github.com/treedn/treedn/flute/lct"
 )
 
 var schemes = []fec.EncodingID{
@@ -97,4 +101,59 @@ func TestThousandFiles(t *testing.T) {
 	st := w.c.r.Stats()
 	require.Equal(t, uint64(1000), st.Objects)
 	require.Greater(t, st.Decodes, uint64(900))
+}
+
+// Objects whose symbols do not lie in a row: of several sub-blocks, and LDPC with several symbols in a packet. And packets
+// of several symbols, as Raptor has them for small objects.
+func TestScatteredSymbols(t *testing.T) {
+	body := random(1, 20_000)
+	for name, info := range map[string]fec.ObjectInfo{
+		"RaptorQ, sub-blocks":   {ID: fec.RaptorQ, TransferLength: 20_000, SymbolSize: 240, SourceBlocks: 3, SubBlocks: 4, Alignment: 4},
+		"Raptor, sub-blocks":    {ID: fec.Raptor, TransferLength: 20_000, SymbolSize: 240, SourceBlocks: 2, SubBlocks: 3, Alignment: 4},
+		"LDPC, three symbols":   {ID: fec.LDPCStaircase, TransferLength: 20_000, SymbolSize: 100, MaxBlock: 70, MaxSymbols: 140, Group: 3, N1m3: 2, Seed: 7},
+		"RaptorQ, five symbols": {ID: fec.RaptorQ, TransferLength: 20_000, SymbolSize: 100, SourceBlocks: 3, SubBlocks: 1, Alignment: 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHand(t, flute.ReceiverConfig{})
+			attributes, err := fdt.FECOf(info)
+			require.NoError(t, err)
+			f := described(1, "a", len(body))
+			f.FEC = attributes
+			require.NoError(t, h.push(instance(t, 0, describe(t, f))))
+			var codec fecobject.Codec
+			enc, err := codec.NewEncoder(info, bytes.NewReader(body))
+			require.NoError(t, err)
+			if name == "RaptorQ, five symbols" {
+				enc.Group = 5
+			}
+			rnd := rand.New(rand.NewPCG(3, 3))
+			asked := false
+			for sbn := range uint32(info.Blocks()) {
+				b, err := enc.Block(sbn)
+				require.NoError(t, err)
+				for i := range min(b.Packets(), 2*b.SourcePackets()) {
+					if rnd.IntN(4) == 0 {
+						continue
+					}
+					pkt, err := b.AppendPacket(nil, i)
+					require.NoError(t, err)
+					head := lct.Header{TSI: 1, TOI: 1, HasTOI: true, Codepoint: uint8(info.ID)}
+					out, err := head.AppendTo(nil)
+					require.NoError(t, err)
+					require.NoError(t, h.r.Push(h.now, source, append(out, pkt...)))
+					if sbn == 0 && i == 3 {
+						list, _ := h.events()
+						missing := list[1].Object.AppendMissingSymbols(nil, 1)
+						require.Less(t, missing[0].Need, b.K())
+						asked = true
+					}
+				}
+				h.r.RunWork(h.now)
+			}
+			require.True(t, asked)
+			require.Equal(t, []string{string(body)}, h.release())
+			require.NotZero(t, h.r.Stats().Decodes)
+			require.Zero(t, h.r.Stats().Memory)
+		})
+	}
 }

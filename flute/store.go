@@ -114,6 +114,7 @@ func (o *Object) take(now time.Time, id fec.PayloadID, symbols []byte) (added in
 		}
 		added, err = o.store(start, symbols[:min(int64(len(symbols)), end-start)], bySource)
 		if b := o.blocks[id.SBN]; b != nil && added > 0 {
+			b.source += (int(added) + t - 1) / t
 			o.settle(now, id.SBN, b)
 		}
 		return added, err

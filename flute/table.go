@@ -31,6 +31,7 @@ type page struct {
 
 const (
 	maxInstanceID = 1 << 20
+	mbmsSchema    = 3 // the version of the schema of TS 26.346
 	// freshRounds is how often a new instance is sent at once, freshInterval how far apart: it should be more reliable
 	// than what it describes (RFC 6726 section 3.3).
 	freshRounds   = 2
@@ -112,6 +113,9 @@ func (s *Sender) compose(now time.Time, p *page) error {
 		Version: s.version(), Expires: ntp.Seconds(expires) + 1, BaseURL1: s.cfg.BaseURL1, BaseURL2: s.cfg.BaseURL2,
 		Complete: s.noMore && !s.removed && len(s.pages) == 1,
 		FullFDT:  s.cfg.Profile == MBMS && len(s.pages) == 1,
+	}
+	if s.cfg.Profile == MBMS {
+		in.SchemaVersion = mbmsSchema
 	}
 	for _, o := range p.files {
 		in.Files = append(in.Files, o.desc)

@@ -4,10 +4,19 @@
 // for a sixth to an eighth of what sendto costs. IPv4 and IPv6, inside and
 // outside.
 //
-//	plane, err := xdp.Open(xdp.Config{Egress: "eth0"})
-//	if errors.Is(err, errors.ErrUnsupported) {
-//		// Go on with sockets: the error says why.
+// With an [amt.Server]:
+//
+//	plane, err := xdp.Open(xdp.Config{Upstream: "eth0", Egress: "eth1"})
+//	if err != nil {
+//		return err // or go on without: the server's sockets do the same
 //	}
+//	defer plane.Close()
+//	return amt.Serve(ctx, amt.ServerConfig{Plane: plane, Listen: …, Upstream: …})
+//
+// Without:
+//
+//	plane, err := xdp.Open(xdp.Config{Egress: "eth0"})
+//	...
 //	taken := make([]bool, len(tunnels))
 //	err = plane.Route(source, group, mtu, tunnels, taken)
 //	n, err := plane.Send(source, group, packets)
@@ -24,7 +33,8 @@
 // anywhere, such as from another relay. With Config.Upstream the program sits on
 // an interface and takes packets of channels off it, so that they never reach
 // user space; what it does not copy goes on as if it were not there, and whoever
-// receives it sends it to all tunnels of the channel.
+// receives it sends it to all tunnels of the channel. Other programs on the
+// machine hear nothing of what it takes.
 //
 // # What to know
 //

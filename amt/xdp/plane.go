@@ -51,8 +51,8 @@ type Config struct {
 	// reached by another one are not taken.
 	Egress string
 	// Upstream is the interface that packets of channels arrive on, to be taken
-	// off it before the kernel or anybody sees them. Default: none; packets are
-	// given to Send.
+	// off it before the kernel or anybody sees them. It may be Egress. Default:
+	// none; packets are given to Send.
 	Upstream string
 	// MaxCopies bounds the copies that are made at once. Nothing slows the kernel
 	// down when it makes copies: those that find the queue of the interface full
@@ -84,6 +84,9 @@ var (
 	ErrSelfTest = fmt.Errorf("self-test: %w", errors.ErrUnsupported)
 	// ErrLimit: one channel more than MaxChannels.
 	ErrLimit = errors.New("too many channels")
+	// ErrNotTaken: a channel of which not all tunnels can be taken, see
+	// [Plane.Forward].
+	ErrNotTaken = errors.New("not all tunnels can be taken")
 )
 
 // Stats counts packets and copies. All counters rise only.
@@ -108,14 +111,12 @@ func (c *Config) populate() error {
 	if c.Egress == "" {
 		return fmt.Errorf("xdp: %w: Egress is required", ErrConfig)
 	}
-	if c.Egress == c.Upstream {
-		return fmt.Errorf("xdp: %w: copies cannot leave by the interface that packets are taken off", ErrConfig)
-	}
-	if c.MaxCopies > 4096 || c.MaxCopies < 0 || c.MaxPasses > 1024 || c.MaxPasses < 0 || c.MaxTunnels < 0 || c.MaxChannels < 0 || c.Mode > ModeGeneric {
+	if c.MaxCopies < 0 || c.MaxPasses < 0 || c.MaxTunnels < 0 || c.MaxChannels < 0 || c.Mode > ModeGeneric {
 		return fmt.Errorf("xdp: %w: value out of range", ErrConfig)
 	}
 	orDefault(&c.MaxCopies, 192)
 	orDefault(&c.MaxPasses, 16)
+	c.MaxCopies, c.MaxPasses = min(c.MaxCopies, 4096), min(c.MaxPasses, 1024)
 	if c.Upstream != "" {
 		c.MaxPasses = 1
 	}

@@ -41,9 +41,11 @@ type Plane struct {
 	slots      slots
 	members    ranges
 	waiting    map[netip.Addr]bool // next hops whose address is to come
+	lookedFor  bool                // one of them by the last Route
 	dirty      bool                // routes have changed since the last look at them
 	overCap    uint64
 	unresolved uint64
+	reported   map[tunnelID]*report // to an amt.Server
 	wake       chan struct{}
 	done       chan struct{}
 	wg         sync.WaitGroup
@@ -103,7 +105,8 @@ func Open(config Config) (*Plane, error) {
 		p := &Plane{
 			config: config, mac: own, mtu: egress.MTU, log: config.Logger,
 			routes: make(map[channelID]passes), channels: make(map[channelID]*channel), tunnels: make(map[tunnelID]*tunnel), waiting: make(map[netip.Addr]bool),
-			wake: make(chan struct{}, 1), done: make(chan struct{}),
+			reported: make(map[tunnelID]*report),
+			wake:     make(chan struct{}, 1), done: make(chan struct{}),
 		}
 		if err := p.open(egress, mode); err != nil {
 			_ = p.Close()
@@ -327,6 +330,7 @@ func (p *Plane) Route(source, group netip.Addr, mtu int, tunnels []Tunnel, taken
 
 func (p *Plane) route(id channelID, mtu int, tunnels []Tunnel, taken []bool) error {
 	p.settle()
+	p.lookedFor = false
 	var members []*tunnel
 	all := true
 	for i := range tunnels {
@@ -464,6 +468,7 @@ func (p *Plane) join(want *Tunnel, members int) (*tunnel, error) {
 		p.unresolved++
 		if hop.IsValid() && len(p.waiting) < p.config.MaxTunnels {
 			p.waiting[hop] = true
+			p.lookedFor = true
 		}
 		return nil, nil
 	}
@@ -585,29 +590,40 @@ func (p *Plane) pause(given uint64) {
 	}
 }
 
-// Counters returns what was sent to a tunnel by all channels: the packets that
+// Sent returns what was sent to a tunnel by all channels: the packets that
 // the interface took, the octets of these with the inner IP headers only, and
 // the packets that it did not take. They stay when the tunnel has left its last
 // channel, until Forget or as long as there is room for twice MaxTunnels.
-func (p *Plane) Counters(local, gateway netip.AddrPort) (packets, octets, lost uint64) {
+func (p *Plane) Sent(local, gateway netip.AddrPort) (packets, octets, lost uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.tunnels[tunnelID{local, gateway}]
-	if t == nil || p.closed {
-		return 0, 0, 0
-	}
-	n := t.past
-	if live, err := p.engine.counts(t.slot); err == nil && t.held {
-		n = addCounts(n, live)
-	}
+	n := p.sent(tunnelID{local, gateway})
 	return n.Packets, n.Octets, n.Lost
+}
+
+func (p *Plane) sent(id tunnelID) copyCounts {
+	t := p.tunnels[id]
+	if t == nil || p.closed {
+		return copyCounts{}
+	}
+	if !t.held {
+		return t.past
+	}
+	live, err := p.engine.counts(t.slot)
+	if err != nil {
+		return t.past
+	}
+	return addCounts(t.past, live)
 }
 
 // Forget drops the counters of a tunnel that no channel has.
 func (p *Plane) Forget(local, gateway netip.AddrPort) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	id := tunnelID{local, gateway}
+	p.drop(tunnelID{local, gateway})
+}
+
+func (p *Plane) drop(id tunnelID) {
 	if t := p.tunnels[id]; t != nil && !t.live {
 		delete(p.tunnels, id)
 	}

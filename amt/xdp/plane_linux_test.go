@@ -244,7 +244,7 @@ func testCopies(t *testing.T, mode xdp.Mode) {
 		for _, b := range packets[tunnel] {
 			octets += len(b)
 		}
-		n, o, lost := p.Counters(tunnel.Local, tunnel.Gateway)
+		n, o, lost := p.Sent(tunnel.Local, tunnel.Gateway)
 		require.EqualValues(t, len(packets[tunnel]), n)
 		require.EqualValues(t, octets, o)
 		require.Zero(t, lost)
@@ -280,7 +280,7 @@ func TestCap(t *testing.T) {
 	require.Nil(t, capture.Next(10*time.Millisecond, isCopy))
 	require.Len(t, seen, 12)
 	for i, tunnel := range list {
-		packets, _, _ := p.Counters(tunnel.Local, tunnel.Gateway)
+		packets, _, _ := p.Sent(tunnel.Local, tunnel.Gateway)
 		if i >= 12 {
 			require.Zero(t, packets)
 			continue
@@ -302,7 +302,7 @@ func TestCap(t *testing.T) {
 		require.NotNil(t, capture.Next(5*time.Second, isCopy))
 	}
 	require.Nil(t, capture.Next(10*time.Millisecond, isCopy))
-	packetsOf := func(i int) uint64 { n, _, _ := p.Counters(list[i].Local, list[i].Gateway); return n }
+	packetsOf := func(i int) uint64 { n, _, _ := p.Sent(list[i].Local, list[i].Gateway); return n }
 	require.EqualValues(t, 3, packetsOf(0))
 	require.EqualValues(t, 2, packetsOf(11))
 	require.NoError(t, p.Route(source4, group4, 1450, nil, nil))
@@ -354,7 +354,7 @@ func TestLost(t *testing.T) {
 	}
 	require.Nil(t, capture.Next(10*time.Millisecond, isCopy))
 	for _, tunnel := range list {
-		packets, octets, lost := p.Counters(tunnel.Local, tunnel.Gateway)
+		packets, octets, lost := p.Sent(tunnel.Local, tunnel.Gateway)
 		require.EqualValues(t, seen[tunnel.Gateway], packets)
 		require.EqualValues(t, 1-packets, lost)
 		require.EqualValues(t, 29*packets, octets)
@@ -531,7 +531,7 @@ func TestNextHop(t *testing.T) {
 
 func TestErrors(t *testing.T) {
 	nettest.Require(t)
-	for _, config := range []xdp.Config{{}, {Egress: "none"}, {Egress: "x", Upstream: "x"}, {Egress: "lo", MaxCopies: 5000}} {
+	for _, config := range []xdp.Config{{}, {Egress: "none"}, {Egress: "lo", MaxCopies: -1}, {Egress: "lo", Mode: 3}} {
 		_, err := xdp.Open(config)
 		require.ErrorIs(t, err, xdp.ErrConfig)
 	}
@@ -614,7 +614,7 @@ func TestSwitch(t *testing.T) {
 	require.EqualValues(t, total+2, st.Copies)
 	t.Logf("%d changes, %+v", changes, st)
 	for i, tunnel := range list {
-		got, _, lost := p.Counters(tunnel.Local, tunnel.Gateway)
+		got, _, lost := p.Sent(tunnel.Local, tunnel.Gateway)
 		sum := uint64(0)
 		for n, k := range seen[tunnel.Gateway] {
 			require.LessOrEqual(t, k, 1, "tunnel %d has packet %d twice", i, n)

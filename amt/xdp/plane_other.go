@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"github.com/treedn/treedn/amt"
 )
 
 // Plane makes copies of packets in the kernel.
@@ -40,11 +42,20 @@ func (*Plane) Route(_, _ netip.Addr, _ int, _ []Tunnel, taken []bool) error {
 // Send sends nothing.
 func (*Plane) Send(_, _ netip.Addr, _ [][]byte) (int, error) { return 0, errors.ErrUnsupported }
 
-// Counters returns zeros.
-func (*Plane) Counters(_, _ netip.AddrPort) (packets, octets, lost uint64) { return 0, 0, 0 }
+// Sent returns zeros.
+func (*Plane) Sent(_, _ netip.AddrPort) (packets, octets, lost uint64) { return 0, 0, 0 }
 
 // Forget does nothing.
 func (*Plane) Forget(_, _ netip.AddrPort) {}
 
 // Stats returns zeros.
 func (*Plane) Stats() (Stats, error) { return Stats{}, errors.ErrUnsupported }
+
+// Forward takes no channel.
+func (*Plane) Forward(_, _ netip.Addr, _ []amt.PlaneCopy) error { return errors.ErrUnsupported }
+
+// Stop does nothing.
+func (*Plane) Stop(_, _ netip.Addr) {}
+
+// Counters yields nothing.
+func (*Plane) Counters(func(t *amt.Tunnel, packets, octets uint64)) {}

@@ -6,10 +6,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
+	"github.com/treedn/treedn/amt"
+	"github.com/treedn/treedn/amt/ssm"
+	"github.com/treedn/treedn/flute/mbms"
 	"github.com/treedn/treedn/flute/packetio/pcap"
 	"github.com/treedn/treedn/internal/inspect"
 )
@@ -21,9 +26,10 @@ func runInspect(ctx context.Context, args []string) int {
 // inspection is what the flags say.
 type inspection struct {
 	json, raw, quiet, follow bool
-	dir, iface               string
+	dir, iface, sdp          string
 	source                   netip.Addr
 	wait                     time.Duration
+	relays                   []amt.Candidate
 	targets                  []string
 }
 
@@ -49,7 +55,13 @@ func inspectCommand(ctx context.Context, args []string, stdin io.Reader, stdout,
 	fs.BoolVar(&c.raw, "raw", false, "with -o, write objects as transferred: do not undo their content encoding")
 	fs.TextVar(&c.source, "source", netip.Addr{}, "the `ADDRESS` that groups are joined from (source-specific multicast)")
 	fs.StringVar(&c.iface, "interface", "", "the `NAME` of the interface to join groups on")
+	fs.Func("relay", "`address` or name of an AMT relay that brings groups, with -source, where they do not come natively; may be repeated", func(s string) error {
+		found, err := findRelays(ctx, []string{s})
+		c.relays = append(c.relays, found...)
+		return err
+	})
 	fs.BoolVar(&c.follow, "follow", false, "join the groups that signalling names, too")
+	fs.StringVar(&c.sdp, "sdp", "", "a `FILE` with the session description of a FLUTE session, or with a service announcement of MBMS; without other targets it is joined")
 	fs.DurationVar(&c.wait, "for", 0, "stop after this `TIME`; 0 is never")
 	fs.BoolVar(&c.quiet, "q", false, "no line of progress on a terminal")
 	fs.Usage = func() {
@@ -61,7 +73,7 @@ func inspectCommand(ctx context.Context, args []string, stdin io.Reader, stdout,
 		return 0
 	case err != nil:
 		return 2
-	case fs.NArg() == 0:
+	case fs.NArg() == 0 && c.sdp == "":
 		fs.Usage()
 		return 2
 	}
@@ -96,8 +108,18 @@ func (c *inspection) run(ctx context.Context, stdin io.Reader, stdout, stderr io
 			failed = errors.Join(failed, first(failed, err))
 		}
 	}})
+	channels, live := c.channels()
+	if c.sdp != "" {
+		described, err := describe(in, c.sdp)
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.sdp, err)
+		}
+		if len(c.targets) == 0 {
+			channels = described
+		}
+	}
 	show := func() { progress.show(in.Status().Line()) }
-	if channels, ok := c.channels(); ok {
+	if live {
 		err = c.listen(ctx, channels, in, show, stderr)
 	} else {
 		err = c.read(ctx, stdin, in, show, stderr)
@@ -109,6 +131,31 @@ func (c *inspection) run(ctx context.Context, stdin io.Reader, stdout, stderr io
 	in.Finish()
 	progress.clear()
 	return failed
+}
+
+// describe gives the Inspector a session description, or an announcement with several, and returns their channels.
+func describe(in *inspect.Inspector, file string) (list []inspect.Channel, err error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	sdps := map[string]*mbms.SDP{}
+	if d, err := mbms.ParseSDP(b); err == nil {
+		sdps[file] = d
+	} else {
+		a, aerr := mbms.ParseAnnouncement(b)
+		if aerr != nil || len(a.Sessions) == 0 {
+			return nil, err // what it is more likely to be
+		}
+		sdps = a.Sessions
+	}
+	for _, name := range slices.Sorted(maps.Keys(sdps)) {
+		in.Describe(sdps[name])
+		for _, c := range sdps[name].Channels() {
+			list = append(list, inspect.Channel{Source: c.Source, Destination: c.Destination})
+		}
+	}
+	return list, nil
 }
 
 // first returns err if nothing failed before.
@@ -138,11 +185,16 @@ func (c *inspection) listen(ctx context.Context, channels []inspect.Channel, in 
 		defer cancel()
 	}
 	return inspect.Listen(ctx, inspect.ListenConfig{
-		Channels: channels, Interface: c.iface, Follow: c.follow, Source: c.source, Tick: show,
+		Channels: channels, Interface: c.iface, Relays: c.relays, Follow: c.follow, Source: c.source, Tick: show,
 		Joined: func(ch inspect.Channel, err error) {
-			if err != nil {
-				fmt.Fprintf(stderr, "treedn inspect: %v\n", err)
+			if err == nil {
+				return
 			}
+			hint := ""
+			if errors.Is(err, ssm.ErrChannel) && !ch.Source.IsValid() {
+				hint = "; say where it comes from, by -source"
+			}
+			fmt.Fprintf(stderr, "treedn inspect: %v%s\n", err, hint)
 		},
 	}, in)
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/treedn/treedn/amt/ssm"
+	"github.com/treedn/treedn/amt/ssm/ssmtest"
 	"github.com/treedn/treedn/flute/packetio/pcap"
 )
 
@@ -62,11 +64,25 @@ func TestInspectText(t *testing.T) {
 		"signalling 232.1.1.4:6001 TSI 0 TOI 2147876865 S-TSID stsid.xml\n",
 		"object     232.1.1.4:6001 TSI 20 TOI 7 17.1 kB clip_dash_track2_7.m4s\n",
 		"fault      session configuration: carousel 1: no packets come to 232.1.1.4:6001 with the TSI 1 (TS 103 769 10.2.3.9)\n",
-		"sum        232.1.1.4:6001 from 10.77.0.1: ROUTE dvb-mabr, 3 channels, 840 packets, 1215.0 kB, 17 objects\n",
+		"sum        232.1.1.4:6001 from 10.77.0.1: ROUTE dvb-mabr, 3 channels, no FEC, 840 packets, 1215.0 kB, 17 objects\n",
 	} {
 		require.Contains(t, stdout, line)
 	}
 	require.Empty(t, stderr, "no progress where there is no terminal")
+}
+
+// A session description from a file is compared with what comes.
+func TestInspectSDP(t *testing.T) {
+	sdp := filepath.Join(t.TempDir(), "x.sdp")
+	require.NoError(t, os.WriteFile(sdp, []byte("v=0\nm=application 40085 FLUTE/UDP 0\nc=IN IP4 238.1.1.95/1\na=flute-tsi:17\n"), 0o644))
+	_, described, _ := inspectRun(t, nil, "-sdp", sdp, "../../flute/testdata/libflute-gzip.pcap")
+	require.Contains(t, described, "SDP: it announces the TSI 17, the packets to 238.1.1.95:40085 have 16")
+	require.NoError(t, os.WriteFile(sdp, []byte("v=0\nt=x"), 0o644))
+	for _, file := range []string{"/does/not/exist", sdp} {
+		code, _, stderr := inspectRun(t, nil, "-sdp", file)
+		require.Equal(t, 1, code)
+		require.NotEmpty(t, stderr)
+	}
 }
 
 func TestInspectStandardInputAndFiles(t *testing.T) {
@@ -99,9 +115,25 @@ func TestInspectRefuses(t *testing.T) {
 		require.Equal(t, 1, code, args)
 		require.NotEmpty(t, stderr)
 	}
+	_, _, stderr := inspectRun(t, nil, "232.1.1.1:6000")
+	require.Contains(t, stderr, "by -source")
 	code, _, stderr := inspectRun(t, nil, "-help")
 	require.Zero(t, code)
 	require.Contains(t, stderr, "usage: treedn inspect")
+}
+
+// payloads returns the datagrams of a capture.
+func payloads(t *testing.T, file string) (packets [][]byte) {
+	t.Helper()
+	f, err := os.Open(file)
+	require.NoError(t, err)
+	defer f.Close()
+	r, err := pcap.NewReader(f)
+	require.NoError(t, err)
+	for p, err := r.Next(); err == nil; p, err = r.Next() {
+		packets = append(packets, bytes.Clone(p.Payload))
+	}
+	return packets
 }
 
 // Live, by unicast: what a capture holds is sent to the command, which writes its objects until it is interrupted.
@@ -117,15 +149,7 @@ func TestInspectLive(t *testing.T) {
 	var stderr bytes.Buffer
 	go func() { done <- inspectCommand(ctx, []string{to.String()}, nil, out, &stderr) }()
 
-	f, err := os.Open("../../flute/testdata/libflute-gzip.pcap")
-	require.NoError(t, err)
-	defer f.Close()
-	r, err := pcap.NewReader(f)
-	require.NoError(t, err)
-	var packets [][]byte
-	for p, err := r.Next(); err == nil; p, err = r.Next() {
-		packets = append(packets, bytes.Clone(p.Payload))
-	}
+	packets := payloads(t, "../../flute/testdata/libflute-gzip.pcap")
 	conn, err := net.Dial("udp4", to.String())
 	require.NoError(t, err)
 	defer conn.Close()
@@ -144,4 +168,39 @@ func TestInspectLive(t *testing.T) {
 	cancel()
 	require.Zero(t, <-done, stderr.String())
 	require.Contains(t, out.String(), "sum ")
+}
+
+// Live, by multicast, on a group that is joined by itself, and on one that an AMT relay might bring.
+func TestInspectMulticast(t *testing.T) {
+	for _, relay := range []bool{false, true} {
+		ch := ssmtest.Channel(t)
+		args := []string{"-source", ch.Source.String(), "-q"}
+		if relay {
+			args = append(args, "-relay", "127.0.0.1:9")
+		}
+		out := newWatch("text.txt")
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan int, 1)
+		var stderr bytes.Buffer
+		go func() { done <- inspectCommand(ctx, append(args, ch.Destination().String()), nil, out, &stderr) }()
+		tx, err := ssm.NewSender(ch.Source, nil)
+		require.NoError(t, err)
+		packets := payloads(t, "../../flute/testdata/libflute-gzip.pcap")
+		for seen := false; !seen; { // until it has joined
+			for _, p := range packets {
+				_, err := tx.WriteBatch([][]byte{p}, ch.Destination())
+				require.NoError(t, err)
+			}
+			select {
+			case <-out.seen:
+				seen = true
+			case <-time.After(20 * time.Millisecond):
+			case code := <-done:
+				t.Fatalf("ended with %d: %s", code, stderr.String())
+			}
+		}
+		cancel()
+		require.Zero(t, <-done, stderr.String())
+		require.NoError(t, tx.Close())
+	}
 }

@@ -1,9 +1,11 @@
 package fdt
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,6 +54,8 @@ func (in *Instance) check() error {
 			return fmt.Errorf("%w: File without TOI", ErrIncomplete)
 		case f.ContentLocation == "":
 			return fmt.Errorf("%w: File without Content-Location", ErrIncomplete)
+		case f.CacheControl.values() > 1:
+			return fmt.Errorf("%w: more than one directive in Cache-Control", ErrIncomplete)
 		case f.ContentMD5 != nil && len(f.ContentMD5) != 16:
 			return fmt.Errorf("%w: Content-MD5 of %d octets", ErrIncomplete, len(f.ContentMD5))
 		}
@@ -118,8 +122,14 @@ func (w *writer) instance(in *Instance, embedded bool, original []byte) ([]byte,
 	w.optionalUint("treedn:generation", in.Generation)
 	w.raw(">\n")
 	for i := range in.Files {
-		w.file(file, &in.Files[i])
+		w.file(file, in, &in.Files[i])
 	}
+	if in.SchemaVersion != 0 {
+		w.element("sv:schemaVersion", strconv.FormatUint(uint64(in.SchemaVersion), 10))
+	}
+	w.element("mbms2012:Base-URL-1", in.BaseURL1)
+	w.element("mbms2012:Base-URL-2", in.BaseURL2)
+	w.delimiter(in)
 	for _, g := range in.Groups {
 		w.element(strings.TrimSuffix(file, "File")+"Group", g)
 	}
@@ -129,8 +139,6 @@ func (w *writer) instance(in *Instance, embedded bool, original []byte) ([]byte,
 		w.uint("value", uint64(x.Expiry))
 		w.raw(">" + strconv.Itoa(int(x.Identity)) + "</" + element + ">\n")
 	}
-	w.element("mbms2012:Base-URL-1", in.BaseURL1)
-	w.element("mbms2012:Base-URL-2", in.BaseURL2)
 	w.raw("</FDT-Instance>\n")
 	if w.err != nil {
 		return original, w.err
@@ -165,6 +173,7 @@ func (in *Instance) prefixes() (used []prefix) {
 		{atsc, prefix{"afdt", NamespaceATSC}},
 		{m2007, prefix{"mbms2007", namespaceMBMS2007}},
 		{in.FullFDT, prefix{"mbms2008", namespaceMBMS2008}},
+		{in.SchemaVersion != 0, prefix{"sv", namespaceSchema}},
 		{m2009, prefix{"mbms2009", namespaceMBMS2009}},
 		{m2012, prefix{"mbms2012", namespaceMBMS2012}},
 		{m2015, prefix{"mbms2015", namespaceMBMS2015}},
@@ -178,7 +187,7 @@ func (in *Instance) prefixes() (used []prefix) {
 	return used
 }
 
-func (w *writer) file(name string, f *File) {
+func (w *writer) file(name string, in *Instance, f *File) {
 	w.raw("<" + name)
 	w.uint("TOI", f.TOI)
 	w.attr("Content-Location", f.ContentLocation)
@@ -196,13 +205,12 @@ func (w *writer) file(name string, f *File) {
 	w.extensionAttributes(f)
 	w.lists(f.AppContextIDs, f.FilterCodes)
 	w.optionalUint("treedn:generation", f.Generation)
-	if !f.hasElements() {
+	if !f.hasElements() && in.SchemaVersion == 0 {
 		w.raw("/>\n")
 		return
 	}
 	w.raw(">\n")
 	if c := f.CacheControl; c != (CacheControl{}) {
-		// A choice in the schema; reading is lenient about it.
 		w.raw("<mbms2007:Cache-Control>")
 		if c.NoCache {
 			w.raw("<mbms2007:no-cache>true</mbms2007:no-cache>")
@@ -215,7 +223,11 @@ func (w *writer) file(name string, f *File) {
 		}
 		w.raw("</mbms2007:Cache-Control>\n")
 	}
-	for _, alt := range f.AlternateLocations {
+	w.delimiter(in)
+	// Those of set 1 come first.
+	alternates := slices.Clone(f.AlternateLocations)
+	slices.SortStableFunc(alternates, func(a, b AlternateLocation) int { return cmp.Compare(a.Set, b.Set) })
+	for _, alt := range alternates {
 		element := "mbms2012:Alternate-Content-Location-" + strconv.Itoa(int(alt.Set))
 		w.raw("<" + element)
 		if !alt.Until.IsZero() {
@@ -227,6 +239,7 @@ func (w *writer) file(name string, f *File) {
 		}
 		w.raw("</" + element + ">\n")
 	}
+	w.delimiter(in)
 	w.extensionElements(f, strings.TrimSuffix(name, "File"))
 	w.raw("</" + name + ">\n")
 }

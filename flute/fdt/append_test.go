@@ -24,7 +24,7 @@ func full() *fdt.Instance {
 			{
 				TOI: 2, ContentLocation: "b", HasContentLength: true, TransferLength: 1 << 40, HasTransferLength: true,
 				ContentType: "a/b", ContentEncoding: "deflate", ContentMD5: []byte("0123456789abcdef"),
-				FEC: fdt.FEC{HasEncodingID: true}, ETag: `W/"x"`, CacheControl: fdt.CacheControl{NoCache: true, MaxStale: true, Expires: 7},
+				FEC: fdt.FEC{HasEncodingID: true}, ETag: `W/"x"`, CacheControl: fdt.CacheControl{Expires: 7},
 				AlternateLocations: []fdt.AlternateLocation{
 					{Set: 1, URLs: []string{"x", "y"}},
 					{Set: 2, Until: time.Date(2026, 11, 20, 1, 2, 3, 4, time.UTC)},
@@ -46,7 +46,7 @@ func full() *fdt.Instance {
 func TestAppend(t *testing.T) {
 	for _, version := range []uint8{1, 2} {
 		want := full()
-		want.Version = version
+		want.Version, want.SchemaVersion = version, 3*uint32(version-1)
 		b, err := want.Append([]byte("before"))
 		require.NoError(t, err)
 		require.Equal(t, "before", string(b[:6]))
@@ -67,6 +67,7 @@ func TestAppendRefuses(t *testing.T) {
 		"MD5 of 3 octets":            func(in *fdt.Instance) { in.Files[0].ContentMD5 = []byte("abc") },
 		"SHA-256 of 3 octets":        func(in *fdt.Instance) { in.Files[0].ContentDigest.SHA256 = []byte("abc") },
 		"SHA-512 of 3 octets":        func(in *fdt.Instance) { in.Files[0].ReprDigest.SHA512 = []byte("abc") },
+		"two cache directives":       func(in *fdt.Instance) { in.Files[1].CacheControl.NoCache = true },
 		"empty signature":            func(in *fdt.Instance) { in.Files[1].Signatures[0].Value = nil },
 		"scope with a blank":         func(in *fdt.Instance) { in.Files[1].Signatures[0].Scope = []string{"a b"} },
 		"third set of locations":     func(in *fdt.Instance) { in.Files[1].AlternateLocations[0].Set = 3 },
@@ -133,5 +134,23 @@ func BenchmarkAppend(b *testing.B) {
 		if dst, err = in.Append(dst[:0]); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// The elements of 3GPP come in the order of its schema, with its marks.
+func TestAppendOrder(t *testing.T) {
+	in := full()
+	in.Version, in.SchemaVersion, in.FileTemplate = 1, 3, ""
+	b, err := in.Append(nil)
+	require.NoError(t, err)
+	at := -1
+	for _, element := range []string{
+		"<File", "<sv:delimiter", "<sv:delimiter", "<File", "<mbms2007:Cache-Control", "<sv:delimiter", "<mbms2012:Alternate-Content-Location-1",
+		"<mbms2012:Alternate-Content-Location-2", "<sv:delimiter", "<dvb:Signature", "<Group", "<MBMS-Session-Identity", "<sv:schemaVersion",
+		"<mbms2012:Base-URL-1", "<mbms2012:Base-URL-2", "<sv:delimiter", "<Group", "<MBMS-Session-Identity-Expiry",
+	} {
+		i := strings.Index(string(b[at+1:]), element)
+		require.GreaterOrEqual(t, i, 0, "%s after %s", element, b[:at+1])
+		at += 1 + i
 	}
 }

@@ -98,6 +98,21 @@ func (p *parser) sessionIdentityExpiry(d *xml.Decoder, e xml.StartElement) error
 	return nil
 }
 
+func schemaVersion(d *xml.Decoder, version *uint32) error {
+	s, err := text(d)
+	if v, err := strconv.ParseUint(s, 10, 32); err == nil {
+		*version = uint32(v)
+	}
+	return err
+}
+
+// delimiter writes the mark between the elements of two releases of the schema of 3GPP.
+func (w *writer) delimiter(in *Instance) {
+	if in.SchemaVersion != 0 {
+		w.raw("<sv:delimiter>0</sv:delimiter>\n")
+	}
+}
+
 // group appends the text of a Group element.
 func group(d *xml.Decoder, groups *[]string) error {
 	s, err := text(d)
@@ -150,12 +165,6 @@ func (f *File) signature(d *xml.Decoder, e xml.StartElement) error {
 
 // extensionElements writes child elements of a File, of which those that are FLUTE's own have the prefix local.
 func (w *writer) extensionElements(f *File, local string) {
-	for _, g := range f.Groups {
-		w.element(local+"Group", g)
-	}
-	for _, id := range f.SessionIdentities {
-		w.element(local+"MBMS-Session-Identity", strconv.Itoa(int(id)))
-	}
 	for _, sig := range f.Signatures {
 		w.raw("<dvb:Signature")
 		w.optional("scope", strings.Join(sig.Scope, " "))
@@ -167,6 +176,12 @@ func (w *writer) extensionElements(f *File, local string) {
 		w.raw(">")
 		w.raw(base64.StdEncoding.EncodeToString(sig.Value))
 		w.raw("</dvb:Signature>\n")
+	}
+	for _, g := range f.Groups {
+		w.element(local+"Group", g)
+	}
+	for _, id := range f.SessionIdentities {
+		w.element(local+"MBMS-Session-Identity", strconv.Itoa(int(id)))
 	}
 }
 
@@ -210,4 +225,14 @@ func (f *File) extensionAttribute(e xml.StartElement, a xml.Attr) (known bool, e
 		return false, nil
 	}
 	return true, nil
+}
+
+// values counts the directives, of which the schema allows one.
+func (c CacheControl) values() (n int) {
+	for _, on := range []bool{c.NoCache, c.MaxStale, c.Expires != 0} {
+		if on {
+			n++
+		}
+	}
+	return n
 }

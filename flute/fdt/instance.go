@@ -14,6 +14,7 @@ const (
 	NamespaceATSC   = "tag:atsc.org,2016:XMLSchemas/ATSC3/Delivery/ATSC-FDT/1.0/"
 	NamespaceTreeDN = "urn:treedn:route:1"
 
+	namespaceSchema   = "urn:3gpp:metadata:2009:MBMS:schemaVersion"
 	namespaceRFC3926  = "http://www.example.com/flute" // the schema of RFC 3926 itself
 	namespaceMBMS2007 = "urn:3GPP:metadata:2007:MBMS:FLUTE:FDT"
 	namespaceMBMS2008 = "urn:3GPP:metadata:2008:MBMS:FLUTE:FDT_ext"
@@ -39,6 +40,10 @@ type Instance struct {
 	Complete bool
 	// FullFDT: files that this instance does not list are gone (3GPP).
 	FullFDT bool
+
+	// SchemaVersion is that of the schema of 3GPP, currently 3. If it is not 0, the elements schemaVersion and delimiter
+	// are written, which that schema demands and most senders leave out.
+	SchemaVersion uint32
 
 	// ContentType, ContentEncoding and FEC hold for the files that have none
 	// of their own. Resolve applies them.

@@ -115,6 +115,8 @@ func (p *parser) instance(d *xml.Decoder, start xml.StartElement) error {
 			p.in.BaseURL2, err = text(d)
 		case "Group":
 			err = group(d, &p.in.Groups)
+		case "schemaVersion":
+			err = schemaVersion(d, &p.in.SchemaVersion)
 		case "MBMS-Session-Identity-Expiry":
 			err = p.sessionIdentityExpiry(d, e)
 		default:

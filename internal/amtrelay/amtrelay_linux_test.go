@@ -189,3 +189,16 @@ func TestNothingToDo(t *testing.T) {
 	_, err = amtrelay.New(parse(t, "amt: {listen: ['%v'], upstream: {ports: [1]}}", taken), slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, err, "address already in use")
 }
+
+// An interface to which the kernel cannot send copies, as the loopback one: they
+// go by sockets, and nobody notices.
+func TestKernelCannot(t *testing.T) {
+	ch := ssmtest.Channel(t)
+	send(t, ch)
+	one := free(t)
+	n, _ := start(t, parse(t, "admin: {listen: 'off'}\namt: {listen: ['%v'], upstream: {ports: [%d], interface: lo}, xdp: {egress: lo}, drain: 1ms}", one, ch.Port))
+	a, b := dial(t, ch, one), dial(t, ch, one)
+	read(t, a, 50)
+	read(t, b, 50)
+	require.GreaterOrEqual(t, n.Status().AMT.Copies, uint64(100))
+}

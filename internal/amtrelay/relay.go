@@ -24,6 +24,7 @@ type Relay struct {
 	native *amt.Native
 	chain  *amt.Chain
 	bridge *amt.Bridge
+	plane  plane // nil: sockets copy
 	allow  atomic.Pointer[config.AMTAllow]
 
 	served chan struct{} // closed when the server has ended
@@ -32,6 +33,12 @@ type Relay struct {
 	mu       sync.Mutex // guards below
 	cfg      config.AMT
 	draining bool
+}
+
+// plane copies packets in the kernel.
+type plane interface {
+	amt.Plane
+	Close() error
 }
 
 // Open opens the sockets; it returns nil if the configuration asks for nothing. Close it.
@@ -107,8 +114,18 @@ func (r *Relay) serve() error {
 	if key, ok := r.cfg.Key.Key(); ok {
 		c.Relay.Key = key[:]
 	}
+	if r.cfg.XDP.Egress != "" {
+		if r.plane, err = openPlane(r.cfg.XDP, r.cfg.MaxTunnels, r.log); err != nil {
+			r.plane = nil
+			r.log.Warn("packets are copied by sockets: the kernel cannot do it", "reason", err)
+		} else {
+			c.Plane = r.plane
+			r.log.Info("packets are copied in the kernel", "upstream", r.cfg.XDP.Upstream, "egress", r.cfg.XDP.Egress)
+		}
+	}
 	if r.server, err = amt.NewServer(c); err != nil {
 		close(r.served)
+		r.closePlane()
 		_ = upstream.Close()
 		return err
 	}
@@ -231,7 +248,14 @@ func (r *Relay) Close() error {
 		_ = r.server.Close()
 	}
 	<-r.served
+	r.closePlane()
 	return nil
+}
+
+func (r *Relay) closePlane() {
+	if r.plane != nil {
+		_ = r.plane.Close()
+	}
 }
 
 // failures is closed when the relay's sockets have failed; never, if there is no relay.

@@ -43,6 +43,7 @@ type AMT struct {
 	FollowPathMTU bool `yaml:"follow_path_mtu"`
 	// Drain is how long, at most, a relay that ends waits for its gateways to go elsewhere. Default 30s.
 	Drain  time.Duration `yaml:"drain"`
+	XDP    AMTXDP        `yaml:"xdp"`
 	Bridge AMTBridge     `yaml:"bridge"`
 }
 
@@ -64,6 +65,16 @@ type AMTAllow struct {
 	Gateways []netip.Prefix `yaml:"gateways"`
 	Sources  []netip.Prefix `yaml:"sources"`
 	Groups   []netip.Prefix `yaml:"groups"`
+}
+
+// AMTXDP copies packets to gateways in the kernel of Linux, where that is possible.
+type AMTXDP struct {
+	// Upstream is the interface that channels come in by. Default: that of the upstream.
+	Upstream string `yaml:"upstream"`
+	// Egress is the interface that leads to the gateways. None: sockets copy.
+	Egress string `yaml:"egress"`
+	// MaxCopies is the most gateways of a channel that is copied so. Default 512.
+	MaxCopies int `yaml:"max_copies"`
 }
 
 // AMTBridge brings channels from a relay onto a network.
@@ -140,6 +151,10 @@ func (a *AMT) populate() {
 	orDefault(&a.QueryInterval, 125*time.Second)
 	orDefault(&a.PathMTU, 1500)
 	orDefault(&a.Drain, 30*time.Second)
+	if a.XDP.Egress != "" {
+		orDefault(&a.XDP.Upstream, a.Upstream.Interface)
+		orDefault(&a.XDP.MaxCopies, 512)
+	}
 }
 
 func (r *AMTRelay) validate(p *problems) {
@@ -198,6 +213,7 @@ func (a *AMT) validate(p *problems) {
 	case b.Interface != "" && b.Interface == a.Upstream.Interface:
 		p.addf("amt.bridge.interface", "is where the relay joins channels, too: packets would go in a circle")
 	}
+	a.validateXDP(p)
 	between(p, "amt.max_tunnels", a.MaxTunnels, 1, 10_000_000)
 	between(p, "amt.max_tunnels_per_address", a.MaxTunnelsPerAddress, 1, 10_000_000)
 	between(p, "amt.path_mtu", a.PathMTU, 576, 65535)
@@ -206,6 +222,21 @@ func (a *AMT) validate(p *problems) {
 	}
 	if a.Drain < 0 || a.Drain > time.Hour {
 		p.addf("amt.drain", "is not from 0s to 1h")
+	}
+}
+
+func (a *AMT) validateXDP(p *problems) {
+	x := &a.XDP
+	switch {
+	case x.Egress == "" && (x.Upstream != "" || x.MaxCopies != 0):
+		p.addf("amt.xdp.egress", "is missing")
+	case x.Egress == "":
+	case len(a.Listen) == 0 || len(a.Upstream.Relays) > 0:
+		p.addf("amt.xdp", "is for a relay that joins channels on this machine's networks")
+	case x.Upstream == "" && p.known("amt.upstream.interface"):
+		p.addf("amt.xdp.upstream", "is missing, and so is amt.upstream.interface")
+	default:
+		between(p, "amt.xdp.max_copies", x.MaxCopies, 1, 65536)
 	}
 }
 

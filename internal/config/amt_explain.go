@@ -26,6 +26,10 @@ func (e *explanation) amt(a *AMT) {
 		e.line("    takes up to %d gateways, up to %d with one address, and asks them every %s", a.MaxTunnels, a.MaxTunnelsPerAddress, a.QueryInterval)
 		e.line("    sends packets that fit a path of %d octets", a.PathMTU)
 		e.amtUpstream(&a.Upstream)
+		if a.XDP.Egress != "" {
+			e.line("    copies packets in the kernel, from %s to %s, to up to %d gateways of a channel, if the kernel can", a.XDP.Upstream, a.XDP.Egress, a.XDP.MaxCopies)
+			e.warn("amt.xdp: other programs on this machine do not hear the channels that are copied in the kernel")
+		}
 		e.amtAllow(&a.Allow)
 		if a.Key.IsZero() {
 			e.line("    has a key of its own, so that no other relay can stand in for it behind an anycast address")

@@ -56,6 +56,12 @@ func TestAMT(t *testing.T) {
 	}
 	require.NotContains(t, b.String(), "000102", "the key")
 
+	c, err = parseRole("amt-relay", "f", []byte("amt: {listen: [127.0.0.1], upstream: {interface: e0}, xdp: {egress: e1}}"))
+	require.NoError(t, err)
+	require.Equal(t, AMTXDP{Upstream: "e0", Egress: "e1", MaxCopies: 512}, c.(*AMTRelay).AMT.XDP)
+	b.Reset()
+	require.NoError(t, c.(document).Explain(&b))
+	require.Contains(t, b.String(), "in the kernel, from e0 to e1, to up to 512")
 	c, err = parseRole("amt-relay", "f", []byte("amt: {listen: [127.0.0.1], upstream: {ports: [5000, 5001]}}"))
 	require.NoError(t, err)
 	b.Reset()
@@ -86,11 +92,15 @@ func TestAMTRefused(t *testing.T) {
 		"amt: {bridge: {channels: ['1.2.3.4']}}":                                          "is not a source and a group",
 		"amt: {bridge: {channels: ['1.2.3.4,ff3e::1']}}":                                  "is not a source and a group",
 		"amt: {listen: [1.2.3.4], upstream: {interface: e}, bridge: {interface: e, relays: [1.1.1.1], channels: ['1.2.3.4,232.1.1.1']}}": "in a circle",
-		"amt: {listen: [1.2.3.4], max_tunnels: -1}":           "is not from 1",
-		"amt: {listen: [1.2.3.4], path_mtu: 100}":             "is not from 576",
-		"amt: {listen: [1.2.3.4], query_interval: 1ms}":       "is not from 1s",
-		"amt: {listen: [1.2.3.4], drain: 2h}":                 "is not from 0s",
-		"amt: {listen: [1.2.3.4], key: file:/does/not/exist}": "no such file",
+		"amt: {listen: [1.2.3.4], xdp: {upstream: e}}":                              "amt.xdp.egress: is missing",
+		"amt: {listen: [1.2.3.4], xdp: {egress: e}}":                                "amt.xdp.upstream: is missing",
+		"amt: {listen: [1.2.3.4], upstream: {relays: [1.1.1.1]}, xdp: {egress: e}}": "on this machine's networks",
+		"amt: {listen: [1.2.3.4], xdp: {egress: e, upstream: f, max_copies: -1}}":   "is not from 1",
+		"amt: {listen: [1.2.3.4], max_tunnels: -1}":                                 "is not from 1",
+		"amt: {listen: [1.2.3.4], path_mtu: 100}":                                   "is not from 576",
+		"amt: {listen: [1.2.3.4], query_interval: 1ms}":                             "is not from 1s",
+		"amt: {listen: [1.2.3.4], drain: 2h}":                                       "is not from 0s",
+		"amt: {listen: [1.2.3.4], key: file:/does/not/exist}":                       "no such file",
 	} {
 		_, err := parseRole("amt-relay", "f", []byte(text))
 		require.ErrorContains(t, err, want, text)

@@ -71,9 +71,11 @@ func New(c Config) http.Handler {
 		}
 		if key, ok := keyOf(r.URL.Path); ok {
 			if s := c.Services(key.Service); s != nil {
-				s.Refresh(r.Context(), key.Name)
 				if manifest.IsManifest(key.Name) {
+					s.Refresh(r.Context(), key.Name)
 					awaitNewer(r, s, key.Name)
+				} else {
+					s.Settle(r.Context(), key.Name)
 				}
 			}
 		}

@@ -1,16 +1,13 @@
 package inspect
 
 import (
-	"encoding/xml"
-	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/treedn/treedn/flute/mbms"
-	"github.com/treedn/treedn/flute/xmllimit"
+	"github.com/treedn/treedn/internal/manifest"
 	"github.com/treedn/treedn/route/diagnose"
 	"github.com/treedn/treedn/route/lls"
 )
@@ -83,6 +80,9 @@ func (in *Inspector) foreignName(to netip.AddrPort) string {
 			}
 		}
 	}
+	if in.seals[to] {
+		return "they are seals of TreeDN"
+	}
 	return "another protocol"
 }
 
@@ -142,65 +142,22 @@ func (ch *channel) arrived(in *Inspector) diagnose.Channel {
 	}
 	for _, o := range ch.sortedObjects() {
 		if !o.isInstance() && len(c.Objects) < maxNotes {
-			c.Objects = append(c.Objects, diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: !o.complete, Name: o.name()})
+			c.Objects = append(c.Objects, diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: o.lost(), Name: o.name()})
 		}
 	}
 	return c
 }
 
-// The parts of an MPD that name segments. A template of an outer element holds for the inner ones.
-type xmlTemplate struct {
-	Media string `xml:"media,attr"`
-	Init  string `xml:"initialization,attr"`
-}
-
-func (t *xmlTemplate) over(outer xmlTemplate) xmlTemplate {
-	if t == nil {
-		return outer
-	}
-	if t.Media != "" {
-		outer.Media = t.Media
-	}
-	if t.Init != "" {
-		outer.Init = t.Init
-	}
-	return outer
-}
-
-var errNotMPD = errors.New("inspect: root element is not MPD")
-
 // parseMPD reads what the diagnosis needs of an MPD.
 func parseMPD(b []byte) (*diagnose.Manifest, error) {
-	var x struct {
-		XMLName xml.Name
-		Type    string `xml:"type,attr"`
-		Periods []struct {
-			Template *xmlTemplate `xml:"SegmentTemplate"`
-			Sets     []struct {
-				Template        *xmlTemplate `xml:"SegmentTemplate"`
-				Representations []struct {
-					ID       string       `xml:"id,attr"`
-					Template *xmlTemplate `xml:"SegmentTemplate"`
-				} `xml:"Representation"`
-			} `xml:"AdaptationSet"`
-		} `xml:"Period"`
-	}
-	if err := xmllimit.Unmarshal(b, xmllimit.Limits{}, &x); err != nil {
+	mpd, err := manifest.ParseMPD(b, manifest.Limits{})
+	if err != nil {
 		return nil, err
 	}
-	if x.XMLName.Local != "MPD" {
-		return nil, errNotMPD
-	}
-	m := &diagnose.Manifest{Dynamic: strings.TrimSpace(x.Type) == "dynamic"}
-	for _, p := range x.Periods {
-		outer := p.Template.over(xmlTemplate{})
-		for _, set := range p.Sets {
-			middle := set.Template.over(outer)
-			for _, r := range set.Representations {
-				t := r.Template.over(middle)
-				m.Representations = append(m.Representations, diagnose.Representation{ID: r.ID, Init: t.Init, Media: t.Media})
-			}
-		}
+	m := &diagnose.Manifest{Dynamic: !mpd.Static}
+	for i := range mpd.Representations {
+		r := &mpd.Representations[i]
+		m.Representations = append(m.Representations, diagnose.Representation{ID: r.ID, Init: r.Initialization, Media: r.Media.String()})
 	}
 	return m, nil
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/route/diagnose"
+	"github.com/treedn/treedn/route/sls"
 )
 
 // An Event is one of the types below. It marshals to JSON with the name of its type in the field event.
@@ -94,8 +95,11 @@ type ObjectEvent struct {
 	// Recovered are the octets that came by FEC.
 	Recovered int64 `json:"recovered,omitempty"`
 
-	// Body is the object, if it is complete. It is valid during the call.
-	Body []byte `json:"-"`
+	// Body is the object, if it is complete. Content is the file in it, if that is something else: without the header
+	// of ROUTE's Entity Mode. Parts are those of a package. They are valid during the call.
+	Body    []byte     `json:"-"`
+	Content []byte     `json:"-"`
+	Parts   []sls.Part `json:"-"`
 }
 
 // Missing is a range of octets, the last one included. It marshals to a pair.
@@ -125,6 +129,8 @@ type SummaryEvent struct {
 	Protocol string     `json:"protocol,omitempty"`
 	System   string     `json:"system,omitempty"`
 	Channels int        `json:"channels,omitempty"`
+	// FEC are the codes that protect the session, such as RaptorQ.
+	FEC []string `json:"fec,omitempty"`
 	Counts
 }
 

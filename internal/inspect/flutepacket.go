@@ -50,7 +50,7 @@ func (ch *channel) placeFLUTE(o *object, scheme fec.EncodingID, id fec.PayloadID
 		o.cenc = x
 	}
 	if body, ok := h.Extensions.FTI(); ok {
-		if info, err := fec.ParseObjectFTI(scheme, body); err == nil {
+		if info, err := fec.ParseObjectFTI(scheme, raptorFTI(scheme, body)); err == nil {
 			if err := o.configure(info); err != nil {
 				return err
 			}
@@ -61,12 +61,25 @@ func (ch *channel) placeFLUTE(o *object, scheme fec.EncodingID, id fec.PayloadID
 	}
 	if !o.hasInfo {
 		o.keepEarly(id, payload)
+		if key := o.key; key.instance > 0 && id == (fec.PayloadID{}) && bytes.HasSuffix(bytes.TrimSpace(payload), []byte("FDT-Instance>")) {
+			return o.guess(scheme, uint64(len(payload))) // one packet without EXT_FTI, which it should have
+		}
 		return nil
 	}
 	if o.info.ID != scheme {
 		return nil
 	}
 	return o.put(id, payload)
+}
+
+// raptorFTI puts the EXT_FTI of Raptor right where a sender gives it the form of RaptorQ, as ypo/flute does: a length of
+// 40 bits instead of 48, so that the symbol length stands where there are zeros (RFC 5053, 3.2.2 and 3.2.3).
+func raptorFTI(scheme fec.EncodingID, b []byte) []byte {
+	if scheme != fec.Raptor || len(b) < 14 || b[6]|b[7] == 0 {
+		return b
+	}
+	out := append([]byte{0}, b[:5]...)
+	return append(append(out, 0, 0), b[6:12]...)
 }
 
 // configure takes the FEC Object Transmission Information.
@@ -84,6 +97,7 @@ func (o *object) configure(info fec.ObjectInfo) error {
 		return err
 	}
 	o.info, o.hasInfo = info, true
+	o.ch.s.protects(info.ID.String())
 	early := o.early
 	o.early = nil
 	for _, s := range early {
@@ -110,6 +124,39 @@ func (o *object) configureFromFile(scheme fec.EncodingID) {
 	if info, err := attributes.Info(length); err == nil {
 		// Octets that came before it were not placed, so that nothing can contradict.
 		_ = o.configure(info)
+	}
+}
+
+// guess makes up for FEC Object Transmission Information that never came: of an object without FEC whose length is known,
+// symbols are as long as the longest that came.
+func (o *object) guess(scheme fec.EncodingID, length uint64) error {
+	if scheme != fec.CompactNoCode || o.hasInfo || length > maxObject {
+		return nil
+	}
+	info := fec.ObjectInfo{ID: scheme, TransferLength: length, MaxBlock: 1 << 16}
+	for _, s := range o.early {
+		if s.id.SBN != 0 {
+			return nil // nothing tells how long blocks are
+		}
+		info.SymbolSize = max(info.SymbolSize, uint16(min(len(s.data), 1<<16-1)))
+	}
+	if info.Validate() != nil {
+		return nil
+	}
+	return o.configure(info)
+}
+
+// guessAll does so for all objects of the session that have a description.
+func (s *session) guessAll() {
+	for _, ch := range s.sortedChannels() {
+		for _, o := range ch.sortedObjects() {
+			if ch.protocol != flute || o.hasInfo || o.file == nil || len(o.early) == 0 {
+				continue
+			}
+			if n, ok := o.file.Length(); ok && o.guess(fec.EncodingID(o.codepoint), n) == nil {
+				ch.finish(o)
+			}
+		}
 	}
 }
 

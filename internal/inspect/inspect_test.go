@@ -146,6 +146,12 @@ func TestDisturbance(t *testing.T) {
 				wrong = append(wrong, p)
 			}
 			require.Equal(t, want, ids(objects(inspectAll(wrong, inspect.Config{}))), "clock")
+			if strings.Contains(file, "libflute") {
+				for i := range wrong {
+					wrong[i].at = packets[i].at.AddDate(1, 0, 0)
+				}
+				require.Contains(t, rules(inspectAll(wrong, inspect.Config{})), "fdt-expired")
+			}
 			for i := range wrong {
 				wrong[i].at = time.Date(2099, 1, 1, 0, 0, i, 0, time.UTC) // after all expiry
 			}
@@ -296,6 +302,8 @@ func TestRepairFlow(t *testing.T) {
 	}
 	require.Empty(t, want)
 	require.Positive(t, recovered)
+	// The session has neither init segments nor a true manifest; nothing else is wrong with it.
+	require.Subset(t, []string{"efdt-init", "mpd-representation"}, rules(events))
 }
 
 // Files of FLUTE under every FEC scheme, in every profile, with loss, from the middle of the session on.

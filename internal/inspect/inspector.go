@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/list"
 	"crypto/sha256"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/flute/mbms"
 	"github.com/treedn/treedn/flute/reassembly"
+	"github.com/treedn/treedn/flute/seal"
 	"github.com/treedn/treedn/route/mabr"
 	"github.com/treedn/treedn/route/sls"
 )
@@ -59,7 +61,9 @@ type Inspector struct {
 	sdps      []*mbms.SDP
 	plans     map[netip.AddrPort]*sls.RS // what S-TSIDs say of sessions
 	foreign   map[netip.AddrPort]uint64
-	held      int // octets of packets whose protocol is not known
+	seals     map[netip.AddrPort]bool // destinations of foreign datagrams that are seals
+	held      int                     // octets of packets whose protocol is not known
+	places    int                     // for slabs, of all objects
 	announced []Channel
 	services  map[string]bool
 	finished  bool
@@ -84,7 +88,7 @@ func New(cfg Config) *Inspector {
 	cfg.NameDelay = cmp.Or(cfg.NameDelay, 10*time.Second)
 	return &Inspector{
 		cfg: cfg, pool: reassembly.NewPool(cfg.MaxMemory), sessions: map[sessionKey]*session{}, open: list.New(), done: list.New(),
-		told: map[tellKey]struct{}{}, lls: map[netip.Addr]*lowLevel{}, foreign: map[netip.AddrPort]uint64{}, services: map[string]bool{}, plans: map[netip.AddrPort]*sls.RS{},
+		told: map[tellKey]struct{}{}, lls: map[netip.Addr]*lowLevel{}, foreign: map[netip.AddrPort]uint64{}, seals: map[netip.AddrPort]bool{}, services: map[string]bool{}, plans: map[netip.AddrPort]*sls.RS{},
 	}
 }
 
@@ -102,21 +106,33 @@ func (in *Inspector) Push(at time.Time, from, to netip.AddrPort, payload []byte)
 		in.pushLLS(from.Addr(), to, payload)
 		return
 	}
-	n, err := in.hdr.Unmarshal(payload)
+	n, err := unmarshal(&in.hdr, payload)
 	if err != nil || in.hdr.TOIHigh != 0 {
-		in.notOurs(to)
+		in.notOurs(to, payload)
 		return
 	}
 	s := in.session(from.Addr(), to)
 	if s == nil {
-		in.notOurs(to)
+		in.notOurs(to, payload)
 		return
 	}
 	if s.alike++; s.alike*4 < in.foreign[to] {
-		in.notOurs(to) // of another protocol, some of whose datagrams look like LCT by chance
+		in.notOurs(to, payload) // of another protocol, some of whose datagrams look like LCT by chance
 		return
 	}
 	s.push(payload, n)
+}
+
+// unmarshal decodes a header. The flags T and R are only set by senders of the first LCT, whose header has up to two more
+// words then (RFC 3451, 5.1); RFC 5651 has them 0.
+func unmarshal(h *lct.Header, b []byte) (n int, err error) {
+	const flags = 0x0c
+	if len(b) >= 2 && b[1]&flags != 0 {
+		if n, err = h.UnmarshalRFC3451(b); err == nil {
+			return n, nil
+		}
+	}
+	return h.Unmarshal(b)
 }
 
 // Advance tells objects that have waited for a name long enough, where no datagrams come that would bring it about.
@@ -127,10 +143,15 @@ func (in *Inspector) Advance(now time.Time) {
 	in.tellWaiting(false)
 }
 
-func (in *Inspector) notOurs(to netip.AddrPort) {
+func (in *Inspector) notOurs(to netip.AddrPort, payload []byte) {
 	in.total.Foreign++
-	if _, ok := in.foreign[to]; ok || len(in.foreign) < maxSessions {
-		in.foreign[to]++
+	n, known := in.foreign[to]
+	if !known && len(in.foreign) >= maxSessions {
+		return
+	}
+	if in.foreign[to] = n + 1; !known {
+		var d seal.Datagram
+		in.seals[to] = d.Unmarshal(payload) == nil
 	}
 }
 
@@ -231,11 +252,12 @@ func (in *Inspector) tell(o *object) {
 	in.total.Recovered += o.recovered
 	e := o.objectEvent(o.last)
 	if o.complete && !o.dropped {
-		e.Body = o.body()
+		e.Body, e.Content = o.body(), o.content
+		e.Parts = o.parts(e.Body)
 	}
 	in.cfg.Emit(&e)
 	if e.Body != nil {
-		o.ch.contents(o, e.Body)
+		o.ch.contents(o, e.file())
 	}
 }
 
@@ -268,6 +290,7 @@ func (in *Inspector) Finish() {
 	for _, s := range sessions {
 		s.decide(true)
 		s.repairAll()
+		s.guessAll()
 	}
 	in.tellWaiting(true)
 	for _, o := range in.retired {
@@ -287,7 +310,7 @@ func (in *Inspector) Finish() {
 		}
 		in.cfg.Emit(&SummaryEvent{
 			Head: Head{Event: "summary", Time: in.now}, Source: s.source, Dst: s.to.Addr(), Port: s.to.Port(),
-			Protocol: s.protocol().String(), System: s.system(), Channels: len(s.channels), Counts: s.counts,
+			Protocol: s.protocol().String(), System: s.system(), Channels: len(s.channels), FEC: slices.Sorted(maps.Keys(s.fec)), Counts: s.counts,
 		})
 	}
 	in.cfg.Emit(&SummaryEvent{Head: Head{Event: "summary", Time: in.now}, Counts: in.total})

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/treedn/treedn/amt"
 	"github.com/treedn/treedn/amt/ssm"
 	"github.com/treedn/treedn/flute/packetio"
 )
@@ -19,6 +20,8 @@ type ListenConfig struct {
 	Channels []Channel
 	// Interface is where groups are joined; empty is the one on the route to the source.
 	Interface string
+	// Relays are AMT relays (RFC 7450) that bring multicasts of a known source where none comes natively.
+	Relays []amt.Candidate
 	// Follow joins what signalling names, from the Source of the channel there.
 	Follow bool
 	// Source, if set, takes the place of the sources that signalling names.
@@ -30,6 +33,9 @@ type ListenConfig struct {
 	// Joined is told of every channel that is received, and of those that cannot be, and why. Nil is silent.
 	Joined func(Channel, error)
 }
+
+// ErrNothing: none of the channels can be received. ListenConfig.Joined was told why.
+var ErrNothing = errors.New("inspect: nothing can be received")
 
 // maxJoins bounds the channels that are received at a time.
 const maxJoins = 64
@@ -60,12 +66,11 @@ func Listen(ctx context.Context, cfg ListenConfig, in *Inspector) error {
 	defer l.wg.Wait()
 	defer l.host.Close()
 	defer cancel()
-	var failed error
 	for _, c := range cfg.Channels {
-		failed = errors.Join(failed, l.join(ctx, c))
+		_ = l.join(ctx, c) // Joined was told
 	}
 	if len(l.joined) == 0 {
-		return failed
+		return ErrNothing
 	}
 	tick := time.NewTicker(cfg.Every)
 	defer tick.Stop()
@@ -131,6 +136,16 @@ func (l *listener) join(ctx context.Context, c Channel) error {
 // open opens the socket of a channel, which closes with the context.
 func (l *listener) open(ctx context.Context, c Channel) (packetio.Source, error) {
 	to := c.Destination
+	if to.Addr().IsMulticast() && c.Source.IsValid() && len(l.cfg.Relays) > 0 {
+		conn, err := amt.Dial(ctx, c.Source, to, amt.DialConfig{
+			Mode: amt.ModeAuto, Interface: l.cfg.Interface, Gateway: amt.GatewayConfig{Relays: l.cfg.Relays},
+		})
+		if err != nil {
+			return nil, err
+		}
+		context.AfterFunc(ctx, func() { _ = conn.Close() })
+		return &tunnel{conn: conn, to: to, messages: ssm.NewMessages(16)}, nil
+	}
 	if to.Addr().IsMulticast() {
 		r, err := l.host.Join(ctx, ssm.Channel{Source: c.Source, Group: to.Addr(), Port: to.Port()}, l.cfg.Interface)
 		if err != nil {
@@ -145,6 +160,29 @@ func (l *listener) open(ctx context.Context, c Channel) (packetio.Source, error)
 	context.AfterFunc(ctx, func() { _ = conn.Close() })
 	return packetio.Datagrams(conn, to), nil
 }
+
+// tunnel makes a source of packets of a channel that may come by way of a relay.
+type tunnel struct {
+	conn     *amt.Conn
+	to       netip.AddrPort
+	messages []ssm.Message
+}
+
+func (t *tunnel) Receive(handle packetio.Handler) error {
+	n, err := t.conn.ReadBatch(t.messages)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for i := range t.messages[:n] {
+		m := &t.messages[i]
+		handle(now, m.Source, t.to, m.Buffer[:m.N], m.SegmentSize)
+	}
+	return nil
+}
+
+func (t *tunnel) SetReadDeadline(at time.Time) error { return t.conn.SetReadDeadline(at) }
+func (t *tunnel) Close() error                       { return t.conn.Close() }
 
 // String returns the source and the destination.
 func (c Channel) String() string {

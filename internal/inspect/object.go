@@ -27,7 +27,7 @@ type object struct {
 	ch        *channel
 	key       objectKey
 	place     *list.Element // in Inspector.open or done
-	first     time.Time
+	first     bool          // of its channel
 	last      time.Time
 	packets   uint64
 	codepoint uint8
@@ -53,6 +53,7 @@ type object struct {
 	cenc    lct.CENC
 
 	recovered int64
+	content   []byte // the file in an object of Entity Mode
 }
 
 // symbols are those of one packet.
@@ -127,13 +128,22 @@ func (o *object) store(off int64, b []byte) (added int64, err error) {
 	if o.held.Len() >= maxRanges {
 		return 0, nil
 	}
-	for !o.data.WriteAt(o.ch.s.in.pool, b, off) {
-		if !o.ch.s.in.evict(o) {
+	in := o.ch.s.in
+	places := o.data.Slabs()
+	for !o.data.WriteAt(in.pool, b, off) {
+		if !in.evict(o) {
 			return 0, nil
 		}
 	}
+	// A high offset takes places for all octets before it.
+	in.places += o.data.Slabs() - places
+	for int64(in.places)*placeSize > in.cfg.MaxMemory/4 && in.evict(o) {
+	}
 	return o.held.Add(off, end), nil
 }
+
+// placeSize is what a place for a slab takes, in octets.
+const placeSize = 8
 
 // whole tells whether all octets are there.
 func (o *object) whole() bool {
@@ -162,6 +172,7 @@ func (o *object) digest() {
 
 // drop gives the octets back.
 func (o *object) drop() {
+	o.ch.s.in.places -= o.data.Slabs()
 	o.data.Release(o.ch.s.in.pool, false)
 	o.early, o.decoder = nil, nil
 	o.dropped = true
@@ -226,6 +237,28 @@ func (o *object) objectEvent(at time.Time) ObjectEvent {
 		e.Missing = append(e.Missing, Missing{r.Start, r.End - 1})
 	}
 	return e
+}
+
+// file returns the file in the object.
+func (e *ObjectEvent) file() []byte {
+	if e.Content != nil {
+		return e.Content
+	}
+	return e.Body
+}
+
+// onItsWay is how long after its last packet more of an object may come.
+const onItsWay = 2 * time.Second
+
+// lost tells whether octets are missing that should have come: not those before reception began or after it ended.
+func (o *object) lost() bool {
+	if o.complete || o.ch.s.in.now.Sub(o.last) < onItsWay && !o.retired {
+		return false
+	}
+	if o.first && o.held.Len() == 1 && o.length >= 0 && o.held.End() == o.length {
+		return false // its beginning was before
+	}
+	return true
 }
 
 // lacks returns how many octets are missing, as far as that is known.

@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -71,7 +72,7 @@ func (p *Printer) Print(event Event) error {
 	case *SummaryEvent:
 		s = "sum        "
 		if e.Dst.IsValid() {
-			s += fmt.Sprintf("%s from %s: %s, %d channels, ", netip.AddrPortFrom(e.Dst, e.Port), e.Source, strings.TrimSpace(strings.ToUpper(e.Protocol)+" "+e.System), e.Channels)
+			s += fmt.Sprintf("%s from %s: %s, %d channels, %s, ", netip.AddrPortFrom(e.Dst, e.Port), e.Source, strings.TrimSpace(strings.ToUpper(e.Protocol)+" "+e.System), e.Channels, cmp.Or(strings.Join(e.FEC, " and "), "no FEC"))
 		}
 		s += fmt.Sprintf("%d packets, %s, %d objects", e.Packets, octets(int64(e.Octets)), e.Objects)
 		if e.Incomplete > 0 {

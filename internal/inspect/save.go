@@ -12,8 +12,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/treedn/treedn/route/sls"
 )
 
 // A Saver writes complete objects to files below a directory. Whatever the names of the objects are, nothing is written
@@ -55,6 +53,7 @@ func (s *Saver) Save(e *ObjectEvent) (paths []string, err error) {
 	}
 	body := e.Body
 	if !s.Raw {
+		body = e.file()
 		if b, err := decoded(body, e.Encoding); err == nil {
 			body = b
 		}
@@ -64,15 +63,8 @@ func (s *Saver) Save(e *ObjectEvent) (paths []string, err error) {
 		return nil, err
 	}
 	paths = append(paths, p)
-	if e.Protocol != routing.String() || e.TSI != 0 || e.TOI == 0 {
-		return paths, nil
-	}
-	pkg, err := sls.ParsePackage(e.Body)
-	if err != nil {
-		return paths, nil // an event has told it
-	}
-	for i := range pkg.Parts {
-		part := &pkg.Parts[i]
+	for i := range e.Parts {
+		part := &e.Parts[i]
 		fallback := fmt.Sprintf("%s-%d", fallback, i+1)
 		p, err := s.write(Path(part.Location, fallback), fallback, part.Body)
 		if err != nil {

@@ -1,13 +1,13 @@
 package inspect
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/flute/fdt"
 	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/flute/ntp"
@@ -57,6 +57,7 @@ type session struct {
 	manifest  *diagnose.Manifest
 	malformed []diagnose.Malformed
 	repairs   map[repairKey]*repairSet
+	fec       map[string]bool // the codes in use
 	// carriesConfig: a session configuration of DVB-MABR came here.
 	carriesConfig bool
 }
@@ -114,135 +115,23 @@ func (s *session) push(pkt []byte, n int) {
 	ch.take(pkt, n)
 }
 
+// maxCodes bounds what is remembered of codes.
+const maxCodes = 16
+
+func (s *session) protects(code string) {
+	if s.fec == nil {
+		s.fec = map[string]bool{}
+	}
+	if len(s.fec) < maxCodes {
+		s.fec[code] = true
+	}
+}
+
 func (s *session) newChannel(tsi uint64) *channel {
 	ch := &channel{s: s, tsi: tsi, objects: map[objectKey]*object{}, files: map[uint64]*fdt.File{}}
 	s.channels[tsi] = ch
 	ch.join()
 	return ch
-}
-
-// classify tells what a packet is, if it can be told by it and what came before.
-func (s *session) classify(ch *channel, h *lct.Header) protocol {
-	_, instance := h.Extensions.FDT()
-	_, length := h.Extensions.TOL()
-	switch {
-	case h.TSILen == 2 || h.TSILen == 6 || h.TOILen == 2 || h.TOILen == 6:
-		// ROUTE has 32 bits of both; the profiles of FLUTE have 16.
-		s.seenFLUTE = true
-		return flute
-	case h.PSI&psiSource != 0, length:
-		// Of FLUTE the bit has a meaning with schemes that nobody sends. FDT Instances inside a flow of ROUTE may have
-		// an EXT_FDT.
-		s.seenROUTE = true
-		return routing
-	case instance:
-		s.seenFLUTE = true
-		return flute
-	case ch.flow != nil, s.seenROUTE:
-		return routing
-	case s.seenFLUTE:
-		return flute
-	}
-	return undecided
-}
-
-// maxHeld bounds the packets of a session that wait for a decision, maxHeldAll those of all sessions, in octets.
-const (
-	maxHeld    = 1 << 20
-	maxHeldAll = 64 << 20
-)
-
-// hold keeps a packet for when its protocol is known.
-func (s *session) hold(ch *channel, pkt []byte) {
-	ch.held = append(ch.held, bytes.Clone(pkt))
-	s.held += len(pkt)
-	s.in.held += len(pkt)
-	if force := s.held > maxHeld || s.in.held > maxHeldAll; force || len(ch.held)%64 == 0 {
-		s.decide(force)
-	}
-}
-
-// decided makes other channels of the session follow suit.
-func (s *session) decided(ch *channel) {
-	if !s.announced {
-		s.announced = true
-		s.in.cfg.Emit(&SessionEvent{
-			Head: Head{Event: "session", Time: s.in.now}, Source: s.source, Dst: s.to.Addr(), Port: s.to.Port(),
-			Protocol: ch.protocol.String(), System: s.system(),
-		})
-	}
-	s.replay(ch)
-	for _, other := range s.sortedChannels() {
-		if other.protocol == undecided && len(other.held) > 0 {
-			other.protocol = ch.protocol
-			s.replay(other)
-		}
-	}
-}
-
-// decide goes by the packets that are held, if there is no better way. With force it takes a guess.
-func (s *session) decide(force bool) {
-	for _, ch := range s.sortedChannels() {
-		if ch.protocol != undecided || len(ch.held) == 0 {
-			continue
-		}
-		switch guess := ch.guess(); {
-		case guess == routing:
-			ch.protocol = routing
-		case force: // numbers may be those of a repair flow of ROUTE, until nothing of a source flow comes for long
-			ch.protocol = flute
-		default:
-			continue
-		}
-		s.decided(ch)
-		return
-	}
-}
-
-// guess compares packets of one object that follow each other: an offset grows by the octets of a packet, a number of
-// symbols by one or a few.
-func (ch *channel) guess() protocol {
-	var h lct.Header
-	last, room, toi := uint32(0), uint32(0), uint64(0)
-	offsets, numbers := 0, 0
-	for _, pkt := range ch.held {
-		n, err := h.Unmarshal(pkt)
-		if err != nil || len(pkt) < n+4 {
-			continue
-		}
-		id, size := binary.BigEndian.Uint32(pkt[n:]), uint32(len(pkt)-n-4)
-		if room > 1 && h.TOI == toi {
-			switch id - last {
-			case room:
-				offsets++
-			case 1, 1<<16 - last&0xffff:
-				numbers++
-			}
-		}
-		last, room, toi = id, size, h.TOI
-	}
-	switch {
-	case offsets > numbers:
-		return routing
-	case numbers > offsets:
-		return flute
-	}
-	return undecided
-}
-
-// replay takes the packets that were held.
-func (s *session) replay(ch *channel) {
-	held := ch.held
-	ch.held = nil
-	h := s.in.hdr // that of the packet which brought the decision
-	for _, pkt := range held {
-		s.held -= len(pkt)
-		s.in.held -= len(pkt)
-		if n, err := s.in.hdr.Unmarshal(pkt); err == nil {
-			ch.take(pkt, n)
-		}
-	}
-	s.in.hdr = h
 }
 
 // take handles a packet whose header is in Inspector.hdr.
@@ -251,10 +140,8 @@ func (ch *channel) take(pkt []byte, n int) {
 	if len(pkt) < n+4 {
 		return // of the session only
 	}
-	if !slices.Contains(ch.codepoints, h.Codepoint) {
-		ch.codepoints = append(ch.codepoints, h.Codepoint)
-	}
 	if ch.protocol == flute {
+		ch.sent(h.Codepoint)
 		ch.takeFLUTE(pkt[n:])
 		return
 	}
@@ -265,10 +152,19 @@ func (ch *channel) take(pkt []byte, n int) {
 		ch.repair++
 		ch.s.counts.Repair++
 		ch.s.in.total.Repair++
+		ch.s.protects(fec.RaptorQ.String())
 		ch.takeRepair(pkt[n:])
 		return
 	}
+	ch.sent(h.Codepoint)
 	ch.takeROUTE(binary.BigEndian.Uint32(pkt[n:]), pkt[n+4:])
+}
+
+// sent remembers a codepoint.
+func (ch *channel) sent(codepoint uint8) {
+	if !slices.Contains(ch.codepoints, codepoint) {
+		ch.codepoints = append(ch.codepoints, codepoint)
+	}
 }
 
 // isRepair tells whether packets without the source bit are repair packets. Some senders never set it.
@@ -295,7 +191,7 @@ func (ch *channel) find(key objectKey) *object {
 }
 
 func (ch *channel) open(key objectKey) *object {
-	o := &object{ch: ch, key: key, length: -1, first: ch.s.in.now, last: ch.s.in.now}
+	o := &object{ch: ch, key: key, length: -1, first: len(ch.objects) == 0 && len(ch.names) == 0, last: ch.s.in.now}
 	ch.objects[key] = o
 	ch.s.in.enter(o)
 	ch.describe(o)
@@ -338,7 +234,7 @@ const maxNotes = 4096
 // note remembers an object for the diagnosis.
 func (ch *channel) note(o *object) {
 	if !o.isInstance() && len(ch.names) < maxNotes {
-		ch.names = append(ch.names, diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: !o.complete, Name: o.name()})
+		ch.names = append(ch.names, diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: o.lost(), Name: o.name()})
 	}
 }
 
@@ -351,6 +247,7 @@ func (ch *channel) finish(o *object) {
 	o.early, o.decoder = nil, nil
 	ch.s.in.completed(o)
 	o.digest()
+	o.entity()
 	ch.received(o)
 	in := ch.s.in
 	if o.nameable() && o.name() == "" && len(in.waiting) < maxRetired {

@@ -98,6 +98,23 @@ func (p Pattern) has(variable byte) bool {
 	return false
 }
 
+// String returns the template, with what is filled in.
+func (p Pattern) String() string {
+	names := map[byte]string{'N': "Number", 'T': "Time", 'S': "SubNumber"}
+	var b strings.Builder
+	for _, part := range p.parts {
+		b.WriteString(strings.ReplaceAll(part.literal, "$", "$$"))
+		switch name := names[part.variable]; {
+		case name == "":
+		case part.width > 1:
+			fmt.Fprintf(&b, "$%s%%0%dd$", name, part.width)
+		default:
+			b.WriteString("$" + name + "$")
+		}
+	}
+	return b.String()
+}
+
 // Expand returns the reference for a segment; sub-segment numbers begin at 1.
 func (p Pattern) Expand(number, time uint64) string {
 	var b []byte

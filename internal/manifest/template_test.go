@@ -94,3 +94,17 @@ func FuzzClassify(f *testing.F) {
 		}
 	})
 }
+
+func TestPatternString(t *testing.T) {
+	for text, want := range map[string]string{
+		"$RepresentationID$/$Number%05d$.m4s": "v1/$Number%05d$.m4s",
+		"a$$b_$Time$":                         "a$$b_$Time$",
+		"$Number%01d$-$SubNumber$":            "$Number$-$SubNumber$",
+		"$Bandwidth$_$Number$":                "500_$Number$",
+		"":                                    "",
+	} {
+		p, err := compilePattern(text, "v1", 500)
+		require.NoError(t, err)
+		require.Equal(t, want, p.String(), text)
+	}
+}

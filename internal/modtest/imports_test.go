@@ -31,7 +31,7 @@ var ioPackages = []string{
 	"amt/internal/udpio",       // sockets
 	"amt/ssm",                  // sockets
 	"amt/ssm/ssmtest",          // sockets, for tests
-	"amt/xdp/amtr",             // sockets, BPF
+	"amt/xdp/amtr",             // sockets, programs in the kernel
 	"amt/xdp/internal/nettest", // namespaces and sockets, for tests
 	"cache",                    // files, http.Handler
 	"driad/internal/dnstest",   // processes and sockets, for tests
@@ -43,8 +43,8 @@ var ioPackages = []string{
 // ioFiles are the only files that may do so in packages where sockets and the
 // machines that they serve are behind one name, for their users' sake.
 var ioFiles = map[string][]string{
-	"amt":             {"bridge.go", "chain.go", "deadline.go", "dial.go", "fanout.go", "native.go", "serve.go", "uplink.go", "whole.go"},
-	"amt/xdp":         {"engine_linux.go", "inject_linux.go", "nexthop_linux.go", "plane_linux.go", "selftest_linux.go"},
+	"amt":             {"bridge.go", "chain.go", "deadline.go", "dial.go", "fanout.go", "native.go", "serve.go", "serve_plane.go", "uplink.go", "whole.go"},
+	"amt/xdp":         {"engine_linux.go", "inject_linux.go", "nexthop_linux.go", "plane_linux.go", "selftest_linux.go", "server_linux.go"},
 	"driad":           {"discover.go"},
 	"driad/authority": {"server.go"},
 	"flute/push":      {"feed.go", "handler.go", "pusher.go", "sink.go", "table.go", "upload.go"},

@@ -45,10 +45,7 @@ func (s *Service) Open(ctx context.Context, name string) (*cache.Object, error) 
 		return o, err
 	}
 	o, err := s.fetch(ctx, name)
-	switch {
-	case err == nil && manifest.IsManifest(name):
-		s.learn(ctx, name, o)
-	case err != nil && ctx.Err() == nil && first > 0:
+	if err != nil && ctx.Err() == nil && first > 0 {
 		left, _ := Patience(ctx)
 		if late, _ := s.wait(ctx, name, left); late != nil {
 			return late, nil
@@ -57,29 +54,17 @@ func (s *Service) Open(ctx context.Context, name string) (*cache.Object, error) 
 	return o, err
 }
 
-// learn takes in a manifest that came from a parent, before its reader asks for what it announces.
-func (s *Service) learn(ctx context.Context, name string, o *cache.Object) {
-	r, err := o.NewReader(ctx, 0)
-	if err != nil {
-		return
-	}
-	defer r.Close()
-	var body manifestBody
-	if _, err := io.Copy(&body, r); err != nil {
-		return
-	}
-	m := o.Meta()
-	if datagram := m.Header[SealHeader]; datagram != "" {
-		body.SetSeal([]byte(datagram))
-	}
-	s.takeManifest(Meta{Name: name, ContentType: m.ContentType, Generation: m.Generation}, &body)
-}
-
-func (s *Service) takeManifest(m Meta, body *manifestBody) {
+// takeManifest takes in a manifest that came from a parent.
+func (s *Service) takeManifest(m Meta, body *manifestBody) error {
 	m.Kind = Manifest
-	if err := s.PutSealed(m, body.Bytes(), body.seal); err != nil && !errors.Is(err, ErrOlder) {
+	err := s.PutSealed(m, body.Bytes(), body.seal)
+	if errors.Is(err, ErrOlder) {
+		return nil
+	}
+	if err != nil {
 		s.log.Warn("manifest is not kept", "service", s.cfg.Name, "name", m.Name, "error", err)
 	}
+	return err
 }
 
 // manifestBody is a manifest on its way, with its seal. It refuses octets beyond its bound.
@@ -134,7 +119,7 @@ func (s *Service) Renew(ctx context.Context, name string, expect time.Duration) 
 	if err != nil {
 		return err
 	}
-	s.takeManifest(m, &body)
+	_ = s.takeManifest(m, &body)
 	return nil
 }
 
@@ -266,6 +251,9 @@ func (s *Service) fetch(ctx context.Context, name string) (*cache.Object, error)
 		if left, ok := Patience(asking); ok {
 			ctx = WithPatience(ctx, left)
 		}
+		if manifest.IsManifest(name) {
+			return s.fetchManifest(ctx, name, begin)
+		}
 		return s.cfg.Parents.Fetch(ctx, Request{Service: s.cfg.Name, Name: name}, func(m Meta) (io.Writer, error) {
 			m = s.Describe(m)
 			s.mu.Lock()
@@ -281,6 +269,31 @@ func (s *Service) fetch(ctx context.Context, name string) (*cache.Object, error)
 			return fetched{w}, nil
 		})
 	})
+}
+
+// fetchManifest is fetch for a manifest: nobody reads it before the service knows what it announces. Taking it in puts it
+// into the store, which ends the fetch.
+func (s *Service) fetchManifest(ctx context.Context, name string, begin func(cache.Meta) (*cache.Writer, error)) error {
+	var m Meta
+	var body manifestBody
+	err := s.cfg.Parents.Fetch(ctx, Request{Service: s.cfg.Name, Name: name}, func(got Meta) (io.Writer, error) {
+		m = got
+		return &body, nil
+	})
+	if err != nil || s.takeManifest(m, &body) == nil {
+		return err
+	}
+	// There are too many manifests to know them all: it is for its readers alone.
+	m.Kind = Manifest
+	w, err := begin(s.cacheMeta(m))
+	if err != nil {
+		return err
+	}
+	if body.seal != nil {
+		fetched{w}.SetSeal(body.seal)
+	}
+	_, err = w.Write(body.Bytes())
+	return err
 }
 
 // fetched is an object that comes from a parent.

@@ -92,6 +92,10 @@ func (s *Service) outdated(name string, generation uint64) (until time.Time, out
 // renewalPoll is how often who waits for the first object of a presentation looks whether there is still need to.
 const renewalPoll = 50 * time.Millisecond
 
+// Settle waits while what is here under a name is of the presentation before the one that has the name now, for who is about
+// to read it from the store.
+func (s *Service) Settle(ctx context.Context, name string) { _, _ = s.current(ctx, name) }
+
 // current returns an object that is here, and waits for its successor while it is of the presentation before; nil if none is
 // here.
 func (s *Service) current(ctx context.Context, name string) (*cache.Object, error) {

@@ -247,6 +247,15 @@ func (s *Service) PutSealed(m Meta, body, datagram []byte) error {
 	if datagram != nil {
 		cm.Header = map[string]string{SealHeader: string(datagram)}
 	}
+	if o := s.here(m.Name); o != nil && o.Meta().Generation > m.Generation {
+		return ErrOlder
+	}
+	// What it announces has to be known by the time that somebody can read it.
+	before, known := s.index.Summary(m.Name)
+	s.announce(m.Name, body)
+	if after, _ := s.index.Summary(m.Name); known && s.cfg.Runs && after.Replaces(before) {
+		s.renew(m.Name, old.meta.Generation)
+	}
 	switch _, err := s.cfg.Store.Put(s.key(m.Name), cm, body); {
 	case err == nil, errors.Is(err, cache.ErrExists): // a request has fetched it from a parent
 	case errors.Is(err, cache.ErrStale):
@@ -255,11 +264,6 @@ func (s *Service) PutSealed(m Meta, body, datagram []byte) error {
 		return err
 	}
 	s.manifests[m.Name] = current{m, body, s.cfg.Now()}
-	before, known := s.index.Summary(m.Name)
-	s.announce(m.Name, body)
-	if after, _ := s.index.Summary(m.Name); known && s.cfg.Runs && after.Replaces(before) {
-		s.renew(m.Name, old.meta.Generation)
-	}
 	for sink := range s.sinks {
 		sink.Manifest(m, body)
 	}

@@ -262,6 +262,19 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// The init segments of several flows may come in another.
+func TestInitElsewhere(t *testing.T) {
+	in := healthy()
+	flow := in.STSID.RS[0].LS[0].SrcFlow
+	lone := &sls.SrcFlow{EFDT: &fdt.Instance{Expires: flow.EFDT.Expires, Files: flow.EFDT.Files}}
+	flow.EFDT.Files = nil
+	in.STSID.RS[0].LS = append(in.STSID.RS[0].LS, sls.LS{TSI: 12, SrcFlow: lone})
+	in.Channels = append(in.Channels, diagnose.Channel{Source: source, Destination: group, TSI: 12, Protocol: diagnose.ProtocolROUTE, Packets: 1, Codepoints: []uint8{1}})
+	require.Empty(t, diagnose.Diagnose(in))
+	lone.EFDT.Files[0].ContentLocation = "other.mp4"
+	require.Equal(t, []string{"fault efdt-init S-TSID: LS 10"}, texts(diagnose.Diagnose(in)))
+}
+
 // A fault that explains others is given alone.
 func TestNothingArrives(t *testing.T) {
 	in := healthy()

@@ -284,7 +284,7 @@ func (d *diagnosis) efdt(where string, f *sls.SrcFlow, channels []*Channel) {
 	if f.Media == nil && e.FileTemplate == "" {
 		return
 	}
-	if len(e.Files) == 0 && e.FileTemplate != "" {
+	if len(e.Files) == 0 && e.FileTemplate != "" && !d.initElsewhere(f) {
 		d.add(Fault, "efdt-init", "A/331 A.3.3.2.6", where, "its EFDT lists no init segment, without which a player cannot start")
 	}
 	if e.FileTemplate == "" || len(channels) == 0 {
@@ -299,6 +299,33 @@ func (d *diagnosis) efdt(where string, f *sls.SrcFlow, channels []*Channel) {
 			d.add(Fault, "init-none", "A/331 A.3.3.2.6", where, "the init segment %.80q (TOI %d) was never seen: a player cannot start", file.ContentLocation, file.TOI)
 		}
 	}
+}
+
+// initElsewhere tells whether another flow may have the init segment of a flow that has none: the one that the MPD names,
+// or any file if there is no MPD.
+func (d *diagnosis) initElsewhere(f *sls.SrcFlow) (yes bool) {
+	want := ""
+	if m := d.in.Manifest; m != nil && f.Media != nil {
+		for _, r := range m.Representations {
+			if r.ID == f.Media.RepID {
+				want = strings.ReplaceAll(r.Init, "$RepresentationID$", r.ID)
+			}
+		}
+	}
+	listed := func(in *fdt.Instance) {
+		for i := range in.Files {
+			yes = yes || want == "" || sameName(in.Files[i].ContentLocation, want)
+		}
+	}
+	d.eachLS(func(_ *sls.RS, ls *sls.LS) {
+		if ls.SrcFlow != nil && ls.SrcFlow != f && ls.SrcFlow.EFDT != nil {
+			listed(ls.SrcFlow.EFDT)
+		}
+	})
+	for _, i := range d.in.Instances {
+		listed(i.Instance)
+	}
+	return yes
 }
 
 func (d *diagnosis) expiry(where string, in *fdt.Instance) {

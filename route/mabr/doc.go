@@ -14,7 +14,7 @@
 //	}
 //
 // A [Configuration] is that of a gateway or of a server. It reaches a gateway by
-// HTTP, or in band: in a carousel session of its own, as the object named
+// HTTP, or in a redirect ([ParseRedirect]), or in band: in a carousel session of its own, as the object named
 // [GatewayConfigurationURI], which a first configuration points to.
 //
 // [Repair] turns the name of a lost object into the URLs where to get it

@@ -417,3 +417,21 @@ func Example() {
 	// ROUTE 232.1.1.1:6000 10
 	// https://cdn.example.net/one/1.m4s true
 }
+
+func TestRedirect(t *testing.T) {
+	want := full()
+	conf, err := want.Redirect()
+	require.NoError(t, err)
+	for _, s := range []string{conf, conf + "="} {
+		got, err := mabr.ParseRedirect(s)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	for _, s := range []string{"", "!", "AAAA", conf[:len(conf)/2]} {
+		_, err := mabr.ParseRedirect(s)
+		require.Error(t, err)
+	}
+	want.Sessions = nil
+	_, err = want.Redirect()
+	require.ErrorIs(t, err, mabr.ErrIncomplete)
+}

@@ -28,7 +28,7 @@
 //
 // The other fragments are [USBD], which names the service; [APD], which says when
 // to ask for what got lost; [HELD] and [DWD], which describe applications. Not
-// covered are signed packages (A/360), the RSAT, and the contents of manifests.
+// covered are the signatures of packages (see package entity), the RSAT, and the contents of manifests.
 // An ATSC receiver finds the service by package lls.
 //
 // A package is hostile input until proved otherwise. [Limits] bounds its size,

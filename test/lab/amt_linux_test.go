@@ -148,6 +148,7 @@ func TestAMT(t *testing.T) {
 		}
 	})
 
+	t.Run("kernel", func(t *testing.T) { l.kernel(t, ch, one) })
 	t.Run("bridge", func(t *testing.T) { l.bridge(t, ch) })
 	t.Run("receive", func(t *testing.T) { l.receive(t, ch) })
 }
@@ -208,6 +209,50 @@ func forgetMappings() error {
 		return unix.EINVAL
 	}
 	return nil
+}
+
+// kernel lets the relay copy in the kernel, to more and to fewer gateways.
+func (l *lab) kernel(t *testing.T, ch ssm.Channel, relay *process) {
+	// The other end of a virtual interface has to receive by NAPI.
+	l.sh("exec", "wire", "ethtool", "-K", "relay.r1", "gro", "on")
+	relay.kill()
+	relay = l.amtRelay("relay", "amt: {listen: ["+relayOne+"], upstream: {interface: to-r1}, xdp: {egress: to-r1}}")
+	defer relay.kill()
+	by := "relay " + relayOne + ":2268"
+	first := l.dial(t, "bb", ch, "tunnel", relayOne)
+	first.receives(by)
+	var more []*dialer
+	for _, node := range []string{"bc", "ba", "bb"} {
+		more = append(more, l.dial(t, node, ch, "tunnel", relayOne))
+	}
+	for _, d := range more {
+		d.receives(by)
+	}
+	time.Sleep(200 * time.Millisecond)
+	packets := l.status("relay", 9104).AMT.Packets
+	for _, d := range append(more, first) {
+		d.count()
+	}
+	time.Sleep(time.Second)
+	for _, d := range append(more, first) {
+		r := d.count()
+		require.Greater(t, r.Packets, 200)
+		require.Zero(t, r.Lost)
+		require.Zero(t, r.Doubled)
+	}
+	// Hardly one of them came to the relay's sockets, and all were counted.
+	st := l.status("relay", 9104).AMT
+	require.Less(t, st.Packets, packets+20)
+	require.Greater(t, st.Copies, uint64(4*200))
+	for _, d := range more {
+		require.NoError(t, d.in.Close())
+	}
+	eventually(t, 20*time.Second, "sockets copy again", func() bool {
+		before := l.status("relay", 9104).AMT.Packets
+		time.Sleep(100 * time.Millisecond)
+		return l.status("relay", 9104).AMT.Packets > before+10
+	})
+	first.receives(by)
 }
 
 // bridge brings the channel to where there is no multicast, and to a LAN that

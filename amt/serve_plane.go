@@ -1,0 +1,97 @@
+package amt
+
+import (
+	"net/netip"
+	"time"
+)
+
+// planed is what a server's plane knows of a channel.
+type planed struct {
+	version [2]uint64
+	taken   bool
+}
+
+const (
+	planeInterval   = 20 * time.Millisecond // between looks at what has changed
+	counterInterval = time.Second
+)
+
+// runPlane keeps the plane up with the tunnels until the server is closed.
+func (s *Server) runPlane() {
+	tick := time.NewTicker(planeInterval)
+	defer tick.Stop()
+	channels := make(map[[2]netip.Addr]*planed)
+	var counted time.Time
+	for {
+		select {
+		case <-s.closed:
+			for key := range channels {
+				s.config.Plane.Stop(key[0], key[1])
+			}
+			return
+		case now := <-tick.C:
+			s.updatePlane(channels)
+			if now.Sub(counted) >= counterInterval {
+				counted = now
+				s.countPlane()
+			}
+		}
+	}
+}
+
+// updatePlane tells the plane of channels whose tunnels have changed. Groups as a
+// whole are for the sockets.
+func (s *Server) updatePlane(channels map[[2]netip.Addr]*planed) {
+	s.mu.Lock()
+	var changed, gone [][2]netip.Addr
+	for key := range s.have {
+		if !key[0].IsValid() {
+			continue
+		}
+		version := s.relay.Version(key[0], key[1])
+		c := channels[key]
+		if c == nil {
+			c = &planed{version: version}
+			channels[key] = c
+		} else if c.version == version {
+			continue
+		}
+		c.version = version
+		changed = append(changed, key)
+	}
+	for key := range channels {
+		if !s.have[key] {
+			gone = append(gone, key)
+		}
+	}
+	lists := make([][]PlaneCopy, len(changed))
+	for i, key := range changed {
+		tunnels, _ := s.relay.AppendTunnels(nil, nil, key[0], key[1])
+		for _, t := range tunnels {
+			lists[i] = append(lists[i], PlaneCopy{Tunnel: t, From: s.relay.Local(&t)})
+		}
+	}
+	s.mu.Unlock()
+	for _, key := range gone {
+		s.config.Plane.Stop(key[0], key[1])
+		delete(channels, key)
+	}
+	for i, key := range changed {
+		err := s.config.Plane.Forward(key[0], key[1], lists[i])
+		if c := channels[key]; c.taken != (err == nil) {
+			c.taken = err == nil
+			s.log.Info("the data plane has changed its mind about a channel",
+				"source", key[0], "group", key[1], "taken", c.taken, "tunnels", len(lists[i]), "reason", err)
+		}
+	}
+}
+
+func (s *Server) countPlane() {
+	s.config.Plane.Counters(func(t *Tunnel, packets, octets uint64) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.relay.Count(t, packets, octets)
+		s.sent.Copies += packets
+		s.sent.Octets += octets
+	})
+}
