@@ -16,7 +16,7 @@ import (
 type table struct {
 	max            int
 	idle, lifetime time.Duration
-	emit           func(*Event)
+	emit           func(Event)
 	// lastData is asked when data seems to have ended, for counters that are kept
 	// elsewhere; forgotten is told of gateways that are to be forgotten there as
 	// well. They may be nil.
@@ -34,7 +34,7 @@ type entry struct {
 	lastUpdate, lastData time.Time
 }
 
-func newTable(config *Config, emit func(*Event)) *table {
+func newTable(config *Config, emit func(Event)) *table {
 	return &table{
 		max: config.MaxGateways, idle: config.Idle, lifetime: config.Lifetime, emit: emit,
 		gateways: make(map[netip.AddrPort]*list.Element),
@@ -58,16 +58,16 @@ func (t *table) handle(r *record) {
 		}
 		t.up(e, r)
 		e.Flowing = true
-		t.emit(&event)
+		t.emit(event)
 	case amt.TypeUpdate:
 		e.lastUpdate = r.at
-		t.emit(&event)
+		t.emit(event)
 		t.up(e, r)
 	case amt.TypeTeardown:
-		t.emit(&event)
+		t.emit(event)
 		t.down(e, r.at)
 	default:
-		t.emit(&event)
+		t.emit(event)
 	}
 }
 
@@ -111,7 +111,7 @@ func (t *table) up(e *entry, r *record) {
 	t.strangers.Remove(t.gateways[e.Endpoint])
 	t.gateways[e.Endpoint] = t.tunnels.PushFront(e)
 	e.Up = true
-	t.emit(&Event{Time: r.at, Type: EventUp, Gateway: r.gateway, Relay: r.relay})
+	t.emit(Event{Time: r.at, Type: EventUp, Gateway: r.gateway, Relay: r.relay})
 }
 
 func (t *table) down(e *entry, at time.Time) {
@@ -121,7 +121,7 @@ func (t *table) down(e *entry, at time.Time) {
 	t.tunnels.Remove(t.gateways[e.Endpoint])
 	t.gateways[e.Endpoint] = t.strangers.PushFront(e)
 	e.Up, e.Flowing = false, false
-	t.emit(&Event{Time: at, Type: EventDown, Gateway: e.Endpoint, Relay: e.Relay})
+	t.emit(Event{Time: at, Type: EventDown, Gateway: e.Endpoint, Relay: e.Relay})
 }
 
 // tick looks for what has ended by now.
@@ -137,7 +137,7 @@ func (t *table) tick(now time.Time) {
 			}
 			if now.Sub(e.lastData) > t.idle {
 				e.Flowing = false
-				t.emit(&Event{Time: now, Type: EventIdle, Gateway: e.Endpoint, Relay: e.Relay})
+				t.emit(Event{Time: now, Type: EventIdle, Gateway: e.Endpoint, Relay: e.Relay})
 			}
 		}
 		if now.Sub(e.lastUpdate) > t.lifetime && now.Sub(e.lastData) > t.lifetime {

@@ -19,7 +19,7 @@ type bench struct {
 func newBench(max int) *bench {
 	b := &bench{now: time.Unix(1e9, 0)}
 	b.table = newTable(&Config{MaxGateways: max, Idle: 30 * time.Second, Lifetime: 260 * time.Second},
-		func(e *Event) { b.events = append(b.events, e.Type) })
+		func(e Event) { b.events = append(b.events, e.Type) })
 	return b
 }
 
@@ -167,4 +167,17 @@ func FuzzParse(f *testing.F) {
 		}
 		require.True(t, r.typ == amt.TypeData || r.packets == 1 && r.octets == 0)
 	})
+}
+
+func TestHandleAllocates(t *testing.T) {
+	b := newTable(&Config{MaxGateways: 10, Idle: time.Second, Lifetime: time.Second}, func(Event) {})
+	f := append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0},
+		amt.AppendUDP(nil, endpointOf(1), netip.MustParseAddrPort("10.11.0.2:2268"), 9, []byte{3, 0, 0, 0, 1, 2, 3, 4})...)
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		var r record
+		if r.parse(f, len(f), false, 2268) != verdictMessage {
+			t.Fatal("no message")
+		}
+		b.handle(&r)
+	}))
 }

@@ -147,9 +147,9 @@ func Open(config Config) (*Tracker, error) {
 
 func start(config *Config, m Method, s source) *Tracker {
 	t := &Tracker{method: m, source: s, events: make(chan Event, config.Buffer), done: make(chan struct{})}
-	t.table = newTable(config, func(e *Event) {
+	t.table = newTable(config, func(e Event) {
 		select {
-		case t.events <- *e:
+		case t.events <- e:
 		default:
 			t.lost++
 		}
