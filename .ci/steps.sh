@@ -212,7 +212,8 @@ step_quiet() {
 	for attempt in 1 2 3; do
 		echo "=== attempt $attempt"
 		if TREEDN_QUIET=1 go test -count=1 -v -run '^(TestLoss|TestFragmentOvertakesSegment|TestHostileSender)$' \
-			-bench '^Benchmark(Latency|Seals)$' -benchtime=1x ./test/e2e; then
+			-bench '^Benchmark(Latency|Seals)$' -benchtime=1x ./test/e2e &&
+			TREEDN_QUIET=1 go test -count=1 -v -run '^TestFanOutCost$' ./amt; then
 			return
 		fi
 	done

@@ -237,3 +237,34 @@ func TestChainLoop(t *testing.T) {
 	time.Sleep(50 * time.Millisecond) // what went on, would by now have gone on
 	require.LessOrEqual(t, sa.Stats().Copies+sb.Stats().Copies, uint64(6*n))
 }
+
+// failing is an upstream whose first join fails.
+type failing struct {
+	manual
+	once sync.Once
+}
+
+func (u *failing) Join(source, group netip.Addr, deliver func([][]byte)) (err error) {
+	u.once.Do(func() { err = unix.ENOBUFS })
+	if err != nil {
+		return err
+	}
+	return u.manual.Join(source, group, deliver)
+}
+
+// A channel that cannot be joined is tried again as long as somebody wants it.
+func TestJoinIsTriedAgain(t *testing.T) {
+	if testing.Short() {
+		t.Skip("that takes five seconds")
+	}
+	t.Parallel()
+	ch := ssmtest.Channel(t)
+	listen := loopback(t)
+	up := &failing{}
+	serve(t, listen, up, amt.RelayConfig{})
+	c := dial(t, ch, amt.DialConfig{Mode: amt.ModeTunnel, Gateway: amt.GatewayConfig{Relays: []amt.Candidate{{Address: listen}}, Silence: -1}})
+	require.Eventually(t, func() bool {
+		up.send(amt.AppendUDP(nil, netip.AddrPortFrom(ch.Source, 9), ch.Destination(), 9, make([]byte, 8)))
+		return c.Stats().Packets > 0
+	}, 20*time.Second, 10*time.Millisecond)
+}

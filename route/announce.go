@@ -212,6 +212,9 @@ func (s *Sender) stsid() ([]byte, error) {
 		}
 		rs.LS = append(rs.LS, s.channelOf(f))
 	}
+	for _, p := range s.pools {
+		rs.LS = append(rs.LS, s.poolChannel(p))
+	}
 	if len(rs.LS) == 0 {
 		return nil, nil
 	}
@@ -257,8 +260,10 @@ func (s *Sender) channelOf(f *flow) sls.LS {
 		src.Payloads = append(src.Payloads, p)
 	}
 	ls := sls.LS{TSI: f.tsi, SrcFlow: src, Bandwidth: uint32(min((f.limit+999)/1000, math.MaxUint32))}
-	if !s.cfg.NoRepair {
-		ls.RepairFlow = &sls.RepairFlow{HasOTI: true, Protected: []sls.ProtectedObject{{TSI: f.tsi}}}
+	if !s.cfg.NoRepair && f.pool == nil {
+		ls.RepairFlow = &sls.RepairFlow{
+			HasOTI: true, MaximumDelay: uint32(s.cfg.RepairAge / time.Millisecond), Protected: []sls.ProtectedObject{{TSI: f.tsi}},
+		}
 		if tsi := s.growingTSI(f.tsi); tsi != 0 {
 			ls.RepairFlow.GrowingTSI = tsi
 			ls.RepairFlow.GrowingDelay = uint32(time.Duration(f.maxPatience()) * s.cfg.GrowingDelay / time.Millisecond)

@@ -24,8 +24,11 @@ type channel struct {
 	maxDelta    time.Duration // lifetime of an object after its first packet
 	until       time.Time     // end of the EFDT
 
-	protected bool // a repair flow protects its objects
-	repairOTI fec.OTI
+	protected   bool          // a repair flow protects its objects
+	pooled      bool          // together with others
+	repairDelay time.Duration // of the repair flow of this TSI, as announced
+	maxDelay    time.Duration // between source and repair packets, 0 if it is not announced
+	repairOTI   fec.OTI
 	// growingDelay is how far repair packets for growing objects lag, zero if
 	// there are none.
 	growingDelay time.Duration
@@ -52,6 +55,16 @@ type payload struct {
 type mapping struct {
 	tsi  uint32
 	x, y uint64
+	size int64 // of the FEC transport object in octets, 0 if it is not announced
+}
+
+// of returns the source object of a repair TOI.
+func (m mapping) of(toi uint32) (objectKey, bool) {
+	n := m.x*uint64(toi) + m.y
+	if n == 0 || n > 0xffffffff || m.x > 0xffffffff || m.y > 0xffffffff {
+		return objectKey{}, false
+	}
+	return objectKey{m.tsi, uint32(n)}, true
 }
 
 func newChannel(tsi uint32) *channel {
@@ -127,12 +140,7 @@ func (ch *channel) sourceOf(toi uint32) (objectKey, bool) {
 	if len(ch.sources) != 1 {
 		return objectKey{}, false // none, or a super-object of several objects
 	}
-	m := ch.sources[0]
-	n := m.x*uint64(toi) + m.y
-	if n == 0 || n > 0xffffffff {
-		return objectKey{}, false
-	}
-	return objectKey{m.tsi, uint32(n)}, true
+	return ch.sources[0].of(toi)
 }
 
 // unused tells that nothing would be lost with the channel.

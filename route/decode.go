@@ -219,6 +219,14 @@ func (r *Receiver) Finish(now time.Time, w *Work) {
 		r.finishBlock(now, w)
 		return
 	}
+	if w.joint != nil {
+		r.finishJoint(now, w.joint)
+		return
+	}
+	if w.pool != nil {
+		r.finishPool(now, w.pool)
+		return
+	}
 	j := w.decode
 	if j == nil || j.o.r != r || j.back {
 		return

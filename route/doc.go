@@ -55,6 +55,13 @@
 // back, and HoldSignalling makes the Receiver wait before it acts on an S-TSID.
 // A name is an opaque string, never a path of a file system.
 //
+// # Repair of several objects together
+//
+// Outgoing.Pool names the tracks whose objects of equal number make one super-object, which a repair flow with a TSI of
+// its own protects: small objects need less repair together than alone. A Receiver decodes such flows of any sender, in
+// whatever form they name the objects, and keeps complete ones for a while after their Release, because the octets may
+// be needed. Repair flows may go to another group: RepairSessions tells where.
+//
 // # Delivery modes
 //
 // Outgoing.Format and SendPackage send objects of Entity Mode, with an HTTP header and a body that may go in chunks, and
@@ -63,6 +70,6 @@
 //
 // # Left out
 //
-// Repair flows whose super-objects hold several objects, source packets with SBN and ESI, MDE mode and EXT_AUTH are not
-// supported.
+// Source packets with SBN and ESI, MDE mode and EXT_AUTH are not supported. Of a ProtectedObject the sessionDescription is
+// not read: all objects of a super-object are taken to be of this session.
 package route

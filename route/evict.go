@@ -8,7 +8,7 @@ import "github.com/treedn/treedn/flute/reassembly"
 // empty. True packets fill what they take, but for the slab that an object grows
 // into; forged ones with far offsets do not, and would keep the true ones out.
 func (r *Receiver) evict(except *Object) bool {
-	if r.evictBlock() || r.evictUndescribed(except) {
+	if r.evictBlock() || r.evictPooled() || r.evictUndescribed(except) {
 		return true
 	}
 	var victim *Object

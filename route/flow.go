@@ -27,6 +27,7 @@ type flow struct {
 	entities bool            // of a track: objects of Entity Mode
 	limit    int64           // bit/s, 0 for none
 	bucket   bucket          // of it
+	pool     *poolFlow       // of a track: what protects its objects together with others
 	gone     bool            // superseded by a newer run
 	efdt     *fdt.Instance   // as announced last
 	version  uint8           // of it
@@ -34,6 +35,7 @@ type flow struct {
 	// The rhythm of low-latency chunks.
 	chunkAt    time.Time     // when the first octets of the latest chunk came
 	chunkEnded bool          // it is complete
+	perChunk   float64       // packets, on average
 	interval   time.Duration // between chunks, on average; zero if there is none
 }
 
@@ -203,6 +205,7 @@ func (s *Sender) retire(now time.Time) {
 		}
 		if now.Sub(f.idle) >= linger {
 			s.flows = slices.Delete(s.flows, i, i+1)
+			s.leave(f)
 			s.changed(now)
 			i--
 		}

@@ -53,6 +53,7 @@ func FuzzReceiver(f *testing.F) {
 			growingTrack(1),
 			channelLS(2, fdt.Instance{Files: []fdt.File{{TOI: 1, ContentLocation: "f", Generation: 7}, {TOI: 2, ContentLocation: "g"}}}),
 			sls.LS{TSI: 3, SrcFlow: &sls.SrcFlow{}}, // objects that name themselves
+			sls.LS{TSI: 4, RepairFlow: &sls.RepairFlow{Protected: []sls.ProtectedObject{{TSI: 2}, {TSI: 2, SourceTOIs: []sls.SourceTOI{{Y: 2}}}, {TSI: 3}}}},
 		)
 		states := map[*Object]EventKind{}
 		var live []*Object
@@ -82,7 +83,7 @@ func FuzzReceiver(f *testing.F) {
 				oti := fec.OTI{
 					TransferLength: uint64(s.octet()) * 16, SymbolSize: 16, SourceBlocks: 1 + s.octet()%3, SubBlocks: 1, Alignment: 8,
 				}
-				p := pk{tsi: uint32(s.octet() % 4), toi: uint32(s.octet() % 8), psi: 1, fti: fec.AppendOTI(nil, oti)}
+				p := pk{tsi: uint32(s.octet() % 5), toi: uint32(s.octet() % 8), psi: 1, fti: fec.AppendOTI(nil, oti)}
 				p.off = uint32(s.octet()%3)<<24 | uint32(s.octet())
 				p.data = seq(16 * int(s.octet()%8))
 				_ = h.push(p)
@@ -118,6 +119,9 @@ func FuzzReceiver(f *testing.F) {
 			case 13: // a repair packet for a growing object
 				g := growingBlock{
 					start: int64(s.number()) * 4, length: int(s.number()) % 3000, size: 8 * (1 + int(s.octet()%64)), lead: int(s.octet()),
+				}
+				if op&32 != 0 { // one that may be decoded with others
+					g.lead, g.start = 0, g.start/int64(g.size)*int64(g.size)
 				}
 				esi := uint32(s.octet())
 				if op&16 != 0 {
@@ -166,6 +170,7 @@ func FuzzReceiver(f *testing.F) {
 			h.r.Release(h.now, o)
 		}
 		h.r.RunWork(h.now)
+		h.wait(time.Minute) // what was kept for others
 		require.Zero(t, h.r.pool.Used())
 		require.Zero(t, h.r.undescribed)
 		require.Zero(t, h.r.decoding)
@@ -176,7 +181,8 @@ func FuzzReceiver(f *testing.F) {
 func checkReceiver(t *testing.T, r *Receiver) {
 	require.LessOrEqual(t, r.pool.Used(), int64(1<<20))
 	require.LessOrEqual(t, len(r.records.m), 16)
-	require.LessOrEqual(t, len(r.channels), 8)
+	require.LessOrEqual(t, len(r.channels), 9)
+	require.LessOrEqual(t, len(r.pools), maxPools)
 	var used, undescribed int64
 	var unnamed, blocks, decoding int
 	perTSI := map[uint32]int{}
@@ -218,6 +224,12 @@ func checkReceiver(t *testing.T, r *Receiver) {
 	}
 	for _, n := range perTSI {
 		require.LessOrEqual(t, n, 4)
+	}
+	for _, p := range r.pools {
+		used += p.data.Held()
+	}
+	for _, k := range r.kept {
+		used += k.data.Held()
 	}
 	require.Len(t, r.blocks, blocks)
 	require.LessOrEqual(t, blocks, r.cfg.MaxBlocks)

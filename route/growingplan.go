@@ -15,6 +15,7 @@ type sentBlock struct {
 	growingBlock
 	first, last  int
 	group, count int
+	window       bool // it overlaps those before it: first is its first new packet
 }
 
 // fewPackets is up to how many source packets of a block all symbol sizes are
@@ -181,7 +182,26 @@ func planRest(loss fec.Loss, packets []span, blocks []sentBlock, y, gain int, fi
 	rest := distribution{1}
 	var costs []int
 	next := 0
+	missing := newWindowLoss() // of overlapping blocks
+	var covered, cost int      // their packets, and what these cost of the whole
 	for _, b := range blocks {
+		if b.window {
+			// Those lost are known again as soon as enough repair packets came.
+			list := packets[next:b.last]
+			next = b.last
+			costs = blockCosts(costs[:0], list, y, first, k)
+			if len(costs) == 0 {
+				continue
+			}
+			covered, cost = covered+len(costs), cost+total(costs)
+			for _, c := range b.costs(costs[:0], list) {
+				missing = missing.source(c, p)
+			}
+			for range b.count {
+				missing.repair(b.group, p)
+			}
+			continue
+		}
 		costs = blockCosts(costs[:0], packets[next:b.first], y, first, k)
 		rest = rest.packets(costs, p)
 		next = b.last
@@ -193,6 +213,9 @@ func planRest(loss fec.Loss, packets []span, blocks []sentBlock, y, gain int, fi
 		whole := total(costs)
 		costs = b.costs(costs[:0], own)
 		rest = rest.plus(undecoded(costs, b.group, b.count, p).scale(whole, total(costs)))
+	}
+	if covered > 0 {
+		rest = rest.plus(missing.packets((cost + covered - 1) / covered))
 	}
 	costs = blockCosts(costs[:0], packets[next:], y, first, k)
 	rest = rest.packets(costs, p)
@@ -216,14 +239,17 @@ func planRest(loss fec.Loss, packets []span, blocks []sentBlock, y, gain int, fi
 // spareForWhole returns how many octets of repair packets for the whole object
 // there may be beside those for blocks.
 func spareForWhole(loss fec.Loss, packets []span, blocks []sentBlock) int {
-	source, repair := 0, 0
+	source, repair, share := 0, 0, growingShare(random(loss))+wholeShare
 	for _, p := range packets {
 		source += int(p.n) + sourceHeader
 	}
 	for _, b := range blocks {
 		repair += b.count * b.packet()
+		if b.window {
+			share = max(share, windowTotal)
+		}
 	}
-	return max(0, int((growingShare(random(loss))+wholeShare)*float64(source))-repair)
+	return max(0, int(share*float64(source))-repair)
 }
 
 func total(costs []int) (sum int) {

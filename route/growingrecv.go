@@ -74,6 +74,9 @@ func (r *Receiver) pushGrowing(now time.Time, ch *channel, toi uint32, b []byte)
 		}
 	}
 	r.growingCame(now, o.loss, p.seq)
+	if p.start < o.repairing.End && p.end() > o.repairing.End {
+		o.overlap = true
+	}
 	if p.end() >= o.repairing.End {
 		o.repairing, o.repairedAt = Range{p.start, p.end()}, now
 	}
@@ -247,6 +250,9 @@ func (r *Receiver) decodeBlock(b *openBlock) {
 	b.eachKnown(func(_, n int) { known += n })
 	total := known + len(b.symbols)
 	if total < b.k || total <= b.tried {
+		if b.aligned() {
+			r.decodeJoint(b.o, b.size)
+		}
 		return
 	}
 	octets := (b.k + len(b.symbols)) * b.size

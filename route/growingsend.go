@@ -29,6 +29,14 @@ type growth struct {
 	ready  bool      // the next chunk would come too late for the open block
 	seq    uint16
 	blocks []sentBlock // closed
+
+	// Of small streams, see windowsend.go.
+	decided bool
+	small   bool
+	size    int     // of symbols
+	counted int     // packets in credit
+	credit  float64 // octets that repair packets may take
+	chunks  int     // packets before this chunk
 }
 
 // growingTSI is the TSI of the repair flow for the growing objects of a
@@ -41,7 +49,7 @@ func (s *Sender) growingTSI(tsi uint32) uint32 {
 }
 
 func (t *Transmission) growing() bool {
-	return !t.ended && !t.aborted && (t.file == nil || !t.file.carousel) && t.s.growingTSI(t.flow.tsi) != 0
+	return !t.ended && !t.aborted && t.flow.pool == nil && (t.file == nil || !t.file.carousel) && t.s.growingTSI(t.flow.tsi) != 0
 }
 
 // grew notes that Append was given octets, before they are cut into packets.
@@ -63,6 +71,8 @@ func (t *Transmission) grew(now time.Time) {
 func (t *Transmission) cutOff() {
 	f, g := t.flow, &t.growth
 	f.chunkEnded = true
+	f.rhythm(len(t.packets) - g.chunks)
+	g.chunks = len(t.packets)
 	opened := g.opened
 	if opened.IsZero() {
 		opened = f.chunkAt // it leaves now, or later
@@ -112,6 +122,10 @@ func (s *Sender) closeBlock(now time.Time, t *Transmission) {
 		s.ungrow(t)
 		return
 	}
+	if t.small() && len(t.packets)-g.first < manyPackets {
+		s.closeWindow(now, t)
+		return
+	}
 	if g.opened.IsZero() {
 		g.opened = now
 		s.open = append(s.open, t)
@@ -127,16 +141,21 @@ func (s *Sender) closeBlock(now time.Time, t *Transmission) {
 	b := s.plans.growing(t.packets[g.first:last], s.unit, loss, t.patience())
 	b.first, b.last = g.first, last
 	if b.valid() && b.count > 0 {
-		g.blocks = append(g.blocks, b)
-		j := s.takeBlockJob()
-		j.tx, j.block, j.opened, j.due = t, b, g.opened, at
-		j.octets = t.buf[b.start:b.end()]
-		t.coding++
-		j.work = &Work{run: j.run, block: j}
-		s.blockWorks = append(s.blockWorks, j.work)
+		s.handOut(t, b, g.opened, at)
 	}
 	g.first, g.ready = last, false
 	s.ungrow(t)
+}
+
+// handOut has the repair packets of a block made.
+func (s *Sender) handOut(t *Transmission, b sentBlock, opened, due time.Time) {
+	t.growth.blocks = append(t.growth.blocks, b)
+	j := s.takeBlockJob()
+	j.tx, j.block, j.opened, j.due = t, b, opened, due
+	j.octets = t.buf[b.start:b.end()]
+	t.coding++
+	j.work = &Work{run: j.run, block: j}
+	s.blockWorks = append(s.blockWorks, j.work)
 }
 
 // closeBlocks closes what has become due without a packet.

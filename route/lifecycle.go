@@ -233,6 +233,9 @@ func (r *Receiver) retire(now time.Time, o *Object, how fate, body []byte) {
 		r.undescribed -= o.data.Held()
 		r.unnamed--
 	}
+	if how == delivered && o.ch.pooled && mapped && o.visible() {
+		r.keep(now, o)
+	}
 	o.data.Release(r.pool, o.busy > 0)
 	o.held.Reset()
 	r.active = without(r.active, o)

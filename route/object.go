@@ -89,10 +89,13 @@ type Object struct {
 	lastRepair time.Time
 	noFEC      bool // its repair symbols contradicted the object
 	blocks     []*openBlock
-	grown      bool // repair symbols came while it grew
+	joint      bool  // blocks are being decoded together
+	jointMark  int64 // what was known at the latest attempt
+	grown      bool  // repair symbols came while it grew
 	// Of the block that is furthest in the object, of those of which repair
 	// packets came: where it begins and ends, and when the last one came.
 	repairing  Range
+	overlap    bool // blocks do: each of them may help with any hole before it
 	repairedAt time.Time
 	holeOff    int64 // the hole that stands since holeAt
 }

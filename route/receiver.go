@@ -43,9 +43,18 @@ type Receiver struct {
 	blocks      []*openBlock // all, the oldest first
 	freeBlocks  []*openBlock
 	freeDecodes []*blockDecode
-	decoding    int   // octets of the blocks that are being decoded
-	postponed   bool  // some wait for these
-	unknown     []int // scratch
+	decoding    int  // octets of the blocks that are being decoded
+	postponed   bool // some wait for these
+	rows        coefficients
+	joints      readings  // attempts to decode several together
+	clock       time.Time // of the latest packet
+	unknown     []int     // scratch
+
+	// Of super-objects of several objects.
+	pools map[objectKey]*pool
+	kept  []*kept // the oldest first
+	// repairSessions are those of repair flows beside this one.
+	repairSessions []Session
 
 	next       time.Time // of HandleTimeout
 	lastRepair time.Time
@@ -66,6 +75,7 @@ func NewReceiver(cfg ReceiverConfig) *Receiver {
 		records:  records{m: make(map[objectKey]*record), max: cfg.Remember},
 		parts:    make(map[string]sls.Part),
 		growing:  make(map[uint32]*channel),
+		pools:    make(map[objectKey]*pool),
 	}
 }
 
@@ -104,7 +114,8 @@ func (r *Receiver) Push(now time.Time, src netip.AddrPort, pkt []byte) error {
 // be shorter. Packets to another group or port than those of the Session are left alone: a capture has them. What is
 // rejected is counted.
 func (r *Receiver) PushRun(now time.Time, from, to netip.AddrPort, run []byte, size int) {
-	if s := &r.cfg.Session; to.IsValid() && (s.Group.IsValid() && s.Group != to.Addr() || s.Port != 0 && s.Port != to.Port()) {
+	if s := &r.cfg.Session; to.IsValid() && (s.Group.IsValid() && s.Group != to.Addr() || s.Port != 0 && s.Port != to.Port()) &&
+		!r.repairSession(netip.Addr{}, to) {
 		return
 	}
 	if size <= 0 {
@@ -118,10 +129,10 @@ func (r *Receiver) PushRun(now time.Time, from, to netip.AddrPort, run []byte, s
 }
 
 func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
-	if want := r.cfg.Session.Source; want.IsValid() && !r.cfg.AnySource && src.Addr().Unmap() != want.Unmap() {
+	if want := r.cfg.Session.Source; want.IsValid() && !r.cfg.AnySource && src.Addr().Unmap() != want.Unmap() && !r.repairSession(src.Addr(), netip.AddrPort{}) {
 		return errSource
 	}
-	r.source = src.Addr()
+	r.source, r.clock = src.Addr(), now
 	h := &r.hdr
 	n, err := h.Unmarshal(pkt)
 	if err != nil {
@@ -290,6 +301,9 @@ func (r *Receiver) advanced(now time.Time, o *Object, added int64) {
 	if o.repair != nil {
 		r.decode(now, o)
 	}
+	if added > 0 && len(r.pools) > 0 {
+		r.touchPools(o)
+	}
 	r.arm(o, r.wakeTime(now, o))
 }
 
@@ -324,6 +338,7 @@ func (r *Receiver) finish(now time.Time, o *Object) {
 		r.unpack(now, o)
 		r.start(o)
 		r.events.push(Event{Kind: Complete, Object: o})
+		r.completedIn(o)
 	}
 }
 

@@ -40,23 +40,26 @@ const maxBlock = 16384
 // pushRepair handles a repair packet, whose header is in r.hdr.
 func (r *Receiver) pushRepair(now time.Time, key objectKey, id uint32, payload []byte) error {
 	ch := r.channels[key.tsi]
-	if ch == nil || len(ch.sources) != 1 {
-		// Before the signalling came, or super-objects of several objects.
+	if ch == nil || len(ch.sources) == 0 {
+		// Before the signalling came.
 		r.stats.Ignored++
 		r.ignoredRepair = now
 		return nil
 	}
-	src, ok := ch.sourceOf(key.toi)
-	if !ok {
-		return errRepair
-	}
-	r.lastRepair = now
 	oti := ch.repairOTI
 	if fti, ok := r.hdr.Extensions.FTI(); ok {
 		var err error
 		if oti, err = fec.ParseFTI(fti); err != nil {
 			return errRepair
 		}
+	}
+	r.lastRepair = now
+	if len(ch.sources) > 1 {
+		return r.pushPool(now, ch, key, oti, id, payload)
+	}
+	src, ok := ch.sourceOf(key.toi)
+	if !ok {
+		return errRepair
 	}
 	o, joined := r.objects[src], false
 	if o == nil {

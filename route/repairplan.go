@@ -87,6 +87,7 @@ func blockCosts(dst []int, packets []span, y int, first, k int64) []int {
 // encodeJob makes the repair symbols of one object.
 type encodeJob struct {
 	tx       *Transmission
+	tsi      uint32 // of the repair packets
 	object   []byte
 	packets  []span
 	grown    []sentBlock // repaired while the object grew
@@ -102,6 +103,13 @@ type encodeJob struct {
 	err      error
 	back     bool
 	firstESI uint32 // beyond every ESI that was sent, in any block
+
+	// Of a super-object of several.
+	pool    []*Transmission
+	of      *poolFlow
+	epoch   int
+	objects [][]byte
+	cuts    [][]span
 }
 
 // repairBlock is what the repair flow sends of one source block: count symbols

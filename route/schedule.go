@@ -163,7 +163,7 @@ func (j *encodeJob) appendPacket(dst []byte) ([]byte, bool) {
 		ext, _ := lct.Extensions(room[:0]).AppendFTI(j.fti[:])
 		h := lct.Header{
 			PSI: psiRepair, Codepoint: cpRepair,
-			TSI: uint64(j.tx.flow.tsi), TOI: uint64(j.tx.toi), HasTOI: true, TSILen: 4, TOILen: 4,
+			TSI: uint64(j.tsi), TOI: uint64(j.tx.toi), HasTOI: true, TSILen: 4, TOILen: 4,
 			Extensions: ext,
 		}
 		dst, _ = h.AppendTo(dst)

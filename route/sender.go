@@ -33,6 +33,7 @@ type Sender struct {
 
 	works   []*Work
 	repairs []*encodeJob // oldest object first
+	pools   []*poolFlow
 
 	// Of growing objects.
 	codec      raptorq.Codec
@@ -117,6 +118,10 @@ func (s *Sender) Begin(now time.Time, out Outgoing) (*Transmission, error) {
 	t.flow, t.toi, templated = s.place(&out)
 	t.cp, _ = out.codepoint(templated)
 	t.rev = t.flow.rev
+	if templated && out.Pool != "" && t.flow.pool == nil && !s.cfg.NoRepair {
+		s.join(t.flow, out.Pool)
+		t.rev = t.flow.rev
+	}
 	if templated && out.Format == sls.FormatEntity && !t.flow.entities {
 		t.flow.entities = true
 		t.rev = s.announce()
@@ -202,9 +207,13 @@ func (s *Sender) ended(now time.Time, t *Transmission) {
 	if s.cfg.NoRepair || t.length == 0 {
 		return
 	}
+	if t.flow.pool != nil {
+		s.pooled(t)
+		return
+	}
 	t.coding++
 	j := &encodeJob{
-		tx: t, object: t.buf, packets: t.packets, grown: t.growth.blocks,
+		tx: t, tsi: t.flow.tsi, object: t.buf, packets: t.packets, grown: t.growth.blocks,
 		unit: s.unit, block: s.cfg.BlockSymbols, loss: s.cfg.Loss, codec: &s.codec,
 	}
 	s.works = append(s.works, &Work{run: j.run, encode: j})
@@ -252,13 +261,22 @@ func (s *Sender) Finish(now time.Time, w *Work) {
 		return
 	}
 	j.back = true
-	j.tx.coding--
-	s.release(j.tx)
+	for _, t := range j.pool {
+		t.coding--
+		s.release(t)
+	}
+	if j.pool == nil {
+		j.tx.coding--
+		s.release(j.tx)
+	}
 	if j.err != nil {
 		s.cfg.Logger.Warn("no repair packets for object", "name", j.tx.out.Name, "error", j.err)
 		return
 	}
-	if l := s.index[objectKey{j.tx.flow.tsi, j.tx.toi}]; l != nil {
+	if j.of != nil && j.of.epoch != j.epoch {
+		return
+	}
+	if l := s.index[objectKey{j.tx.flow.tsi, j.tx.toi}]; l != nil && j.pool == nil {
 		l.Repair, l.OTI, l.NextESI = true, j.oti, j.firstESI
 	}
 	i, _ := slices.BinarySearchFunc(s.repairs, j, func(a, b *encodeJob) int {

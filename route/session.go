@@ -100,6 +100,8 @@ type Work struct {
 	decode *decodeJob
 	block  *blockJob
 	grown  *blockDecode
+	pool   *poolJob
+	joint  *jointDecode
 }
 
 // Run does the computation. It touches no state of the Sender or Receiver.

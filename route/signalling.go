@@ -3,6 +3,8 @@ package route
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/treedn/treedn/fec"
@@ -15,7 +17,7 @@ const maxFiles = 65536
 
 // handlePackage takes the parts of an SLS package in.
 func (r *Receiver) handlePackage(now time.Time, o *Object, body []byte) {
-	if !r.reads.allow(now) {
+	if !r.reads.allow(now, maxReadings) {
 		r.stats.Rejected[RejectSignalling]++
 		r.records.remove(o.key) // hear it again
 		return
@@ -66,8 +68,8 @@ func (r *Receiver) STSID(body []byte, generation uint64) (*Signal, error) {
 	}, nil
 }
 
-// readings bounds the packages and EFDTs that are read in a second: reading one
-// costs far more than receiving it, and anybody may send them.
+// readings bounds what is done in a second of what costs far more than receiving
+// a packet, such as the reading of packages and EFDTs: anybody may send them.
 type readings struct {
 	second time.Time
 	n      int
@@ -77,12 +79,18 @@ type readings struct {
 // manifests, several in a second.
 const maxReadings = 200
 
-func (b *readings) allow(now time.Time) bool {
+func (b *readings) allow(now time.Time, most int) bool { return b.spend(now, 1, most) }
+
+// spend is allow for what costs n units.
+func (b *readings) spend(now time.Time, n, most int) bool {
 	if d := now.Sub(b.second); d >= time.Second || d < 0 {
 		b.second, b.n = now, 0
 	}
-	b.n++
-	return b.n <= maxReadings
+	if n > most-b.n {
+		return false
+	}
+	b.n += n
+	return true
 }
 
 // maxParts bounds the names of parts that are remembered.
@@ -91,7 +99,7 @@ const maxParts = 1024
 // handleEFDT takes in an Extended FDT Instance that came as TOI 0 of a channel.
 // It has no EXT_FDT, its version is efdtVersion.
 func (r *Receiver) handleEFDT(now time.Time, o *Object, body []byte) {
-	if !r.reads.allow(now) {
+	if !r.reads.allow(now, maxReadings) {
 		r.stats.Rejected[RejectSignalling]++
 		r.records.remove(o.key)
 		return
@@ -162,7 +170,8 @@ func (r *Receiver) applySTSID(now time.Time, doc *sls.STSID) {
 	for _, ch := range r.channels {
 		if ch.tsi != 0 {
 			ch.growingDelay = 0
-			ch.described, ch.embedded, ch.hasTemplate, ch.protected = false, false, false, false
+			ch.described, ch.embedded, ch.hasTemplate, ch.protected, ch.pooled = false, false, false, false, false
+			ch.repairDelay, ch.maxDelay = 0, 0
 			clear(ch.payloads)
 			ch.sources = nil
 		}
@@ -175,6 +184,7 @@ func (r *Receiver) applySTSID(now time.Time, doc *sls.STSID) {
 			r.applyLS(now, &rs.LS[i])
 		}
 	}
+	r.applyRepairSessions(now, doc, own)
 	for tsi := range r.growing {
 		if ch := r.channels[tsi]; ch != nil && ch.described {
 			delete(r.growing, tsi) // a TSI with a meaning of its own
@@ -182,8 +192,10 @@ func (r *Receiver) applySTSID(now time.Time, doc *sls.STSID) {
 	}
 	for _, ch := range r.channels {
 		for _, m := range ch.sources {
-			if src := r.channels[m.tsi]; src != nil && len(ch.sources) == 1 {
+			if src := r.channels[m.tsi]; src != nil {
 				src.protected = true
+				src.pooled = src.pooled || len(ch.sources) > 1
+				src.maxDelay = max(src.maxDelay, ch.repairDelay)
 			}
 		}
 		if ch.unused() {
@@ -217,6 +229,59 @@ func (r *Receiver) ownSessions(doc *sls.STSID) []sls.RS {
 		return doc.RS
 	}
 	return own
+}
+
+// applyRepairSessions finds the repair flows of this session that go to groups, or ports, of their own.
+func (r *Receiver) applyRepairSessions(now time.Time, doc *sls.STSID, own []sls.RS) {
+	r.repairSessions = nil
+	if len(own) == len(doc.RS) {
+		return
+	}
+	ours := func(p sls.ProtectedObject) bool {
+		ch := r.channels[p.TSI]
+		return ch != nil && ch.described && p.TSI != 0
+	}
+	for i := range doc.RS {
+		rs := &doc.RS[i]
+		for k := range rs.LS {
+			ls := &rs.LS[k]
+			if ls.SrcFlow != nil || ls.RepairFlow == nil || !slices.ContainsFunc(ls.RepairFlow.Protected, ours) {
+				continue
+			}
+			if ch := r.channels[ls.TSI]; ch != nil && ch.described {
+				continue // the TSI has a meaning here
+			}
+			r.applyLS(now, ls)
+			s := r.cfg.Session
+			if rs.Source.IsValid() {
+				s.Source = rs.Source
+			}
+			if rs.Destination.IsValid() {
+				s.Group = rs.Destination
+			}
+			if rs.Port != 0 {
+				s.Port = rs.Port
+			}
+			if !slices.Contains(r.repairSessions, s) && len(r.repairSessions) < maxRepairSessions {
+				r.repairSessions = append(r.repairSessions, s)
+			}
+		}
+	}
+}
+
+// maxRepairSessions bounds the sessions that RepairSessions returns.
+const maxRepairSessions = 16
+
+// RepairSessions returns where repair packets go that do not go to the group and port of the session, as the S-TSID says:
+// a receiver that wants them joins these and pushes what comes.
+func (r *Receiver) RepairSessions() []Session { return r.repairSessions }
+
+// repairSession tells whether packets from a source, and to a destination, may be of a repair session. Invalid ones are
+// not asked for.
+func (r *Receiver) repairSession(from netip.Addr, to netip.AddrPort) bool {
+	return slices.ContainsFunc(r.repairSessions, func(s Session) bool {
+		return (!from.IsValid() || from.Unmap() == s.Source.Unmap()) && (!to.IsValid() || to == netip.AddrPortFrom(s.Group, s.Port))
+	})
 }
 
 func (r *Receiver) applyLS(now time.Time, ls *sls.LS) {
@@ -254,15 +319,19 @@ func (r *Receiver) applyLS(now time.Time, ls *sls.LS) {
 		}
 	}
 	if rep := ls.RepairFlow; rep != nil {
+		ch.repairDelay = time.Duration(rep.MaximumDelay) * time.Millisecond
 		if oti, err := fec.ParseOTI(rep.OTI[:]); err == nil && rep.HasOTI {
 			ch.repairOTI = oti
 		}
 		for _, p := range rep.Protected {
-			m := mapping{tsi: p.TSI, x: 1}
-			if len(p.SourceTOIs) > 0 {
-				m.x, m.y = p.SourceTOIs[0].X, p.SourceTOIs[0].Y
+			m := mapping{tsi: p.TSI, x: 1, size: int64(min(p.ObjectSize, maxObject))}
+			if len(p.SourceTOIs) == 0 {
+				ch.sources = append(ch.sources, m)
 			}
-			ch.sources = append(ch.sources, m)
+			for _, s := range p.SourceTOIs {
+				m.x, m.y = s.X, s.Y
+				ch.sources = append(ch.sources, m)
+			}
 		}
 		if rep.GrowingTSI != 0 {
 			r.growing[rep.GrowingTSI] = ch

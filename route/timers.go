@@ -17,7 +17,7 @@ func (r *Receiver) HandleTimeout(now time.Time) {
 		return
 	}
 	r.countLosses(now)
-	r.next = r.losses.next()
+	r.next = sooner(r.losses.next(), r.expirePools(now))
 	for i := 0; i < len(r.active); {
 		o := r.active[i]
 		if !o.wake.IsZero() && !now.Before(o.wake) {
@@ -51,6 +51,8 @@ func (r *Receiver) holeTime(o *Object) (at time.Time, end int64) {
 	}
 	late := at.Add(o.ch.growingDelay)
 	switch {
+	case o.overlap: // one of the next may help: a compromise
+		return at.Add(o.ch.growingDelay / 2), end
 	case o.holeOff < o.repairing.Start: // those of a later block came
 		return at, o.repairing.Start
 	case o.holeOff >= o.repairing.End:
@@ -78,8 +80,12 @@ func (r *Receiver) gapTime(o *Object) time.Time {
 	// While repair packets of other objects come, this one's are likely to
 	// follow: older objects go first.
 	if o.repair == nil {
+		wait := r.cfg.FECDelay
+		if o.ch.maxDelay > 0 { // as the sender announces it
+			wait = min(wait, o.ch.maxDelay)
+		}
 		busy := r.lastRepair.Add(r.cfg.RepairGap)
-		if limit := o.endedAt.Add(r.cfg.FECDelay); busy.After(limit) {
+		if limit := o.endedAt.Add(wait); busy.After(limit) {
 			busy = limit
 		}
 		if busy.After(at) {

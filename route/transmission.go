@@ -29,6 +29,15 @@ type Outgoing struct {
 	// Track is the media track of the object. The zero value makes it a lone
 	// file in the metadata channel.
 	Track Track
+	// Pool names the tracks whose objects of equal Number are protected together
+	// by repair packets of a TSI of their own (RFC 9223, section 7.2), if it is
+	// not empty: video and audio of a service, say. It takes fewer repair packets
+	// for small objects than each alone does, and replaces the track's own repair
+	// flow, that for growing objects included. A track joins when its first object
+	// begins; objects that ended before are not repaired. All tracks of a pool have to have
+	// an object of each number. GPAC complains about a TSI without a source flow,
+	// and receives what the others carry.
+	Pool string
 	// Format is the delivery object format (RFC 9223, section 4): sls.FormatFile,
 	// which 0 stands for, sls.FormatEntity, or one of the packages. Objects of
 	// Entity Mode begin with the fields Content-Location, Content-Type and those

@@ -64,7 +64,7 @@ func (r *Receiver) unpack(now time.Time, o *Object) {
 	if !r.cfg.Unpack || o.format != sls.FormatPackage && o.format != sls.FormatSignedPackage {
 		return
 	}
-	if o.length > r.cfg.MaxPackage || !r.reads.allow(now) {
+	if o.length > r.cfg.MaxPackage || !r.reads.allow(now, maxReadings) {
 		r.fault(o.ch, faultEntity, o.key, errPackage)
 		return
 	}

@@ -125,12 +125,12 @@ func (c *inspection) run(ctx context.Context, stdin io.Reader, stdout, stderr io
 		err = c.read(ctx, stdin, in, show, stderr)
 	}
 	progress.clear()
-	if err != nil {
+	if err != nil && in.Status().Packets == 0 {
 		return err
 	}
 	in.Finish()
 	progress.clear()
-	return failed
+	return errors.Join(err, failed)
 }
 
 // describe gives the Inspector a session description, or an announcement with several, and returns their channels.
@@ -191,7 +191,10 @@ func (c *inspection) listen(ctx context.Context, channels []inspect.Channel, in 
 				return
 			}
 			hint := ""
-			if errors.Is(err, ssm.ErrChannel) && !ch.Source.IsValid() {
+			switch {
+			case errors.Is(err, inspect.ErrRoute):
+				hint = "; name an interface, by -interface"
+			case errors.Is(err, ssm.ErrChannel) && !ch.Source.IsValid() && ch.Destination.Port() != 0:
 				hint = "; say where it comes from, by -source"
 			}
 			fmt.Fprintf(stderr, "treedn inspect: %v%s\n", err, hint)
@@ -206,6 +209,9 @@ func (c *inspection) read(ctx context.Context, stdin io.Reader, in *inspect.Insp
 	name, r := c.targets[0], stdin
 	if name != "-" {
 		f, err := os.Open(name)
+		if _, other := netip.ParseAddr(name); err != nil && other == nil {
+			return fmt.Errorf("%s: no file, and as an address it lacks a port", name)
+		}
 		if err != nil {
 			return err
 		}
@@ -222,12 +228,34 @@ func (c *inspection) read(ctx context.Context, stdin io.Reader, in *inspect.Insp
 		err = nil
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w; here is what came before", name, err)
 	}
-	if s := capture.Stats(); s.CutOff+s.Incomplete > 0 {
-		fmt.Fprintf(stderr, "treedn inspect: %s: %d frames are cut off, %d datagrams lack fragments: capture with the full snap length\n", name, s.CutOff, s.Incomplete)
+	for _, remark := range remarks(capture.Stats()) {
+		fmt.Fprintf(stderr, "treedn inspect: %s: %s\n", name, remark)
 	}
 	return nil
+}
+
+// remarks says what of a capture is not shown.
+func remarks(s pcap.Stats) (list []string) {
+	add := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
+	switch {
+	case s.Frames == 0:
+		add("it holds no frames")
+	case s.Packets == 0 && s.UnknownLinks == s.Frames:
+		add("all %d frames are of link type %d, which is not understood", s.Frames, s.UnknownLink)
+	case s.Packets == 0 && s.CutOff+s.Incomplete == 0:
+		add("none of the %d frames is of UDP over IP", s.Frames)
+	case s.UnknownLinks > 0:
+		add("%d of %d frames are of link types that are not understood, such as %d", s.UnknownLinks, s.Frames, s.UnknownLink)
+	}
+	if s.CutOff > 0 {
+		add("%d of %d frames are cut off: capture with the full snap length (tcpdump -s 0)", s.CutOff, s.Frames)
+	}
+	if s.Incomplete > 0 {
+		add("%d fragments are without the rest of their datagram", s.Incomplete)
+	}
+	return list
 }
 
 // terminalLine is a line of progress that gives way to others.

@@ -2,12 +2,15 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +72,73 @@ func TestInspectText(t *testing.T) {
 		require.Contains(t, stdout, line)
 	}
 	require.Empty(t, stderr, "no progress where there is no terminal")
+}
+
+// What a capture does not show is said, and what came before it broke is shown.
+func TestInspectCaptures(t *testing.T) {
+	good, err := os.ReadFile("../../flute/testdata/libflute-gzip.pcap")
+	require.NoError(t, err)
+
+	code, stdout, stderr := inspectRun(t, good[:24], "-")
+	require.Zero(t, code)
+	require.Contains(t, stdout, "0 packets")
+	require.Contains(t, stderr, "it holds no frames")
+
+	code, _, stderr = inspectRun(t, withLink(good, 147), "-")
+	require.Zero(t, code)
+	require.Contains(t, stderr, "are of link type 147, which is not understood")
+
+	tcp := bytes.Clone(good)
+	for at := 24; at < len(tcp); at += 16 + int(binary.LittleEndian.Uint32(tcp[at+8:])) {
+		tcp[at+16+14+9] = 6
+	}
+	_, _, stderr = inspectRun(t, tcp, "-")
+	require.Contains(t, stderr, "frames is of UDP over IP")
+
+	broken := append(bytes.Clone(good), bytes.Repeat([]byte{0xff}, 16)...)
+	code, stdout, stderr = inspectRun(t, broken, "-")
+	require.Equal(t, 1, code)
+	require.Contains(t, stdout, "text.txt")
+	require.Contains(t, stderr, "here is what came before")
+
+	var z bytes.Buffer
+	w := gzip.NewWriter(&z)
+	_, err = w.Write(good)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	code, stdout, stderr = inspectRun(t, z.Bytes(), "-")
+	require.Zero(t, code, stderr)
+	require.Contains(t, stdout, "text.txt")
+
+	code, stdout, stderr = inspectRun(t, tunnelled(good), "-")
+	require.Zero(t, code, stderr)
+	require.Contains(t, stdout, "text.txt")
+}
+
+func withLink(capture []byte, link uint32) []byte {
+	b := bytes.Clone(capture)
+	binary.LittleEndian.PutUint32(b[20:], link)
+	return b
+}
+
+// tunnelled puts the datagrams of a capture of Ethernet into messages of AMT.
+func tunnelled(capture []byte) (out []byte) {
+	le, be := binary.LittleEndian, binary.BigEndian
+	out = append(out, capture[:24]...)
+	for b := capture[24:]; len(b) > 0; {
+		n := le.Uint32(b[8:])
+		ip := b[16+14 : 16+n]
+		inner := append([]byte{6, 0}, ip...)
+		outer := []byte{0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2, 2268 >> 8, 2268 & 0xff, 0x9c, 0x40, 0, 0, 0, 0}
+		be.PutUint16(outer[2:], uint16(len(outer)+len(inner)))
+		be.PutUint16(outer[24:], uint16(8+len(inner)))
+		frame := slices.Concat(b[16:16+14], outer, inner)
+		out = append(out, b[:8]...)
+		out = le.AppendUint32(le.AppendUint32(out, uint32(len(frame))), uint32(len(frame)))
+		out = append(out, frame...)
+		b = b[16+n:]
+	}
+	return out
 }
 
 // A session description from a file is compared with what comes.

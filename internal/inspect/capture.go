@@ -8,7 +8,7 @@ import (
 	"github.com/treedn/treedn/flute/packetio/pcap"
 )
 
-// ReadCapture feeds all datagrams of a capture to an Inspector. A capture that ends in the middle of a packet, because
+// ReadCapture feeds all datagrams of a capture to an Inspector; of those that AMT tunnels, what is in them. A capture that ends in the middle of a packet, because
 // the program that wrote it was stopped, is read up to there, and gives an error that matches io.ErrUnexpectedEOF. Tick,
 // unless it is nil, is called now and then.
 func ReadCapture(ctx context.Context, r *pcap.Reader, in *Inspector, tick func()) error {
@@ -27,6 +27,9 @@ func ReadCapture(ctx context.Context, r *pcap.Reader, in *Inspector, tick func()
 		}
 		if err != nil {
 			return err
+		}
+		if inner, ok := r.Tunnelled(p); ok {
+			p = inner
 		}
 		in.Push(p.At, p.Src, p.Dst, p.Payload)
 	}

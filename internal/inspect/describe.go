@@ -2,11 +2,14 @@ package inspect
 
 import (
 	"bytes"
+	"reflect"
+	"slices"
 
 	"github.com/treedn/treedn/fec"
 	"github.com/treedn/treedn/flute/fdt"
 	"github.com/treedn/treedn/flute/gunzip"
 	"github.com/treedn/treedn/route/diagnose"
+	"github.com/treedn/treedn/route/sls"
 )
 
 // maxInstances bounds the FDT Instances of a channel that the diagnosis hears of, maxFiles the descriptions.
@@ -42,7 +45,19 @@ func (ch *channel) fdtInstance(o *object) {
 	if len(ch.instances) >= maxInstances {
 		ch.instances = ch.instances[1:]
 	}
+	if ch.described.IsZero() {
+		ch.described = o.last
+	}
 	ch.instances = append(ch.instances, diagnose.Instance{TSI: ch.tsi, Instance: in})
+	if o.key.instance > 0 {
+		if before := ch.byID[o.key.instance]; before != nil && !reflect.DeepEqual(before.Files, in.Files) {
+			ch.reused++ // many senders change the expiry alone
+		}
+		if ch.byID == nil || len(ch.byID) >= maxInstances {
+			ch.byID = map[uint32]*fdt.Instance{}
+		}
+		ch.byID[o.key.instance] = in
+	}
 	for i := range in.Files {
 		f := in.Resolve(in.Files[i])
 		if before := ch.files[f.TOI]; before != nil {
@@ -63,7 +78,16 @@ func (ch *channel) supersede(before, now *fdt.File) {
 	}
 	n, known := before.Length()
 	m, knows := now.Length()
-	if (!known || !knows || n == m) && bytes.Equal(before.ContentMD5, now.ContentMD5) {
+	if o.mismatch != "" && !o.dropped && mismatch(now, o.body()) == "" {
+		o.mismatch = ""
+		return
+	}
+	a, b := &before.FEC, &now.FEC
+	coded := a.EncodingID == b.EncodingID && a.EncodingSymbolLength == b.EncodingSymbolLength && a.MaxSourceBlockLength == b.MaxSourceBlockLength
+	if !o.complete && knows && o.length == int64(m) && coded {
+		return // its packets were faster
+	}
+	if (!known || !knows || n == m) && bytes.Equal(before.ContentMD5, now.ContentMD5) && coded {
 		return
 	}
 	ch.retire(o)
@@ -115,22 +139,47 @@ func (ch *channel) redescribe() {
 	}
 }
 
-// join takes what the S-TSID says of the channel.
+// plan is what the S-TSID of a session says of one, mostly of itself.
+type plan struct {
+	by *session
+	rs *sls.RS
+}
+
+// join takes what an S-TSID says of the channel: that of its own session, or else of its source, or else of any.
 func (ch *channel) join() {
-	rs := ch.s.in.plans[ch.s.to]
-	if rs == nil {
-		return
-	}
-	for i := range rs.LS {
-		ls := &rs.LS[i]
-		if uint64(ls.TSI) != ch.tsi {
-			continue
-		}
-		ch.flow, ch.template = ls, nil
-		if f := ls.SrcFlow; f != nil && f.EFDT != nil && f.EFDT.FileTemplate != "" {
-			if t, err := fdt.ParseTemplate(f.EFDT.FileTemplate); err == nil {
-				ch.template = &t
+	s, best := ch.s, 0
+	consider := func(rs *sls.RS, rank int) {
+		for i := range rs.LS {
+			if ls := &rs.LS[i]; uint64(ls.TSI) == ch.tsi && rank >= best {
+				ch.flow, best = ls, rank
 			}
 		}
 	}
+	for _, p := range s.in.plans[s.to] {
+		switch {
+		case p.by == s:
+			consider(p.rs, 4)
+		case p.by.source == s.source:
+			consider(p.rs, 3)
+		default:
+			consider(p.rs, 1)
+		}
+	}
+	if s.stsid != nil { // a session that is sent again under another destination still has the old S-TSID
+		for i := range s.stsid.RS {
+			consider(&s.stsid.RS[i], 2)
+		}
+	}
+	ch.template = nil
+	if ch.flow == nil || ch.flow.SrcFlow == nil || ch.flow.SrcFlow.EFDT == nil {
+		return
+	}
+	if t, err := fdt.ParseTemplate(ch.flow.SrcFlow.EFDT.FileTemplate); err == nil {
+		ch.template = &t
+	}
+}
+
+// described tells whether the S-TSID of another session describes this one.
+func (s *session) described() bool {
+	return slices.ContainsFunc(s.in.plans[s.to], func(p plan) bool { return p.by != s })
 }

@@ -38,7 +38,7 @@ func (in *Inspector) diagnose(sessions []*session) {
 		}
 	}
 	var general diagnose.Input
-	general.Now, general.Channels = in.now, all
+	general.Now, general.Channels, general.Received = in.now, all, in.received
 	for _, l := range in.lls {
 		general.Malformed = append(general.Malformed, l.malformed...)
 		low := l.LLS
@@ -54,6 +54,20 @@ func (in *Inspector) diagnose(sessions []*session) {
 	}
 	for _, s := range sessions {
 		tell(s, diagnose.Diagnose(s.input(in, all)))
+	}
+	for _, to := range in.received {
+		if _, ok := in.foreign[to]; ok || slices.ContainsFunc(all, func(c diagnose.Channel) bool { return c.Destination == to }) {
+			continue
+		}
+		d := diagnose.Input{Now: in.now, Destination: to}
+		switch {
+		case !isLLS(to):
+		case len(in.lls) > 0:
+			continue
+		default:
+			d = diagnose.Input{Now: in.now, LLS: &diagnose.LLS{}}
+		}
+		tell(nil, diagnose.Diagnose(&d))
 	}
 	foreign := slices.SortedFunc(maps.Keys(in.foreign), netip.AddrPort.Compare)
 	for _, to := range foreign {
@@ -89,9 +103,10 @@ func (in *Inspector) foreignName(to netip.AddrPort) string {
 // input is what the diagnosis of one session goes by. LLS and configurations were judged before.
 func (s *session) input(in *Inspector, all []diagnose.Channel) *diagnose.Input {
 	d := &diagnose.Input{
-		Now: in.now, SenderTime: s.senderTime, ReceivedAt: s.receivedAt, Destination: s.to,
+		Now: in.now, Received: in.received, SenderTime: s.senderTime, ReceivedAt: s.receivedAt, Destination: s.to,
 		Package: s.pkg, STSID: s.stsid, USBD: s.usbd, Manifest: s.manifest, Malformed: s.malformed,
 	}
+	d.Described = s.stsid == nil && s.described()
 	for _, l := range in.lls {
 		if l.SLT == nil {
 			continue
@@ -133,6 +148,7 @@ func (ch *channel) arrived(in *Inspector) diagnose.Channel {
 	c := diagnose.Channel{
 		Source: ch.s.source, Destination: ch.s.to, TSI: ch.tsi, Packets: ch.packets, Repair: ch.repair, Codepoints: ch.codepoints,
 		Closed: ch.closed, Last: ch.last, Objects: ch.names,
+		Unmarked: ch.unmarked, OtherFEC: ch.otherFEC, Reused: ch.reused,
 	}
 	switch ch.protocol {
 	case flute:
@@ -142,7 +158,7 @@ func (ch *channel) arrived(in *Inspector) diagnose.Channel {
 	}
 	for _, o := range ch.sortedObjects() {
 		if !o.isInstance() && len(c.Objects) < maxNotes {
-			c.Objects = append(c.Objects, diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: o.lost(), Name: o.name()})
+			c.Objects = append(c.Objects, o.observed())
 		}
 	}
 	return c

@@ -3,6 +3,7 @@ package inspect
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/treedn/treedn/flute/bundle"
 	"github.com/treedn/treedn/flute/mbms"
@@ -15,6 +16,7 @@ func (ch *channel) contents(o *object, body []byte) {
 	if o.file == nil {
 		return
 	}
+	o.mismatch = mismatch(o.file, body)
 	if _, err := decoded(body, o.file.ContentEncoding); err != nil {
 		ch.s.bad(fmt.Sprintf("object %.100q", o.file.ContentLocation), fmt.Errorf("its content encoding is %.40q, it says: %w", o.file.ContentEncoding, err))
 	}
@@ -47,8 +49,7 @@ func (s *session) document(kind, location string, b []byte) error {
 		if err != nil {
 			return err
 		}
-		s.carriesConfig = true
-		in.takeConfig(c)
+		in.takeConfig(s, c)
 	case "MPD":
 		m, err := parseMPD(b)
 		if err != nil {
@@ -75,11 +76,13 @@ func (s *session) document(kind, location string, b []byte) error {
 // maxConfigs bounds the configurations and session descriptions that count.
 const maxConfigs = 64
 
-func (in *Inspector) takeConfig(c *mabr.Configuration) {
+func (in *Inspector) takeConfig(by *session, c *mabr.Configuration) {
+	in.configs = slices.DeleteFunc(in.configs, func(old *mabr.Configuration) bool { return old == by.config })
 	if len(in.configs) >= maxConfigs {
 		in.configs = in.configs[1:]
 	}
 	in.configs = append(in.configs, c)
+	by.config = c
 	transport := func(t *mabr.Transport) (e mabr.Endpoint) {
 		for i, endpoint := range t.Endpoints {
 			in.announce(endpoint.Source, endpoint.Destination)
@@ -160,7 +163,7 @@ func (s *session) system() string {
 			return "dvb-mabr"
 		}
 	}
-	if s.carriesConfig {
+	if s.config != nil {
 		return "dvb-mabr"
 	}
 	return ""

@@ -94,6 +94,8 @@ type ObjectEvent struct {
 	Encoding    string  `json:"encoding,omitempty"`
 	// Recovered are the octets that came by FEC.
 	Recovered int64 `json:"recovered,omitempty"`
+	// Cut says that an object that is incomplete began before the reception, or went on behind it.
+	Cut Cut `json:"cut,omitempty"`
 
 	// Body is the object, if it is complete. Content is the file in it, if that is something else: without the header
 	// of ROUTE's Entity Mode. Parts are those of a package. They are valid during the call.
@@ -101,6 +103,16 @@ type ObjectEvent struct {
 	Content []byte     `json:"-"`
 	Parts   []sls.Part `json:"-"`
 }
+
+// Cut tells what of an object lies outside of the time of the reception.
+type Cut string
+
+// The values of Cut; empty is nothing.
+const (
+	CutBegin Cut = "begin"
+	CutEnd   Cut = "end"
+	CutBoth  Cut = "both"
+)
 
 // Missing is a range of octets, the last one included. It marshals to a pair.
 type Missing [2]int64

@@ -19,7 +19,10 @@ func (ch *channel) takeFLUTE(b []byte) {
 	h := &ch.s.in.hdr
 	scheme := fec.EncodingID(h.Codepoint) // RFC 6726 section 5
 	n := scheme.PayloadIDLen()
-	if !h.HasTOI || n == 0 || len(b) < n {
+	if n == 0 { // the diagnosis says so
+		scheme, n = fec.CompactNoCode, fec.CompactNoCode.PayloadIDLen()
+	}
+	if !h.HasTOI || len(b) < n {
 		return
 	}
 	id, err := fec.ParsePayloadID(scheme, b)
@@ -30,11 +33,13 @@ func (ch *channel) takeFLUTE(b []byte) {
 	x, instance := h.Extensions.FDT()
 	if h.TOI == 0 {
 		if !instance {
+			ch.unmarked++
 			return
 		}
 		key.instance = x.InstanceID + 1
 	}
 	o := ch.find(key)
+	ch.began = ch.began || id == (fec.PayloadID{}) && h.TOI != 0
 	for range 2 {
 		if ch.placeFLUTE(o, scheme, id, b[n:]) == nil {
 			ch.finish(o)
@@ -67,6 +72,7 @@ func (ch *channel) placeFLUTE(o *object, scheme fec.EncodingID, id fec.PayloadID
 		return nil
 	}
 	if o.info.ID != scheme {
+		ch.otherFEC++
 		return nil
 	}
 	return o.put(id, payload)
@@ -98,8 +104,8 @@ func (o *object) configure(info fec.ObjectInfo) error {
 	}
 	o.info, o.hasInfo = info, true
 	o.ch.s.protects(info.ID.String())
-	early := o.early
-	o.early = nil
+	early := o.waiting
+	o.waiting = nil
 	for _, s := range early {
 		if err := o.put(s.id, s.data); err != nil {
 			return err
@@ -134,7 +140,7 @@ func (o *object) guess(scheme fec.EncodingID, length uint64) error {
 		return nil
 	}
 	info := fec.ObjectInfo{ID: scheme, TransferLength: length, MaxBlock: 1 << 16}
-	for _, s := range o.early {
+	for _, s := range o.waiting {
 		if s.id.SBN != 0 {
 			return nil // nothing tells how long blocks are
 		}
@@ -150,7 +156,7 @@ func (o *object) guess(scheme fec.EncodingID, length uint64) error {
 func (s *session) guessAll() {
 	for _, ch := range s.sortedChannels() {
 		for _, o := range ch.sortedObjects() {
-			if ch.protocol != flute || o.hasInfo || o.file == nil || len(o.early) == 0 {
+			if ch.protocol != flute || o.hasInfo || o.file == nil || len(o.waiting) == 0 {
 				continue
 			}
 			if n, ok := o.file.Length(); ok && o.guess(fec.EncodingID(o.codepoint), n) == nil {
@@ -165,10 +171,10 @@ const maxEarly = 64 << 20
 
 // keepEarly keeps symbols that cannot be placed yet.
 func (o *object) keepEarly(id fec.PayloadID, payload []byte) {
-	if int64(len(o.early)+1)*int64(len(payload)) > min(maxEarly, o.ch.s.in.cfg.MaxMemory/4) {
+	if int64(len(o.waiting)+1)*int64(len(payload)) > min(maxEarly, o.ch.s.in.cfg.MaxMemory/4) {
 		return
 	}
-	o.early = append(o.early, symbols{id, bytes.Clone(payload)})
+	o.waiting = append(o.waiting, symbols{id, bytes.Clone(payload)})
 }
 
 // put places source symbols, and gives all symbols to the decoder if there is one.

@@ -116,6 +116,9 @@ func captures(tb testing.TB) (list []string) {
 // Packets that overtake each other, that come twice, and clocks that are wrong change nothing about the objects.
 func TestDisturbance(t *testing.T) {
 	for _, file := range captures(t) {
+		if strings.Contains(file, "nozip") {
+			continue // different objects under one TOI: in disorder nothing tells them apart
+		}
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			packets := packetsOf(t, file)
 			want := ids(objects(inspectAll(packets, inspect.Config{})))

@@ -12,10 +12,10 @@ import (
 	fecobject "github.com/treedn/treedn/fec/object"
 	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/flute/mbms"
+	"github.com/treedn/treedn/flute/packetio"
 	"github.com/treedn/treedn/flute/reassembly"
 	"github.com/treedn/treedn/flute/seal"
 	"github.com/treedn/treedn/route/mabr"
-	"github.com/treedn/treedn/route/sls"
 )
 
 // Config configures an Inspector. The zero value of every field but Emit is usable.
@@ -57,14 +57,15 @@ type Inspector struct {
 	total    Counts
 
 	lls       map[netip.Addr]*lowLevel
-	configs   []*mabr.Configuration
+	configs   []*mabr.Configuration // the newest of each session
 	sdps      []*mbms.SDP
-	plans     map[netip.AddrPort]*sls.RS // what S-TSIDs say of sessions
+	plans     map[netip.AddrPort][]plan // what S-TSIDs say of sessions
 	foreign   map[netip.AddrPort]uint64
 	seals     map[netip.AddrPort]bool // destinations of foreign datagrams that are seals
 	held      int                     // octets of packets whose protocol is not known
 	places    int                     // for slabs, of all objects
 	announced []Channel
+	received  []netip.AddrPort // what is listened to; nil is everything
 	services  map[string]bool
 	finished  bool
 }
@@ -88,7 +89,7 @@ func New(cfg Config) *Inspector {
 	cfg.NameDelay = cmp.Or(cfg.NameDelay, 10*time.Second)
 	return &Inspector{
 		cfg: cfg, pool: reassembly.NewPool(cfg.MaxMemory), sessions: map[sessionKey]*session{}, open: list.New(), done: list.New(),
-		told: map[tellKey]struct{}{}, lls: map[netip.Addr]*lowLevel{}, foreign: map[netip.AddrPort]uint64{}, seals: map[netip.AddrPort]bool{}, services: map[string]bool{}, plans: map[netip.AddrPort]*sls.RS{},
+		told: map[tellKey]struct{}{}, lls: map[netip.Addr]*lowLevel{}, foreign: map[netip.AddrPort]uint64{}, seals: map[netip.AddrPort]bool{}, services: map[string]bool{}, plans: map[netip.AddrPort][]plan{},
 	}
 }
 
@@ -120,7 +121,31 @@ func (in *Inspector) Push(at time.Time, from, to netip.AddrPort, payload []byte)
 		in.notOurs(to, payload) // of another protocol, some of whose datagrams look like LCT by chance
 		return
 	}
-	s.push(payload, n)
+	if len(payload) <= largeDatagram && !s.runs {
+		s.push(payload, n)
+		return
+	}
+	size := segmentSize(&in.hdr, n, payload)
+	if size == 0 {
+		s.push(payload, n)
+		return
+	}
+	s.runs = true
+	in.total.Packets--
+	for packet := range packetio.Segments(payload, size) {
+		in.total.Packets++
+		if n, err := unmarshal(&in.hdr, packet); err == nil {
+			s.push(packet, n)
+		}
+	}
+}
+
+// Listening tells that a destination is received. Without a call all of them are, as in a capture. What others announce
+// is not missed then, and of a destination to which nothing comes it is said.
+func (in *Inspector) Listening(to netip.AddrPort) {
+	if !slices.Contains(in.received, to) {
+		in.received = append(in.received, to)
+	}
 }
 
 // unmarshal decodes a header. The flags T and R are only set by senders of the first LCT, whose header has up to two more

@@ -18,7 +18,8 @@ import (
 type ListenConfig struct {
 	// Channels are what to receive from the beginning: multicasts, or addresses of this machine for unicast.
 	Channels []Channel
-	// Interface is where groups are joined; empty is the one on the route to the source.
+	// Interface is where groups are joined; empty is the one on the route to the source, or to the group if no source is
+	// known.
 	Interface string
 	// Relays are AMT relays (RFC 7450) that bring multicasts of a known source where none comes natively.
 	Relays []amt.Candidate
@@ -112,6 +113,9 @@ func (l *listener) join(ctx context.Context, c Channel) error {
 		return err
 	}
 	l.joined[c.Destination] = true
+	l.mu.Lock()
+	l.in.Listening(c.Destination)
+	l.mu.Unlock()
 	l.wg.Go(func() {
 		defer source.Close()
 		for {
@@ -147,7 +151,17 @@ func (l *listener) open(ctx context.Context, c Channel) (packetio.Source, error)
 		return &tunnel{conn: conn, to: to, messages: ssm.NewMessages(16)}, nil
 	}
 	if to.Addr().IsMulticast() {
-		r, err := l.host.Join(ctx, ssm.Channel{Source: c.Source, Group: to.Addr(), Port: to.Port()}, l.cfg.Interface)
+		group, name := ssm.Channel{Source: c.Source, Group: to.Addr(), Port: to.Port()}, l.cfg.Interface
+		if err := group.Validate(); err != nil {
+			return nil, err
+		}
+		if name == "" && !c.Source.IsValid() {
+			var err error
+			if name, err = interfaceTo(to); err != nil {
+				return nil, err
+			}
+		}
+		r, err := l.host.Join(ctx, group, name)
 		if err != nil {
 			return nil, err
 		}
@@ -159,6 +173,35 @@ func (l *listener) open(ctx context.Context, c Channel) (packetio.Source, error)
 	}
 	context.AfterFunc(ctx, func() { _ = conn.Close() })
 	return packetio.Datagrams(conn, to), nil
+}
+
+// ErrRoute is matched by the error for a group without a source if no interface has a route to it.
+var ErrRoute = errors.New("inspect: no route to the group")
+
+// interfaceTo names the interface on the route to a destination.
+func interfaceTo(to netip.AddrPort) (string, error) {
+	conn, err := net.Dial("udp", to.String()) // sends nothing
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrRoute, err)
+	}
+	defer conn.Close()
+	local := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return "", err
+	}
+	for i := range interfaces {
+		addresses, err := interfaces[i].Addrs()
+		if err != nil {
+			continue
+		}
+		for _, a := range addresses {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Unmap() == local.WithZone("") {
+				return interfaces[i].Name, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("%w: no interface has the address %s", ErrRoute, local)
 }
 
 // tunnel makes a source of packets of a channel that may come by way of a relay.

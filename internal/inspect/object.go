@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/treedn/treedn/fec"
@@ -13,6 +14,7 @@ import (
 	"github.com/treedn/treedn/flute/fdt"
 	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/flute/reassembly"
+	"github.com/treedn/treedn/route/diagnose"
 )
 
 // objectKey identifies an object of a channel.
@@ -27,7 +29,7 @@ type object struct {
 	ch        *channel
 	key       objectKey
 	place     *list.Element // in Inspector.open or done
-	first     bool          // of its channel
+	joined    bool          // no object of its channel was seen from its beginning before
 	last      time.Time
 	packets   uint64
 	codepoint uint8
@@ -44,11 +46,12 @@ type object struct {
 	sum      [sha256.Size]byte
 	file     *fdt.File // its description
 	template string    // its name by a fileTemplate
+	mismatch string    // a digest of the description that it does not have
 
 	// Of FLUTE.
 	info    fec.ObjectInfo
 	hasInfo bool
-	early   []symbols // that came before the info
+	waiting []symbols // that came before the info
 	decoder *fecobject.Decoder
 	cenc    lct.CENC
 
@@ -174,7 +177,7 @@ func (o *object) digest() {
 func (o *object) drop() {
 	o.ch.s.in.places -= o.data.Slabs()
 	o.data.Release(o.ch.s.in.pool, false)
-	o.early, o.decoder = nil, nil
+	o.waiting, o.decoder = nil, nil
 	o.dropped = true
 }
 
@@ -226,6 +229,14 @@ func (o *object) objectEvent(at time.Time) ObjectEvent {
 		e.SHA256 = &s
 		return e
 	}
+	switch begin, ends, _ := o.cut(); {
+	case begin && ends:
+		e.Cut = CutBoth
+	case begin:
+		e.Cut = CutBegin
+	case ends:
+		e.Cut = CutEnd
+	}
 	end := o.length
 	if end < 0 {
 		end = o.held.End()
@@ -250,15 +261,57 @@ func (e *ObjectEvent) file() []byte {
 // onItsWay is how long after its last packet more of an object may come.
 const onItsWay = 2 * time.Second
 
-// lost tells whether octets are missing that should have come: not those before reception began or after it ended.
-func (o *object) lost() bool {
-	if o.complete || o.ch.s.in.now.Sub(o.last) < onItsWay && !o.retired {
+// cut tells whether an object lacks octets that were sent before reception began, or would have come after it ended.
+// Lost tells whether others are missing.
+func (o *object) cut() (begin, end, lost bool) {
+	if o.complete {
+		return false, false, false
+	}
+	fresh := !o.retired && o.ch.s.in.now.Sub(o.last) < onItsWay
+	held := o.held.All()
+	if len(held) == 0 { // symbols that nothing describes
+		begin = o.joined && !slices.ContainsFunc(o.waiting, func(s symbols) bool { return s.id == fec.PayloadID{} })
+		return begin, fresh, !begin && !fresh
+	}
+	tail := o.length < 0 || o.held.End() < o.length
+	begin = o.joined && held[0].Start > 0
+	end = fresh && tail || !o.retired && tail && o.ch.lastOf == o
+	lost = held[0].Start > 0 && !begin || tail && !end || len(held) > 1
+	if lost && fresh && o.repairable() {
+		return begin, true, false
+	}
+	return begin, end, lost
+}
+
+// repairable tells whether repair packets may come for the object.
+func (o *object) repairable() bool {
+	if o.ch.protocol == flute {
+		return o.hasInfo && o.info.ID != fec.CompactNoCode
+	}
+	if len(o.ch.s.repairs) > 0 {
+		return true
+	}
+	for _, ch := range o.ch.s.channels {
+		if ch.flow != nil && ch.flow.RepairFlow != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// early tells whether the object came before the session was described, so that its name may have been sent before.
+func (o *object) early() bool {
+	if o.ch.protocol != flute {
 		return false
 	}
-	if o.first && o.held.Len() == 1 && o.length >= 0 && o.held.End() == o.length {
-		return false // its beginning was before
-	}
-	return true
+	begin, _, _ := o.cut()
+	return begin || o.last.Before(o.ch.described)
+}
+
+// observed is what the diagnosis hears of the object.
+func (o *object) observed() diagnose.Object {
+	_, _, lost := o.cut()
+	return diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: lost, Name: o.name(), Early: o.early(), Mismatch: o.mismatch}
 }
 
 // lacks returns how many octets are missing, as far as that is known.

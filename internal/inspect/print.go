@@ -91,6 +91,12 @@ func (p *Printer) Print(event Event) error {
 	return err
 }
 
+var cutText = map[Cut]string{
+	CutBegin: "; it began before the reception",
+	CutEnd:   "; it was on its way at the end",
+	CutBoth:  "; it began before the reception, and was on its way at the end",
+}
+
 func objectLine(e *ObjectEvent) string {
 	state := "object    "
 	if !e.Complete {
@@ -119,13 +125,13 @@ func objectLine(e *ObjectEvent) string {
 		case i == 0:
 			s += "; lacks "
 		case i == 8:
-			return s + fmt.Sprintf(" and %d other ranges", len(e.Missing)-i)
+			return s + fmt.Sprintf(" and %d other ranges", len(e.Missing)-i) + cutText[e.Cut]
 		default:
 			s += ", "
 		}
 		s += fmt.Sprintf("%d-%d", m[0], m[1])
 	}
-	return s
+	return s + cutText[e.Cut]
 }
 
 // octets returns a number of octets for people.

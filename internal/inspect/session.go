@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/flute/ntp"
 	"github.com/treedn/treedn/route/diagnose"
+	"github.com/treedn/treedn/route/mabr"
 	"github.com/treedn/treedn/route/sls"
 )
 
@@ -43,6 +45,7 @@ type session struct {
 	first    time.Time
 	counts   Counts
 	alike    uint64 // packets that look like LCT
+	runs     bool   // the capture has several packets in a datagram
 	// seen are the protocols that a packet was certainly of.
 	seenFLUTE, seenROUTE bool
 	announced            bool // by a SessionEvent
@@ -52,14 +55,15 @@ type session struct {
 	senderTime, receivedAt time.Time
 
 	pkg       *diagnose.Package
+	packages  map[uint64][sha256.Size]byte // digests, by TOI
 	stsid     *sls.STSID
 	usbd      *sls.USBD
 	manifest  *diagnose.Manifest
 	malformed []diagnose.Malformed
 	repairs   map[repairKey]*repairSet
 	fec       map[string]bool // the codes in use
-	// carriesConfig: a session configuration of DVB-MABR came here.
-	carriesConfig bool
+	// config is the newest session configuration of DVB-MABR that came here.
+	config *mabr.Configuration
 }
 
 // channel is one TSI of a session.
@@ -74,13 +78,18 @@ type channel struct {
 	codepoints      []uint8
 	last            time.Time
 	closed          bool
-	names           []diagnose.Object // of objects that were told, for the diagnosis
+	// What is odd about packets of FLUTE, as diagnose.Channel has it.
+	unmarked, otherFEC, reused uint64
+	began                      bool              // an object was seen from its beginning
+	described                  time.Time         // by the first FDT Instance
+	names                      []diagnose.Object // of objects that were told, for the diagnosis
 
 	held [][]byte // packets before the protocol is known
 
 	// files are what FDT Instances describe, instances all of them that came.
 	files     map[uint64]*fdt.File
 	instances []diagnose.Instance
+	byID      map[uint32]*fdt.Instance // by FDT Instance ID plus one
 	flow      *sls.LS
 	template  *fdt.Template
 }
@@ -191,7 +200,7 @@ func (ch *channel) find(key objectKey) *object {
 }
 
 func (ch *channel) open(key objectKey) *object {
-	o := &object{ch: ch, key: key, length: -1, first: len(ch.objects) == 0 && len(ch.names) == 0, last: ch.s.in.now}
+	o := &object{ch: ch, key: key, length: -1, joined: !ch.began, last: ch.s.in.now}
 	ch.objects[key] = o
 	ch.s.in.enter(o)
 	ch.describe(o)
@@ -234,7 +243,7 @@ const maxNotes = 4096
 // note remembers an object for the diagnosis.
 func (ch *channel) note(o *object) {
 	if !o.isInstance() && len(ch.names) < maxNotes {
-		ch.names = append(ch.names, diagnose.Object{TOI: o.key.toi, Complete: o.complete, Lost: o.lost(), Name: o.name()})
+		ch.names = append(ch.names, o.observed())
 	}
 }
 
@@ -244,7 +253,7 @@ func (ch *channel) finish(o *object) {
 		return
 	}
 	o.complete = true
-	o.early, o.decoder = nil, nil
+	o.waiting, o.decoder = nil, nil
 	ch.s.in.completed(o)
 	o.digest()
 	o.entity()
@@ -298,6 +307,7 @@ func (ch *channel) takeROUTE(offset uint32, payload []byte) {
 		key.instance = x.InstanceID + 1
 	}
 	o := ch.find(key)
+	ch.began = ch.began || offset == 0 && !o.isInstance()
 	for range 2 {
 		if ch.placeROUTE(o, int64(offset), payload) == nil {
 			ch.finish(o)

@@ -1,8 +1,10 @@
 package inspect
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/treedn/treedn/flute/bundle"
 	"github.com/treedn/treedn/flute/gunzip"
@@ -39,6 +41,9 @@ func (s *session) bad(where string, err error) {
 	}
 }
 
+// maxPackages bounds the packages that are compared, fewer than there are versions, for these come again.
+const maxPackages = 64
+
 // slsPackage takes a package of TSI 0 apart.
 func (s *session) slsPackage(o *object) {
 	ch := o.ch
@@ -49,7 +54,15 @@ func (s *session) slsPackage(o *object) {
 	if err != nil {
 		return
 	}
-	s.pkg = &diagnose.Package{TOI: sls.TOI(o.key.toi), Gzip: gunzip.Is(body), Package: p}
+	same := s.pkg != nil && s.pkg.SameTOI
+	if before, ok := s.packages[o.key.toi]; ok && before != o.sum {
+		same = true
+	}
+	if s.packages == nil || len(s.packages) >= maxPackages {
+		s.packages = map[uint64][sha256.Size]byte{}
+	}
+	s.packages[o.key.toi] = o.sum
+	s.pkg = &diagnose.Package{TOI: sls.TOI(o.key.toi), Gzip: gunzip.Is(body), SameTOI: same, Package: p}
 	for i := range p.Parts {
 		part := &p.Parts[i]
 		var version *uint32
@@ -101,12 +114,23 @@ func (s *session) part(part *sls.Part) (kind string, err error) {
 	return bundle.MediaType(part.ContentType), nil
 }
 
-// maxPlans bounds the destinations that S-TSIDs describe.
-const maxPlans = 1024
+// maxPlans bounds the destinations that S-TSIDs describe, maxPlansEach how many describe one.
+const (
+	maxPlans     = 1024
+	maxPlansEach = 64
+)
 
 func (s *session) takeSTSID(t *sls.STSID) {
 	in := s.in
 	s.stsid = t
+	changed := map[netip.AddrPort]bool{s.to: true}
+	for to, list := range in.plans {
+		if list = slices.DeleteFunc(list, func(p plan) bool { return p.by == s }); len(list) == 0 {
+			delete(in.plans, to)
+		} else {
+			in.plans[to] = list
+		}
+	}
 	for i := range t.RS {
 		rs := &t.RS[i]
 		addr, port := rs.Destination, rs.Port
@@ -117,26 +141,27 @@ func (s *session) takeSTSID(t *sls.STSID) {
 			port = s.to.Port()
 		}
 		to := netip.AddrPortFrom(addr, port)
-		if _, ok := in.plans[to]; !ok && len(in.plans) >= maxPlans {
+		if list := in.plans[to]; list == nil && len(in.plans) >= maxPlans || len(list) >= maxPlansEach {
 			continue
 		}
-		in.plans[to] = rs
+		in.plans[to] = append(in.plans[to], plan{s, rs})
+		changed[to] = true
 		if to != s.to {
 			in.announce(rs.Source, to)
 		}
-		for _, other := range in.sorted() {
-			if other.to != to {
-				continue
+	}
+	for _, other := range in.sorted() {
+		if !changed[other.to] {
+			continue
+		}
+		for _, ch := range other.sortedChannels() {
+			ch.join()
+			if ch.protocol == undecided && ch.flow != nil {
+				ch.protocol = routing
+				other.seenROUTE = true
+				other.decided(ch)
 			}
-			for _, ch := range other.sortedChannels() {
-				ch.join()
-				if ch.protocol == undecided && ch.flow != nil {
-					ch.protocol = routing
-					other.seenROUTE = true
-					other.decided(ch)
-				}
-				ch.redescribe()
-			}
+			ch.redescribe()
 		}
 	}
 }

@@ -26,6 +26,7 @@ const host = "github.com/treedn/treedn"
 // time in, octets and events out. A new package is one of the latter until it
 // is listed here.
 var ioPackages = []string{
+	"amt/amtr",                 // sockets, programs in the kernel
 	"amt/internal/mmsg",        // system calls of sockets
 	"amt/internal/rawip",       // sockets
 	"amt/internal/udpio",       // sockets
@@ -44,7 +45,7 @@ var ioPackages = []string{
 // machines that they serve are behind one name, for their users' sake.
 var ioFiles = map[string][]string{
 	"amt":             {"bridge.go", "chain.go", "deadline.go", "dial.go", "fanout.go", "native.go", "serve.go", "serve_plane.go", "uplink.go", "whole.go"},
-	"amt/xdp":         {"engine_linux.go", "inject_linux.go", "nexthop_linux.go", "plane_linux.go", "selftest_linux.go", "server_linux.go"},
+	"amt/xdp":         {"engine_linux.go", "inject_linux.go", "nexthop_linux.go", "plane_linux.go", "plane_other.go", "selftest_linux.go", "server_linux.go"},
 	"driad":           {"discover.go"},
 	"driad/authority": {"server.go"},
 	"flute/push":      {"feed.go", "handler.go", "pusher.go", "sink.go", "table.go", "upload.go"},

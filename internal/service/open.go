@@ -45,14 +45,25 @@ func (s *Service) Open(ctx context.Context, name string) (*cache.Object, error) 
 		return o, err
 	}
 	o, err := s.fetch(ctx, name)
-	if err != nil && ctx.Err() == nil && first > 0 {
+	for err != nil && ctx.Err() == nil && first > 0 {
 		left, _ := Patience(ctx)
-		if late, _ := s.wait(ctx, name, left); late != nil {
+		pause := left
+		if !errors.Is(err, ErrNotFound) {
+			pause = min(left, fetchAgain)
+		}
+		if late, _ := s.wait(ctx, name, pause); late != nil {
 			return late, nil
 		}
+		if pause == left {
+			break
+		}
+		o, err = s.fetch(ctx, name) // a parent may be back
 	}
 	return o, err
 }
+
+// fetchAgain is how long after parents have failed a request they are asked again, while it may wait for what is announced.
+const fetchAgain = 250 * time.Millisecond
 
 // takeManifest takes in a manifest that came from a parent.
 func (s *Service) takeManifest(m Meta, body *manifestBody) error {

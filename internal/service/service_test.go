@@ -343,3 +343,39 @@ func BenchmarkWrite(b *testing.B) {
 		}
 	}
 }
+
+// away is a parent that cannot be reached for a time.
+type away struct {
+	*oneParent
+	until time.Time
+}
+
+func (p *away) Fetch(ctx context.Context, q Request, create func(Meta) (io.Writer, error)) error {
+	if time.Now().Before(p.until) {
+		p.asked = append(p.asked, q.Name)
+		return errors.New("no parent can be reached")
+	}
+	return p.oneParent.Fetch(ctx, q, create)
+}
+
+// A reader of what a manifest lists does not get an error because the parents are away for a moment.
+func TestOpenAsksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &away{&oneParent{bodies: map[string]string{"seg-00001.m4s": "from above"}}, time.Now().Add(700 * time.Millisecond)}
+		s := newService(t, p)
+		require.NoError(t, s.PutManifest(Meta{Name: "v.m3u8", Generation: 1}, []byte(playlist)))
+		begun := time.Now()
+		body, err := read(t, s, "seg-00001.m4s")
+		require.NoError(t, err)
+		require.Equal(t, "from above", body)
+		require.Less(t, time.Since(begun), time.Second)
+		require.Len(t, p.asked, 4)
+
+		p.until = time.Now().Add(time.Minute)
+		begun = time.Now()
+		_, err = read(t, s, "init.mp4")
+		require.Error(t, err)
+		require.Equal(t, 2*time.Second, time.Since(begun), "but no longer than it may wait")
+		require.LessOrEqual(t, len(p.asked), 4+9)
+	})
+}

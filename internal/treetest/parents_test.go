@@ -87,11 +87,14 @@ func TestParentThatIsNoGood(t *testing.T) {
 				return strings.Contains(b.Status().Services[0].Source.Why, c.why)
 			}, "the status does not tell")
 			p.Wait(t, 6)
-			p.Stop(t)
+			p.end()
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			for name, o := range p.objects {
 				require.False(t, bytes.Contains(o.got, mark), "%s: a lie was given out", name)
+				if o.complete && o.answered && o.err == nil {
+					require.Equal(t, o.want, o.got, name)
+				}
 			}
 			if name == "it lies" {
 				require.NotZero(t, lies.Load())

@@ -31,7 +31,7 @@ func (d *diagnosis) lls() {
 		d.add(Note, "systemtime-none", "A/331 6.4", "LLS", "there is no SystemTime, which is due every 5 s: the clock has no offsets")
 	default:
 		if s := in.SystemTime; s.Namespace != lls.NamespaceSystemTime {
-			d.add(Note, "systemtime-namespace", "A/331 6.4", "SystemTime", "%s is not A/331's namespace, %q", namespace(s.Namespace), lls.NamespaceSystemTime)
+			d.add(Note, "systemtime-namespace", "A/331 6.4", "SystemTime", "it is in %s, A/331's is %q", namespace(s.Namespace), lls.NamespaceSystemTime)
 		}
 		if s := in.SystemTime; s.UTCOffset != currentUTCOffset {
 			d.add(Fault, "systemtime-offset", "A/331 6.4", "SystemTime", "currentUtcOffset is %d, and should be %d: clocks are off by the difference", s.UTCOffset, currentUTCOffset)
@@ -42,7 +42,7 @@ func (d *diagnosis) lls() {
 		return
 	}
 	if in.SLT.Namespace != lls.NamespaceSLT {
-		d.add(Note, "slt-namespace", "A/331 6.3", "SLT", "%s is not A/331's namespace, %q", namespace(in.SLT.Namespace), lls.NamespaceSLT)
+		d.add(Note, "slt-namespace", "A/331 6.3", "SLT", "it is in %s, A/331's is %q", namespace(in.SLT.Namespace), lls.NamespaceSLT)
 	}
 	if len(in.SLT.Services) == 0 {
 		d.add(Fatal, "slt-empty", "A/331 6.3", "SLT", "it lists no service")
@@ -87,6 +87,9 @@ func (d *diagnosis) service(s *lls.Service) {
 	}
 	channels := d.arrivals(b.Destination)
 	if len(channels) == 0 {
+		if d.unheard(where, b.Destination) {
+			return
+		}
 		d.add(severityOf(b.Destination == d.in.Destination), "slt-destination", "A/331 6.3", where, "no packets come to %s, where it says that the service is", b.Destination)
 		return
 	}
@@ -167,6 +170,10 @@ func (d *diagnosis) transport(where string, t *mabr.Transport) {
 	}
 	received := false
 	for _, e := range t.Endpoints {
+		if len(d.arrivals(e.Destination)) == 0 && d.unheard(where, e.Destination) {
+			received = true
+			continue
+		}
 		channels := d.arrivals(e.Destination)
 		if e.HasTSI {
 			channels = d.channels(e.Destination, e.TSI)
@@ -216,6 +223,9 @@ func (d *diagnosis) sdp() {
 	for _, c := range channels {
 		arrived := d.arrivals(c.Destination)
 		if len(arrived) == 0 {
+			if d.unheard(where, c.Destination) {
+				continue
+			}
 			d.add(severityOf(len(channels) == 1), "sdp-packets", "TS 26.346 7.3", where, "no packets come to %s", c.Destination)
 			continue
 		}

@@ -78,7 +78,10 @@ type Input struct {
 	// Package is the newest package of TSI 0.
 	Package *Package
 	STSID   *sls.STSID
-	USBD    *sls.USBD
+	// Described: the S-TSID of another session describes this one, so that it needs no
+	// signalling of its own.
+	Described bool
+	USBD      *sls.USBD
 	// MABR is the configuration of DVB, SDP that of MBMS.
 	MABR *mabr.Configuration
 	SDP  *mbms.SDP
@@ -86,6 +89,9 @@ type Input struct {
 	Manifest *Manifest
 	// Instances are the FDT Instances that came by themselves.
 	Instances []Instance
+	// Received are the destinations that were listened to; nil is all. What was
+	// announced elsewhere cannot have come.
+	Received []netip.AddrPort
 	// Channels are all LCT channels that packets came on.
 	Channels []Channel
 	// Malformed are the documents that could not be decoded, and packets that are
@@ -108,7 +114,9 @@ type LLS struct {
 type Package struct {
 	TOI sls.TOI
 	// Gzip: the object is compressed.
-	Gzip    bool
+	Gzip bool
+	// SameTOI: a package has changed without a new TOI.
+	SameTOI bool
 	Package sls.Package
 }
 
@@ -147,6 +155,10 @@ type Channel struct {
 	Codepoints []uint8
 	// Objects are the transport objects, without FDT Instances.
 	Objects []Object
+	// Of FLUTE: Unmarked are packets with the TOI 0 that have no EXT_FDT, OtherFEC those
+	// whose codepoint is not the FEC Encoding ID of their object, and Reused the FDT
+	// Instances whose IDs came again with other files.
+	Unmarked, OtherFEC, Reused uint64
 	// Closed: the sender has announced the end of the session.
 	Closed bool
 	// Last is the arrival of the last packet.
@@ -162,6 +174,12 @@ type Object struct {
 	// Name is the Content-Location that the signalling gives it, empty if there is
 	// none.
 	Name string
+	// Early: it came before any description of the session did, which may have been
+	// sent before the reception.
+	Early bool
+	// Mismatch names a digest of its description that it does not have, such as
+	// Content-MD5.
+	Mismatch string
 }
 
 // A Manifest is what matters of an MPD.
@@ -236,6 +254,15 @@ func (d *diagnosis) arrivals(to netip.AddrPort) (list []*Channel) {
 	return list
 }
 
+// unheard tells whether nobody listened to a destination, and says so.
+func (d *diagnosis) unheard(where string, to netip.AddrPort) bool {
+	if d.in.Received == nil || slices.Contains(d.in.Received, to) {
+		return false
+	}
+	d.add(Note, "unheard", "", where, "it announces %s, which was not listened to", to)
+	return true
+}
+
 // source compares an announced source with that of the packets.
 func (d *diagnosis) source(rule, section, where string, announced netip.Addr, channels []*Channel) {
 	if !announced.IsValid() {
@@ -277,6 +304,10 @@ func (d *diagnosis) clock() {
 	if skew < 0 {
 		than = "behind"
 	}
+	by := skew.Abs().Round(time.Second).String()
+	if days := int64(skew.Abs() / (24 * time.Hour)); days > 2 {
+		by = fmt.Sprintf("%d days", days)
+	}
 	d.add(Fault, "clock", "RFC 5651 5.2.2", "EXT_TIME",
-		"the clock of the sender is %s %s that of the receiver: segments of a live manifest are asked for too early or too late", skew.Abs().Round(time.Second), than)
+		"the clock of the sender is %s %s that of the receiver: segments of a live manifest are asked for too early or too late", by, than)
 }

@@ -196,7 +196,7 @@ func TestRules(t *testing.T) {
 		"lls-signature":   {func(in *diagnose.Input) { in.LLS.Signed, in.LLS.Unverified = true, true }, diagnose.Note, "signed"},
 		"slt-none":        {func(in *diagnose.Input) { in.LLS.SLT = nil }, diagnose.Fatal, "no SLT in 5 datagrams"},
 		"slt-empty":       {func(in *diagnose.Input) { in.LLS.SLT.Services = nil }, diagnose.Fatal, "no service"},
-		"slt-namespace":   {func(in *diagnose.Input) { in.LLS.SLT.Namespace = "" }, diagnose.Note, "no namespace is not"},
+		"slt-namespace":   {func(in *diagnose.Input) { in.LLS.SLT.Namespace = "" }, diagnose.Note, "it is in no namespace"},
 		"slt-name":        {func(in *diagnose.Input) { in.LLS.SLT.Services[0].ShortName = "12345678" }, diagnose.Note, "7 characters"},
 		"slt-signalling":  {func(in *diagnose.Input) { in.LLS.SLT.Services[0].Signalling = nil }, diagnose.Fault, "neither"},
 		"slt-protocol":    {func(in *diagnose.Input) { in.LLS.SLT.Services[0].Signalling.Protocol = 2 }, diagnose.Fatal, "MMTP"},
@@ -205,7 +205,7 @@ func TestRules(t *testing.T) {
 			in.LLS.SLT.Services[0].Signalling.Source = netip.MustParseAddr("172.16.200.1")
 		}, diagnose.Fault, "172.16.200.1"},
 		"systemtime-none":      {func(in *diagnose.Input) { in.LLS.SystemTime = nil }, diagnose.Note, "5 s"},
-		"systemtime-namespace": {func(in *diagnose.Input) { in.LLS.SystemTime.Namespace = "http://x" }, diagnose.Note, "is not A/331's"},
+		"systemtime-namespace": {func(in *diagnose.Input) { in.LLS.SystemTime.Namespace = "http://x" }, diagnose.Note, "A/331's is"},
 		"systemtime-offset":    {func(in *diagnose.Input) { in.LLS.SystemTime.UTCOffset = 0 }, diagnose.Fault, "37"},
 		"sls-none":             {func(in *diagnose.Input) { in.Package, in.STSID = nil, nil; in.Channels = in.Channels[1:] }, diagnose.Fatal, "no S-TSID"},
 		"sls-incomplete":       {func(in *diagnose.Input) { in.Package, in.STSID = nil, nil }, diagnose.Fatal, "no package"},
@@ -224,6 +224,8 @@ func TestRules(t *testing.T) {
 		"usbd-none":            {func(in *diagnose.Input) { in.USBD = nil }, diagnose.Fault, "no USBD"},
 		"usbd-service":         {func(in *diagnose.Input) { in.USBD.ServiceID = "8" }, diagnose.Fault, "the SLT has 7"},
 		"usbd-inactive":        {func(in *diagnose.Input) { in.USBD.Inactive = true }, diagnose.Fault, "not on air"},
+		"unheard":              {func(in *diagnose.Input) { in.Received = []netip.AddrPort{group}; in.STSID.RS[0].Port = 9 }, diagnose.Note, "not listened to"},
+		"sls-version":          {func(in *diagnose.Input) { in.Package.SameTOI = true }, diagnose.Fault, "keep the old one"},
 		"payload-id": {func(in *diagnose.Input) {
 			flow(in).Payloads = []sls.Payload{{Codepoint: 8, FormatID: 1, SrcFECPayloadID: 1}}
 		}, diagnose.Fault, "start_offset"},
@@ -247,6 +249,7 @@ func TestRules(t *testing.T) {
 		"mpd-init":     {func(in *diagnose.Input) { in.Manifest.Representations[0].Init = "other.mp4" }, diagnose.Fault, "other.mp4"},
 		"loss":         {func(in *diagnose.Input) { in.Channels[1].Objects[2].Lost = true }, diagnose.Fault, "1 of 3 objects"},
 		"nameless":     {func(in *diagnose.Input) { in.Channels[1].Objects[2].Name = "" }, diagnose.Fault, "named by nothing"},
+		"digest":       {func(in *diagnose.Input) { in.Channels[1].Objects[2].Mismatch = "Content-MD5" }, diagnose.Fault, `v1_00002.m4s" is not what its Content-MD5 says`},
 		"closed":       {func(in *diagnose.Input) { in.Channels[1].Closed = true }, diagnose.Note, "A flag"},
 		"clock":        {func(in *diagnose.Input) { in.SenderTime = now.Add(-time.Minute) }, diagnose.Fault, "1m1s behind"},
 		"malformed":    {func(in *diagnose.Input) { in.Malformed = []diagnose.Malformed{{"APD", errors.New("boom")}} }, diagnose.Fault, "boom"},
@@ -259,6 +262,35 @@ func TestRules(t *testing.T) {
 		require.Equal(t, c.severity, findings[i].Severity, rule)
 		require.Contains(t, findings[i].Text, c.text, rule)
 		require.True(t, slices.IsSortedFunc(findings, func(a, b diagnose.Finding) int { return int(a.Severity) - int(b.Severity) }))
+	}
+}
+
+// What FLUTE alone can have.
+func TestOddFLUTE(t *testing.T) {
+	for rule, c := range map[string]struct {
+		spoil func(*diagnose.Channel)
+		text  string
+	}{
+		"fec-codepoint": {func(c *diagnose.Channel) { c.Codepoints = []uint8{0, 77} }, "codepoint 77"},
+		"fdt-extension": {func(c *diagnose.Channel) { c.Unmarked = 3 }, "3 packets"},
+		"fdt-reused":    {func(c *diagnose.Channel) { c.Reused = 2 }, "started again"},
+		"digest": {func(c *diagnose.Channel) {
+			c.Objects = append(c.Objects, diagnose.Object{TOI: 2, Complete: true, Name: "b", Mismatch: "Content-MD5"})
+		}, `1 of 2 objects have other octets than their digest says, and receivers drop them: "b" is not what its Content-MD5 says`},
+		"unfinished": {func(c *diagnose.Channel) { c.Objects[0].Complete = false }, "listen for longer"},
+		"fdt-none":   {func(c *diagnose.Channel) { c.TSI = 2 }, "nothing names its 1 objects"},
+	} {
+		in := &diagnose.Input{
+			Now: now, Destination: group,
+			Instances: []diagnose.Instance{{TSI: 1, Instance: &fdt.Instance{Expires: ntp.Seconds(now.Add(time.Hour)), Files: []fdt.File{{TOI: 1, ContentLocation: "a"}}}}},
+			Channels:  []diagnose.Channel{{Source: source, Destination: group, TSI: 1, Protocol: diagnose.ProtocolFLUTE, Packets: 5, Codepoints: []uint8{0}, Objects: []diagnose.Object{{TOI: 1, Complete: true, Name: "a"}}}},
+		}
+		require.Empty(t, diagnose.Diagnose(in))
+		c.spoil(&in.Channels[0])
+		findings := diagnose.Diagnose(in)
+		require.Len(t, findings, 1, "%s: %v", rule, findings)
+		require.Equal(t, rule, findings[0].Rule)
+		require.Contains(t, findings[0].Text, c.text)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 // fdt judges the FDT Instances that came by themselves.
 func (d *diagnosis) fdt() {
 	latest := map[uint64]*fdt.Instance{}
+	seen := map[string]bool{} // what was said of another file
 	for _, i := range d.in.Instances {
 		where := fmt.Sprintf("FDT of TSI %d", i.TSI)
 		if len(i.Instance.Files) == 0 && i.Instance.FileTemplate == "" {
@@ -19,12 +20,17 @@ func (d *diagnosis) fdt() {
 		}
 		for k := range i.Instance.Files {
 			f := i.Instance.Resolve(i.Instance.Files[k])
-			if f.FEC.HasEncodingID && !knownFEC(f.FEC.EncodingID) {
+			if f.FEC.HasEncodingID && !knownFEC(f.FEC.EncodingID) && !seen[fmt.Sprint(i.TSI, " ", f.FEC.EncodingID)] {
+				seen[fmt.Sprint(i.TSI, " ", f.FEC.EncodingID)] = true
 				d.add(Fault, "fdt-fec", "RFC 6726 3.3", where, "%.80q has FEC encoding id %d, which is unknown: it cannot be put together", f.ContentLocation, f.FEC.EncodingID)
 			}
 			switch f.ContentEncoding {
 			case "", "gzip", "zlib", "deflate", "null":
 			default:
+				if seen[fmt.Sprint(i.TSI, f.ContentEncoding)] {
+					continue
+				}
+				seen[fmt.Sprint(i.TSI, f.ContentEncoding)] = true
 				d.add(Fault, "fdt-encoding", "RFC 6726 3.4.2", where, "%.80q has the content encoding %.40q, which is unknown", f.ContentLocation, f.ContentEncoding)
 			}
 		}
@@ -43,6 +49,9 @@ func (d *diagnosis) fdt() {
 		if c.Protocol != ProtocolFLUTE || len(c.Objects) == 0 || !d.here(c) || latest[c.TSI] != nil {
 			continue
 		}
+		if !slices.ContainsFunc(c.Objects, func(o Object) bool { return !o.Early }) {
+			continue // the instance may have come before the reception
+		}
 		d.add(Fatal, "fdt-none", "RFC 6726 3.2", fmt.Sprintf("TSI %d to %s", c.TSI, c.Destination), "no FDT Instance came whole: nothing names its %d objects", len(c.Objects))
 	}
 }
@@ -60,7 +69,8 @@ func (d *diagnosis) objects() {
 			continue
 		}
 		where := fmt.Sprintf("TSI %d to %s", c.TSI, c.Destination)
-		lost, nameless, complete := 0, 0, 0
+		d.flute(where, c)
+		lost, nameless, complete, wrong, example := 0, 0, 0, 0, ""
 		for _, o := range c.Objects {
 			switch {
 			case o.Complete:
@@ -68,8 +78,13 @@ func (d *diagnosis) objects() {
 			case o.Lost:
 				lost++
 			}
-			if o.Name == "" && c.TSI != 0 {
+			if o.Name == "" && !o.Early && c.TSI != 0 {
 				nameless++
+			}
+			if o.Mismatch != "" {
+				if wrong++; wrong == 1 {
+					example = fmt.Sprintf("%.80q is not what its %s says", o.Name, o.Mismatch)
+				}
 			}
 			if o.TOI == 0 {
 				d.add(Fault, "toi-zero", "RFC 9223 3.2", where, "an object of media has the TOI 0, which is that of FDT Instances: receivers take it for one, or drop it")
@@ -85,14 +100,51 @@ func (d *diagnosis) objects() {
 			}
 			d.add(Fault, "loss", "", where, "%d of %d objects lack octets: %s", lost, len(c.Objects), how)
 		}
-		described := c.Protocol == ProtocolROUTE && d.in.STSID != nil ||
-			slices.ContainsFunc(d.in.Instances, func(i Instance) bool { return i.TSI == c.TSI })
-		if nameless > 0 && described && c.Packets != c.Repair {
+		if wrong > 0 {
+			d.add(Fault, "digest", "RFC 6726 3.4.2", where, "%d of %d objects have other octets than their digest says, and receivers drop them: %s", wrong, len(c.Objects), example)
+		}
+		if n := len(c.Objects); n > 0 && complete+lost == 0 && !d.found("fdt-none", where) {
+			d.add(Note, "unfinished", "", where, "none of its %d objects came from beginning to end, but no packets are missing in between: listen for longer", n)
+		}
+		named := c.Protocol == ProtocolROUTE && (d.in.STSID != nil || d.in.Described) ||
+			described(d.in.Instances, c.TSI)
+		if nameless > 0 && named && c.Packets != c.Repair {
 			d.add(Fault, "nameless", "RFC 6726 3.2", where, "%d of %d objects are named by nothing: receivers drop them", nameless, len(c.Objects))
 		}
 		if c.Closed {
 			d.add(Note, "closed", "RFC 5651 5.1", where, "the sender has announced the end of the session (A flag)")
 		}
+	}
+}
+
+// found tells whether a rule was broken at a place.
+func (d *diagnosis) found(rule, where string) bool {
+	return slices.ContainsFunc(d.findings, func(f Finding) bool { return f.Rule == rule && f.Where == where })
+}
+
+// described tells whether an FDT Instance came.
+func described(list []Instance, tsi uint64) bool {
+	return slices.ContainsFunc(list, func(i Instance) bool { return i.TSI == tsi })
+}
+
+// flute judges what is odd about packets of FLUTE.
+func (d *diagnosis) flute(where string, c *Channel) {
+	if c.Protocol != ProtocolFLUTE {
+		return
+	}
+	for _, cp := range c.Codepoints {
+		if !knownFEC(cp) {
+			d.add(Fault, "fec-codepoint", "RFC 6726 5", where, "packets come with codepoint %d, which is no FEC Encoding ID: receivers drop them", cp)
+		}
+	}
+	if c.OtherFEC > 0 {
+		d.add(Fault, "fec-codepoint", "RFC 6726 5", where, "%d packets have a codepoint that is not the FEC Encoding ID of their object: receivers drop them", c.OtherFEC)
+	}
+	if c.Unmarked > 0 {
+		d.add(Fault, "fdt-extension", "RFC 6726 3.4.1", where, "%d packets have the TOI 0, which is that of FDT Instances, without an EXT_FDT: receivers drop them", c.Unmarked)
+	}
+	if c.Reused > 0 {
+		d.add(Fault, "fdt-reused", "RFC 6726 3.4.1", where, "%d FDT Instances come again with other files under the same ID: the sender was started again, or counts wrong; receivers may keep the old ones", c.Reused)
 	}
 }
 

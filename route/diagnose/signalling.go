@@ -38,6 +38,9 @@ func (d *diagnosis) signalling() {
 		return
 	}
 	if in.Package == nil && in.STSID == nil {
+		if in.Described {
+			return
+		}
 		slsChannels := d.channels(in.Destination, 0)
 		if len(slsChannels) == 0 {
 			d.add(Fatal, "sls-none", "RFC 9223 2.1", "SLS", "no packets have the TSI 0: no S-TSID comes, and nothing names the objects")
@@ -57,6 +60,9 @@ func (d *diagnosis) signalling() {
 
 func (d *diagnosis) slsPackage(p *Package) {
 	where := fmt.Sprintf("SLS: package 0x%08x", uint32(p.TOI))
+	if p.SameTOI {
+		d.add(Fault, "sls-version", "A/331 C", where, "a package changes without a new version in its TOI: receivers that go by it keep the old one")
+	}
 	want := p.Package
 	want.Version = p.TOI.Version()
 	bits := want.TOI(p.Gzip)
@@ -146,7 +152,7 @@ func (d *diagnosis) stsid() {
 		return
 	}
 	announced := map[uint64]bool{}
-	received, silent := 0, []string{}
+	received, silent, elsewhere := 0, []string{}, ""
 	for i := range d.in.STSID.RS {
 		rs := &d.in.STSID.RS[i]
 		to := rs.Destination
@@ -166,8 +172,14 @@ func (d *diagnosis) stsid() {
 			ls := &rs.LS[k]
 			announced[uint64(ls.TSI)] = true
 			channels := d.channels(at, uint64(ls.TSI))
+			if len(channels) == 0 && d.unheard(fmt.Sprintf("S-TSID: LS %d", ls.TSI), at) {
+				continue
+			}
 			if len(channels) == 0 {
 				silent = append(silent, fmt.Sprint(ls.TSI))
+				if at != d.in.Destination && len(d.channels(d.in.Destination, uint64(ls.TSI))) > 0 {
+					elsewhere = fmt.Sprintf("; it says that they are at %s, and packets with such a TSI come to %s: was it sent again under another address?", at, d.in.Destination)
+				}
 			} else {
 				received++
 			}
@@ -175,7 +187,7 @@ func (d *diagnosis) stsid() {
 		}
 	}
 	if received == 0 && len(silent) > 0 {
-		d.add(Fatal, "stsid-packets", "A/331 7.1.4", "S-TSID", "no packets come on any of its LCT channels (%s)", strings.Join(silent, ", "))
+		d.add(Fatal, "stsid-packets", "A/331 7.1.4", "S-TSID", "no packets come on any of its LCT channels (%s)%s", strings.Join(silent, ", "), elsewhere)
 	} else {
 		for _, tsi := range silent {
 			d.add(Fault, "stsid-packets", "A/331 7.1.4", "S-TSID: LS "+tsi, "LCT channel %s has no packets", tsi)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/net/bpf"
@@ -119,9 +120,15 @@ func linkHeader(name string) int {
 
 // SetGroups says which groups are wanted, in the place of those before.
 func (c *Capture) SetGroups(groups []netip.Addr) error {
-	program, err := bpf.Assemble(filter(groups, c.sending))
+	return c.Attach(filter(groups, c.sending))
+}
+
+// Attach makes the kernel run a program of another kind on each packet, see
+// [Port].
+func (c *Capture) Attach(instructions []bpf.Instruction) error {
+	program, err := bpf.Assemble(instructions)
 	if err != nil {
-		return fmt.Errorf("rawip: filter of %d groups: %w", len(groups), err)
+		return fmt.Errorf("rawip: filter of %d instructions: %w", len(instructions), err)
 	}
 	f := unix.SockFprog{Len: uint16(len(program)), Filter: (*unix.SockFilter)(unsafe.Pointer(unsafe.SliceData(program)))}
 	var failed error
@@ -187,6 +194,9 @@ func (c *Capture) parse(i int, frames []Frame) []Frame {
 	})
 	return frames
 }
+
+// SetReadDeadline ends a Read that waits at t, with os.ErrDeadlineExceeded.
+func (c *Capture) SetReadDeadline(t time.Time) error { return c.file.SetReadDeadline(t) }
 
 // Drops returns how many packets the kernel had no room for.
 func (c *Capture) Drops() uint64 {

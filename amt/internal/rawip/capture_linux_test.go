@@ -1,15 +1,21 @@
 package rawip
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
 	"github.com/treedn/treedn/amt/internal/checksum"
@@ -124,4 +130,134 @@ func TestMemberships(t *testing.T) {
 	}
 	require.Empty(t, m.sockets)
 	require.NoError(t, m.Close())
+}
+
+// network is two namespaces with a link between them, each with a thread.
+func network(t *testing.T) (here, there func(f func() error)) {
+	if os.Geteuid() != 0 {
+		t.Skip("it needs root: network namespaces")
+	}
+	ip, err := exec.LookPath("ip")
+	if err != nil {
+		t.Skip("it needs ip (iproute2)")
+	}
+	host := func() (tid int, on func(f func() error)) {
+		work, done := make(chan func() error), make(chan error)
+		go func() {
+			runtime.LockOSThread() // and never unlocks it: the thread ends here
+			tid = unix.Gettid()
+			done <- unix.Unshare(unix.CLONE_NEWNET)
+			for f := range work {
+				done <- f()
+			}
+		}()
+		require.NoError(t, <-done)
+		t.Cleanup(func() { close(work) })
+		return tid, func(f func() error) { t.Helper(); work <- f; require.NoError(t, <-done) }
+	}
+	run := func(commands ...string) func() error {
+		return func() error {
+			for _, c := range commands {
+				if out, err := exec.Command(ip, strings.Fields(c)...).CombinedOutput(); err != nil {
+					return fmt.Errorf("ip %s: %w: %s", c, err, out)
+				}
+			}
+			return nil
+		}
+	}
+	_, here = host()
+	tid, there := host()
+	here(run(fmt.Sprintf("link add a0 type veth peer name b0 netns %d", tid), "-6 addr add fd09::1/64 dev a0 nodad", "link set a0 up"))
+	there(run("-6 addr add fd09::2/64 dev b0 nodad", "link set b0 up"))
+	return here, there
+}
+
+// IPv6: what one host injects, the other takes, whole and from joined datagrams
+// of a socket; its own packets are marked as outgoing.
+func TestIPv6(t *testing.T) {
+	here, there := network(t)
+	group := netip.MustParseAddr("ff3e::8000:77")
+	var a, b *Capture
+	var j *Injector
+	var tx *net.UDPConn
+	var m Memberships
+	open := func(name string, c **Capture) func() error {
+		return func() error {
+			ifi, err := net.InterfaceByName(name)
+			if err != nil {
+				return err
+			}
+			if *c, err = Open(ifi, 1<<20); err != nil {
+				return err
+			}
+			return (*c).SetGroups([]netip.Addr{group, netip.MustParseAddr("232.1.1.1")})
+		}
+	}
+	here(open("a0", &a))
+	there(open("b0", &b))
+	defer a.Close()
+	defer b.Close()
+	here(func() error {
+		ifi, err := net.InterfaceByName("a0")
+		if err != nil {
+			return err
+		}
+		return m.Join(ifi, netip.MustParseAddr("fd09::2"), group)
+	})
+	defer m.Close()
+	there(func() error {
+		ifi, err := net.InterfaceByName("b0")
+		if err != nil {
+			return err
+		}
+		if j, err = NewInjector(ifi); err != nil {
+			return err
+		}
+		if tx, err = net.ListenUDP("udp6", &net.UDPAddr{IP: net.ParseIP("fd09::2")}); err != nil {
+			return err
+		}
+		return ipv6.NewPacketConn(tx).SetMulticastInterface(ifi)
+	})
+	defer j.Close()
+	defer tx.Close()
+
+	foreign := make([]byte, 40+8+20) // of a source that is on neither host
+	copy(foreign, []byte{0x60, 0, 0, 0, 0, 28, 17, 9, 0x20, 1, 0xd, 0xb8, 15: 7})
+	foreign[23] = 7
+	copy(foreign[24:], group.AsSlice())
+	binary.BigEndian.PutUint16(foreign[44:], 28)
+	checksumUDP(foreign, 40)
+	there(func() (err error) {
+		// The link has just come up; the system adds its routes a little later.
+		for range 500 {
+			if err = j.Send(foreign); !errors.Is(err, unix.ENETUNREACH) {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		return err
+	})
+	require.Equal(t, foreign, take(t, a, 1)[0])
+
+	there(func() error {
+		raw, err := tx.SyscallConn()
+		if err != nil {
+			return err
+		}
+		_ = raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, 1000) })
+		if err != nil {
+			return err
+		}
+		_, err = tx.WriteToUDPAddrPort(make([]byte, 2500), netip.AddrPortFrom(group, 5))
+		return err
+	})
+	for i, p := range take(t, a, 3) {
+		require.Equal(t, []int{1000, 1000, 500}[i], len(p)-48)
+		require.Zero(t, checksum.Fold(checksum.Add(checksum.Add(uint64(17+len(p)-40), p[8:40]), p[40:])), "packet %d", i)
+	}
+	frames, err := b.Read(nil)
+	require.NoError(t, err)
+	for _, f := range frames {
+		require.True(t, f.Outgoing)
+	}
 }

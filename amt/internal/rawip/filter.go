@@ -79,6 +79,36 @@ func filter(groups []netip.Addr, sending bool) []bpf.Instruction {
 	return append(p, accept6...)
 }
 
+// Port returns the program that lets UDP datagrams from or to a port through, as
+// far as they are no later fragments.
+func Port(port uint16) []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtProto},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: typeIPv4, SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: typeIPv6, SkipTrue: 10},
+		bpf.RetConstant{},
+		// IPv4: protocol, offset of the fragment, length of the header.
+		bpf.LoadAbsolute{Off: networkOffset + 9, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 17, SkipTrue: 13},
+		bpf.LoadAbsolute{Off: networkOffset + 6, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: 11},
+		bpf.LoadMemShift{Off: networkOffset},
+		bpf.LoadIndirect{Off: networkOffset, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(port), SkipTrue: 9},
+		bpf.LoadIndirect{Off: networkOffset + 2, Size: 2},
+		bpf.Jump{Skip: 5},
+		// IPv6 without extension headers.
+		bpf.LoadAbsolute{Off: networkOffset + 6, Size: 1},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 17, SkipTrue: 4},
+		bpf.LoadAbsolute{Off: networkOffset + 40, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(port), SkipTrue: 3},
+		bpf.LoadAbsolute{Off: networkOffset + 42, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(port), SkipTrue: 1},
+		bpf.RetConstant{},
+		bpf.RetConstant{Val: acceptAll},
+	}
+}
+
 // search returns instructions that accept the packet if A is one of the values,
 // and drop it otherwise.
 func search(values []uint32) []bpf.Instruction {

@@ -5,6 +5,8 @@ package rawip
 import (
 	"net"
 	"net/netip"
+
+	"golang.org/x/net/bpf"
 )
 
 // Capture takes packets of some groups off one interface.
@@ -15,6 +17,9 @@ func Open(*net.Interface, int) (*Capture, error) { return nil, ErrUnsupported }
 
 // SetGroups says which groups are wanted.
 func (c *Capture) SetGroups([]netip.Addr) error { return ErrUnsupported }
+
+// Attach makes the kernel run another program on each packet.
+func (c *Capture) Attach([]bpf.Instruction) error { return ErrUnsupported }
 
 // Read waits for packets.
 func (c *Capture) Read(frames []Frame) ([]Frame, error) { return frames, ErrUnsupported }

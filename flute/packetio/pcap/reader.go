@@ -2,6 +2,9 @@ package pcap
 
 import (
 	"bufio"
+	"bytes"
+	"compress/flate"
+	"compress/gzip"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -25,6 +28,9 @@ type Stats struct {
 	Foreign    uint64 // frames that are not of UDP over IP, or of a link type that is not understood
 	CutOff     uint64 // frames that the capture holds only in part, or whose lengths contradict
 	Incomplete uint64 // fragments without the rest of their datagram
+	// UnknownLinks are the frames of Foreign whose link type is not understood, UnknownLink is that of the last one.
+	UnknownLinks uint64
+	UnknownLink  uint32
 }
 
 // ErrFormat is matched by errors about files that are no capture, or broken.
@@ -49,6 +55,7 @@ type Reader struct {
 	buf   []byte
 	stats Stats
 	parts fragments
+	extra int // octets of the head of a record that other formats do not have
 
 	ng     bool
 	ifaces []iface // of pcapng; of pcap the only one
@@ -61,10 +68,21 @@ type iface struct {
 	shift time.Duration // to be added
 }
 
-// NewReader reads the head of a capture, whichever of the formats it has.
+// NewReader reads the head of a capture, whichever of the formats it has. One that is compressed by gzip is read as it
+// is.
 func NewReader(r io.Reader) (*Reader, error) {
 	c := &Reader{r: bufio.NewReaderSize(r, 64<<10)}
 	head, err := c.r.Peek(4)
+	if err == nil && head[0] == 0x1f && head[1] == 0x8b {
+		z, err := gzip.NewReader(c.r)
+		if err != nil {
+			return nil, broken(0, "compressed by gzip, and the head of that is broken")
+		}
+		c.r = bufio.NewReaderSize(inflater{z}, 64<<10)
+		if head, err = c.r.Peek(4); err != nil {
+			return nil, broken(0, "fewer than 4 octets are compressed")
+		}
+	}
 	if err != nil {
 		return nil, broken(0, "fewer than 4 octets")
 	}
@@ -72,7 +90,23 @@ func NewReader(r io.Reader) (*Reader, error) {
 		c.ng = true
 		return c, nil
 	}
+	for magic, name := range map[string]string{"\x28\xb5\x2f\xfd": "zstd", "\xfd7zX": "xz", "\x04\x22\x4d\x18": "lz4", "BZh": "bzip2", "PK\x03\x04": "zip"} {
+		if bytes.HasPrefix(head, []byte(magic)) {
+			return nil, broken(0, "compressed by "+name+": decompress it first")
+		}
+	}
 	return c, c.readHead()
+}
+
+// inflater makes an ErrFormat of what is wrong with the compression.
+type inflater struct{ r *gzip.Reader }
+
+func (i inflater) Read(b []byte) (int, error) {
+	n, err := i.r.Read(b)
+	if corrupt := flate.CorruptInputError(0); errors.Is(err, gzip.ErrChecksum) || errors.Is(err, gzip.ErrHeader) || errors.As(err, &corrupt) {
+		err = fmt.Errorf("%w: %w", ErrFormat, err)
+	}
+	return n, err
 }
 
 // The magic numbers of pcap, as its own octet order shows them.
@@ -97,7 +131,9 @@ func (c *Reader) readHead() error {
 			c.ifaces = []iface{{link: c.order.Uint32(b[20:]) & 0xffff, units: units}}
 			return nil
 		case magicModified:
-			return broken(0, "modified pcap is not supported")
+			c.extra = 8 // the index of an interface, a protocol and a type
+			c.ifaces = []iface{{link: c.order.Uint32(b[20:]) & 0xffff, units: units}}
+			return nil
 		}
 	}
 	return broken(0, "unknown magic number")
@@ -152,7 +188,7 @@ func (c *Reader) frame() (at time.Time, link uint32, frame []byte, cut bool, err
 	if c.ng {
 		return c.block()
 	}
-	h, err := c.take(16)
+	h, err := c.take(16 + c.extra)
 	if err != nil {
 		return at, 0, nil, false, ended(err)
 	}
@@ -160,7 +196,7 @@ func (c *Reader) frame() (at time.Time, link uint32, frame []byte, cut bool, err
 	at = time.Unix(int64(c.order.Uint32(h)), int64(uint64(c.order.Uint32(h[4:]))*1_000_000_000/i.units))
 	n, full := c.order.Uint32(h[8:]), c.order.Uint32(h[12:])
 	if n > maxFrame {
-		return at, 0, nil, false, broken(c.off-8, "frame is too long")
+		return at, 0, nil, false, broken(c.off-8-int64(c.extra), "frame is too long")
 	}
 	frame, err = c.take(int(n))
 	return at, i.link, frame, full > n, cutShort(err)

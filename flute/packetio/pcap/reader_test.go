@@ -2,6 +2,7 @@ package pcap
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -130,6 +131,18 @@ func TestLinkTypes(t *testing.T) {
 		"cooked":          {113, join(make([]byte, 14), []byte{8, 0}, v4)},
 		"cooked, version": {276, join([]byte{0x86, 0xdd}, make([]byte, 18), v6)},
 		"destination opt": {101, ip6(60, join([]byte{17, 0, 0, 0, 0, 0, 0, 0}, udpOf("hello")))},
+		"old QinQ":        {1, join(mac, []byte{0x91, 0, 0, 1, 0x81, 0, 0, 2, 8, 0}, v4)},
+		"cooked, VLAN":    {113, join(make([]byte, 14), []byte{0x81, 0, 0, 5, 8, 0}, v4)},
+		"cooked 2, VLAN":  {276, join([]byte{0x81, 0}, make([]byte, 18), []byte{0, 5, 0x86, 0xdd}, v6)},
+		"MPLS":            {1, join(mac, []byte{0x88, 0x47, 0, 1, 0, 64, 0, 2, 1, 64}, v4)},
+		"PPPoE":           {1, join(mac, []byte{0x88, 0x64, 0x11, 0, 0, 1, 0, byte(len(v4) + 2), 0, 0x21}, v4)},
+		"PPP":             {9, join([]byte{0xff, 3, 0, 0x57}, v6)},
+		"PPP, bare":       {9, join([]byte{0, 0x21}, v4)},
+		"GRE":             {101, protocol(47, ip4(1, 0, join([]byte{0, 0, 8, 0}, v4)))},
+		"GRE with a key":  {101, protocol(47, ip4(1, 0, join([]byte{0x30, 0, 0x86, 0xdd, 0, 0, 0, 1, 0, 0, 0, 2}, v6)))},
+		"Ethernet in GRE": {101, protocol(47, ip4(1, 0, join([]byte{0, 0, 0x65, 0x58}, mac, []byte{8, 0}, v4)))},
+		"IP in IP":        {101, protocol(4, ip4(1, 0, v4))},
+		"IPv4 in IPv6":    {101, ip6(4, v4)},
 		"atomic fragment": {101, ip6(44, join([]byte{17, 0, 0, 0, 0, 0, 0, 9}, udpOf("hello")))},
 	} {
 		r, err := NewReader(bytes.NewReader(file(c.link, c.frame)))
@@ -144,6 +157,87 @@ func TestLinkTypes(t *testing.T) {
 		_, err = r.Next()
 		require.Equal(t, io.EOF, err)
 	}
+}
+
+func protocol(n byte, ip []byte) []byte {
+	ip[9] = n
+	return ip
+}
+
+func TestTunnelsInTunnels(t *testing.T) {
+	b := ip4(1, 0, udpOf("hello"))
+	for range maxDepth + 1 {
+		b = protocol(4, ip4(1, 0, b))
+	}
+	r, err := NewReader(bytes.NewReader(file(101, b)))
+	require.NoError(t, err)
+	_, err = r.Next()
+	require.Equal(t, io.EOF, err)
+	require.Equal(t, Stats{Frames: 1, Foreign: 1}, r.Stats())
+}
+
+func TestTunnelled(t *testing.T) {
+	message := append([]byte{6, 0}, ip4(1, 0, udpOf("hello"))...)
+	udp := append([]byte{2268 >> 8, 2268 & 0xff, 0x17, 0x70, 0, byte(8 + len(message)), 0, 0}, message...)
+	r, err := NewReader(bytes.NewReader(file(101, ip4(1, 0, udp))))
+	require.NoError(t, err)
+	p, err := r.Next()
+	require.NoError(t, err)
+	inner, ok := r.Tunnelled(p)
+	require.True(t, ok)
+	require.Equal(t, "hello", string(inner.Payload))
+	require.Equal(t, netip.MustParseAddrPort("232.1.1.1:6000"), inner.Dst)
+	require.True(t, inner.At.Equal(p.At))
+	_, ok = r.Tunnelled(inner)
+	require.False(t, ok)
+}
+
+func TestUnknownLinks(t *testing.T) {
+	r, err := NewReader(bytes.NewReader(file(147, []byte("what a user defines"))))
+	require.NoError(t, err)
+	_, err = r.Next()
+	require.Equal(t, io.EOF, err)
+	require.Equal(t, Stats{Frames: 1, Foreign: 1, UnknownLinks: 1, UnknownLink: 147}, r.Stats())
+}
+
+func TestCompressed(t *testing.T) {
+	plain := file(101, ip4(1, 0, udpOf("hello")), ip4(1, 0, udpOf("world")))
+	var z bytes.Buffer
+	w := gzip.NewWriter(&z)
+	_, err := w.Write(plain)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	for _, b := range [][]byte{z.Bytes(), z.Bytes()[:z.Len()-9]} {
+		r, err := NewReader(bytes.NewReader(b))
+		require.NoError(t, err)
+		packets, err := readAll(r)
+		if len(b) == z.Len() {
+			require.Equal(t, io.EOF, err)
+			require.Len(t, packets, 2)
+			continue
+		}
+		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	}
+	wrong := bytes.Clone(z.Bytes())
+	wrong[len(wrong)-5] ^= 1
+	r, err := NewReader(bytes.NewReader(wrong))
+	require.NoError(t, err)
+	_, err = readAll(r)
+	require.ErrorIs(t, err, ErrFormat)
+	_, err = NewReader(bytes.NewReader([]byte("\x28\xb5\x2f\xfd and so on, for more than a head")))
+	require.ErrorIs(t, err, ErrFormat)
+	require.ErrorContains(t, err, "zstd")
+}
+
+func TestModified(t *testing.T) {
+	plain := file(101, ip4(1, 0, udpOf("hello")))
+	binary.LittleEndian.PutUint32(plain, magicModified)
+	b := append(bytes.Clone(plain[:24+16]), make([]byte, 8)...)
+	r, err := NewReader(bytes.NewReader(append(b, plain[24+16:]...)))
+	require.NoError(t, err)
+	p, err := r.Next()
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(p.Payload))
 }
 
 func TestFragments(t *testing.T) {
