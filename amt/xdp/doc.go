@@ -57,7 +57,7 @@
 // its own address, and counts them. If anything is amiss it fails with an error
 // that matches [errors.ErrUnsupported].
 //
-// Linux 5.17 is needed, and CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF; CAP_PERFMON
+// Linux 5.18 is needed, and CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF; CAP_PERFMON
 // makes accounting exact, see [Plane.Exact].
 //
 // The programs use no function that the kernel keeps for programs under the GPL,

@@ -15,8 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/treedn/treedn/amt"
 	"github.com/treedn/treedn/amt/xdp"
@@ -625,4 +627,22 @@ func TestSwitch(t *testing.T) {
 			require.EqualValues(t, packets, got+lost, "tunnel %d", i)
 		}
 	}
+}
+
+// What of its rights a process needs.
+func TestCapabilities(t *testing.T) {
+	gateways(t)
+	nettest.Without(t, func() {
+		p, err := xdp.Open(xdp.Config{Egress: "out", Mode: xdp.ModeNative})
+		if !assert.NoError(t, err) {
+			return
+		}
+		assert.False(t, p.Exact())
+		assert.NoError(t, p.Close())
+	}, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN)
+	nettest.Without(t, func() {
+		_, err := xdp.Open(xdp.Config{Egress: "out"})
+		assert.ErrorIs(t, err, errors.ErrUnsupported)
+		assert.ErrorIs(t, err, unix.EPERM)
+	}, unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN)
 }

@@ -31,7 +31,7 @@ type bpfSource struct {
 	clock uint64
 }
 
-func newBPFSource(config *Config) (s *bpfSource, err error) {
+func newBPFSource(config *Config) (opened *bpfSource, err error) {
 	_ = rlimit.RemoveMemlock() // for kernels before 5.11
 	spec, err := loadTrack()
 	if err != nil {
@@ -44,7 +44,7 @@ func newBPFSource(config *Config) (s *bpfSource, err error) {
 	); err != nil {
 		return nil, err
 	}
-	s = &bpfSource{}
+	s := &bpfSource{}
 	if err := spec.LoadAndAssign(&s.objs, nil); err != nil {
 		return nil, err
 	}

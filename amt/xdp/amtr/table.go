@@ -83,18 +83,21 @@ func (t *table) entry(r *record) *entry {
 		if el == nil {
 			el = t.tunnels.Back()
 		}
-		old := el.Value.(*entry)
-		t.down(old, r.at)
-		t.strangers.Remove(t.gateways[old.Endpoint])
-		delete(t.gateways, old.Endpoint)
+		t.forget(el.Value.(*entry), r.at)
 		t.evicted++
-		if t.forgotten != nil {
-			t.forgotten(old.Endpoint)
-		}
 	}
 	e := &entry{Gateway: Gateway{Endpoint: r.gateway, Relay: r.relay, First: r.at}}
 	t.gateways[r.gateway] = t.strangers.PushFront(e)
 	return e
+}
+
+func (t *table) forget(e *entry, at time.Time) {
+	t.down(e, at)
+	t.strangers.Remove(t.gateways[e.Endpoint])
+	delete(t.gateways, e.Endpoint)
+	if t.forgotten != nil {
+		t.forgotten(e.Endpoint)
+	}
 }
 
 func (t *table) listOf(e *entry) *list.List {
@@ -143,6 +146,9 @@ func (t *table) tick(now time.Time) {
 		if now.Sub(e.lastUpdate) > t.lifetime && now.Sub(e.lastData) > t.lifetime {
 			t.down(e, now)
 		}
+	}
+	for el := t.strangers.Back(); el != nil && now.Sub(el.Value.(*entry).Last) > 2*t.lifetime; el = t.strangers.Back() {
+		t.forget(el.Value.(*entry), now)
 	}
 }
 

@@ -60,7 +60,9 @@ func TestTable(t *testing.T) {
 	require.Equal(t, []EventType{EventData}, b.take())
 	require.Equal(t, []EventType{EventIdle}, b.after(260*time.Second))
 	require.Equal(t, []EventType{EventDown}, b.after(time.Second))
+	require.Len(t, b.gateways, 1)
 	require.Empty(t, b.after(1000*time.Second))
+	require.Empty(t, b.gateways, "forgotten at last")
 
 	// Data alone shows that there is a tunnel, before and after a Teardown.
 	b.message(2, amt.TypeData)

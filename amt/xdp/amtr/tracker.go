@@ -53,7 +53,8 @@ type Config struct {
 	// Default: 30 s.
 	Idle time.Duration
 	// Lifetime is how long a tunnel lasts without an Update and without data. It
-	// is to be that of the relay. Default: 260 s, as of Linux and RFC 3376.
+	// is to be that of the relay. Gateways without a tunnel are forgotten after
+	// twice that. Default: 260 s, as of Linux and RFC 3376.
 	Lifetime time.Duration
 	// Buffer is the number of events that wait to be taken. Default: 4,096.
 	Buffer int

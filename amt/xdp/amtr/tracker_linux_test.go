@@ -14,9 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/treedn/treedn/amt"
 	"github.com/treedn/treedn/amt/xdp/amtr"
@@ -465,4 +467,32 @@ func testLifecycle(t *testing.T, method amtr.Method) {
 	until(amtr.EventDown)
 	require.False(t, find().Up)
 	t.Logf("%v", seen)
+}
+
+// Without the right to use BPF it is the socket, and what it needs is said.
+func TestCapabilities(t *testing.T) {
+	nettest.NewPeer(t, "side", "10.11.0.2/24", "10.11.0.1/24")
+	open := func(want amtr.Method) {
+		tracker, err := amtr.Open(amtr.Config{Interfaces: []string{"side"}})
+		if assert.NoError(t, err) {
+			assert.Equal(t, want, tracker.Method())
+			assert.NoError(t, tracker.Close())
+		}
+	}
+	nettest.Without(t, func() { open(amtr.MethodBPF) }, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN)
+	nettest.Without(t, func() { open(amtr.MethodSocket) }, unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN)
+	nettest.Without(t, func() {
+		_, err := amtr.Open(amtr.Config{Interfaces: []string{"side"}})
+		assert.ErrorIs(t, err, os.ErrPermission)
+	}, unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN, unix.CAP_NET_RAW)
+}
+
+func TestErrors(t *testing.T) {
+	_, err := amtr.Open(amtr.Config{})
+	require.ErrorIs(t, err, amtr.ErrConfig)
+	_, err = amtr.Open(amtr.Config{Interfaces: []string{"lo"}, MaxGateways: -1})
+	require.ErrorIs(t, err, amtr.ErrConfig)
+	nettest.Require(t)
+	_, err = amtr.Open(amtr.Config{Interfaces: []string{"lo", "none"}})
+	require.ErrorContains(t, err, "none")
 }

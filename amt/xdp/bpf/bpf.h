@@ -78,6 +78,7 @@ static long (*adjust_tail)(struct xdp_md *xdp, int delta) = (void *)65;
 static void *(*ringbuf_reserve)(void *ringbuf, u64 size, u64 flags) = (void *)131;
 static void (*ringbuf_submit)(void *data, u64 flags) = (void *)132;
 static long (*loop)(u32 times, void *callback, void *context, u64 flags) = (void *)181;
+static u64 (*xdp_length)(struct xdp_md *xdp) = (void *)188;
 static long (*xdp_load_bytes)(struct xdp_md *xdp, u32 offset, void *to, u32 len) = (void *)189;
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__

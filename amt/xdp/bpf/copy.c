@@ -171,33 +171,34 @@ INLINE int leave(u32 why)
 	return injected ? XDP_DROP : XDP_PASS;
 }
 
-/* sum_of adds up the octets from p to end as 16-bit words. */
-INLINE u32 sum_of(u8 *p, void *end)
-{
-	u32 sum = 0;
-	u64 rest = 0;
+#define CHUNK 256
 
-	for (int i = 0; i < 8; i++) { /* 4096 octets; pages are no larger */
-		if ((void *)(p + 512) > end)
+/* sum_of adds up the octets from an offset on as 16-bit words. It copies them
+ * first: pointers into a packet that are not at a fixed place need CAP_PERFMON. */
+INLINE u32 sum_of(struct xdp_md *xdp, u32 offset, u32 length)
+{
+	u8 b[CHUNK] __attribute__((aligned(8)));
+	u32 sum = 0;
+
+	for (int i = 0; i < 16; i++) { /* 4096 octets; pages are no larger */
+		if (length < CHUNK)
 			break;
-		sum = csum_diff(0, 0, p, 512, sum);
-		p += 512;
+		if (xdp_load_bytes(xdp, offset, b, CHUNK))
+			return 0;
+		sum = csum_diff(0, 0, b, CHUNK, sum);
+		offset += CHUNK;
+		length -= CHUNK;
 	}
-	for (int i = 0; i < 7; i++) {
-		if ((void *)(p + 64) > end)
-			break;
-		sum = csum_diff(0, 0, p, 64, sum);
-		p += 64;
+	length &= CHUNK - 1;
+	asm volatile("" : "+r"(length)); /* or the verifier loses sight of the bound */
+	if (length > 0 && length < CHUNK) {
+		for (u32 k = 0; k < CHUNK / 8; k++)
+			((volatile u64 *)b)[k] = 0;
+		if (xdp_load_bytes(xdp, offset, b, length))
+			return 0;
+		sum = csum_diff(0, 0, b, CHUNK, sum);
 	}
-	for (int i = 0; i < 31; i++) {
-		if ((void *)(p + 2) > end)
-			break;
-		rest += *(u16 *)p;
-		p += 2;
-	}
-	if ((void *)(p + 1) <= end)
-		rest += htons((u16)*p << 8);
-	return fold((u64)sum + rest);
+	return fold(sum);
 }
 
 SEC("xdp")
@@ -242,7 +243,9 @@ int fan_out(struct xdp_md *xdp)
 	} else {
 		return leave(STAT_UNKNOWN);
 	}
-	if (length > (u64)end - (u64)(eth + 1))
+	/* A difference of pointers would need CAP_PERFMON. */
+	int padding = (int)xdp_length(xdp) - (int)sizeof(*eth) - (int)length;
+	if (padding < 0)
 		return leave(STAT_MALFORMED);
 	if (injected) /* user space says so in the source address */
 		key.pass = eth->src[4] << 8 | eth->src[5];
@@ -260,7 +263,6 @@ int fan_out(struct xdp_md *xdp)
 		return leave(STAT_FAILED);
 
 	/* What follows the packet is padding of Ethernet. */
-	int padding = (int)((u64)end - (u64)(eth + 1)) - (int)length;
 	if (padding > 0 && adjust_tail(xdp, -padding))
 		return leave(STAT_FAILED);
 	if (adjust_head(xdp, -(HEADROOM - (int)sizeof(struct eth))))
@@ -273,7 +275,7 @@ int fan_out(struct xdp_md *xdp)
 	}
 	note.eth.dst[0] = note.eth.src[0] = 2;
 	note.eth.proto = htons(ETH_LOCAL);
-	note.sum = sum_of(data + HEADROOM, end);
+	note.sum = sum_of(xdp, HEADROOM, length);
 	note.number = ++cursor->given;
 	*(struct note *)data = note;
 	count(STAT_PACKETS);

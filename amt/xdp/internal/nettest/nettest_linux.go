@@ -245,3 +245,26 @@ func Route(t testing.TB, ifi *net.Interface, to, via string) {
 	require.NoError(t, err)
 	require.NoError(t, netlink.RouteAdd(&netlink.Route{LinkIndex: ifi.Index, Dst: prefix, Gw: net.ParseIP(via)}))
 }
+
+// Without runs f without capabilities that root has.
+func Without(t testing.TB, f func(), capabilities ...int) {
+	var done sync.WaitGroup
+	done.Go(func() {
+		runtime.LockOSThread() // the thread ends with its goroutine
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var data [2]unix.CapUserData
+		err := unix.Capget(&header, &data[0])
+		for _, c := range capabilities {
+			data[c/32].Effective &^= 1 << (c % 32)
+		}
+		if err == nil {
+			err = unix.Capset(&header, &data[0])
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		f()
+	})
+	done.Wait()
+}
