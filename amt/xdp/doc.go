@@ -58,7 +58,8 @@
 // that matches [errors.ErrUnsupported].
 //
 // Linux 5.18 is needed, and CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF; CAP_PERFMON
-// makes accounting exact, see [Plane.Exact].
+// makes accounting exact, see [Plane.Exact], and older kernels, 6.1 for one, load
+// the programs with it only.
 //
 // The programs use no function that the kernel keeps for programs under the GPL,
 // and have the licence of the rest, Apache-2.0.

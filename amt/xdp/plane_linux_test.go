@@ -631,6 +631,8 @@ func TestSwitch(t *testing.T) {
 
 // What of its rights a process needs.
 func TestCapabilities(t *testing.T) {
+	nettest.Require(t)
+	nettest.RequireKernel(t, 6, 12, "older ones want CAP_PERFMON")
 	gateways(t)
 	nettest.Without(t, func() {
 		p, err := xdp.Open(xdp.Config{Egress: "out", Mode: xdp.ModeNative})

@@ -28,6 +28,7 @@
 // Fragments are counted and not put together: AMT messages to and from a relay
 // are not to be fragmented (RFC 7450 section 5.3.3.6.3).
 //
-// The programs in the kernel need Linux 5.18. Their licence is that of the rest,
+// The programs in the kernel need Linux 5.18, CAP_BPF and CAP_NET_ADMIN, and on
+// older kernels, 6.1 for one, CAP_PERFMON. Their licence is that of the rest,
 // Apache-2.0.
 package amtr

@@ -471,9 +471,11 @@ func testLifecycle(t *testing.T, method amtr.Method) {
 
 // Without the right to use BPF it is the socket, and what it needs is said.
 func TestCapabilities(t *testing.T) {
+	nettest.Require(t)
+	nettest.RequireKernel(t, 6, 12, "older ones want CAP_PERFMON")
 	nettest.NewPeer(t, "side", "10.11.0.2/24", "10.11.0.1/24")
 	open := func(want amtr.Method) {
-		tracker, err := amtr.Open(amtr.Config{Interfaces: []string{"side"}})
+		tracker, err := amtr.Open(amtr.Config{Interfaces: []string{"side"}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 		if assert.NoError(t, err) {
 			assert.Equal(t, want, tracker.Method())
 			assert.NoError(t, tracker.Close())

@@ -189,12 +189,15 @@ INLINE u32 sum_of(struct xdp_md *xdp, u32 offset, u32 length)
 		offset += CHUNK;
 		length -= CHUNK;
 	}
-	length &= CHUNK - 1;
-	asm volatile("" : "+r"(length)); /* or the verifier loses sight of the bound */
-	if (length > 0 && length < CHUNK) {
+	if (length) {
+		/* From 1 to CHUNK - 1, in a way that every verifier follows. */
+		u32 last = length - 1;
+
+		asm volatile("" : "+r"(last));
+		last = (last & (CHUNK - 1)) + 1;
 		for (u32 k = 0; k < CHUNK / 8; k++)
 			((volatile u64 *)b)[k] = 0;
-		if (xdp_load_bytes(xdp, offset, b, length))
+		if (xdp_load_bytes(xdp, offset, b, last))
 			return 0;
 		sum = csum_diff(0, 0, b, CHUNK, sum);
 	}

@@ -246,6 +246,18 @@ func Route(t testing.TB, ifi *net.Interface, to, via string) {
 	require.NoError(t, netlink.RouteAdd(&netlink.Route{LinkIndex: ifi.Index, Dst: prefix, Gw: net.ParseIP(via)}))
 }
 
+// RequireKernel skips the test on older kernels than major.minor.
+func RequireKernel(t testing.TB, major, minor int, why string) {
+	var name unix.Utsname
+	require.NoError(t, unix.Uname(&name))
+	var x, y int
+	_, err := fmt.Sscanf(unix.ByteSliceToString(name.Release[:]), "%d.%d", &x, &y)
+	require.NoError(t, err)
+	if x < major || x == major && y < minor {
+		t.Skipf("Linux %d.%d: %s", x, y, why)
+	}
+}
+
 // Without runs f without capabilities that root has.
 func Without(t testing.TB, f func(), capabilities ...int) {
 	var done sync.WaitGroup
