@@ -1,5 +1,10 @@
-// Package xdp copies packets of multicast channels to AMT gateways in the kernel
-// of Linux, for an [amt.Server]:
+// Package xdp makes the copies of an AMT relay (RFC 7450) in the Linux kernel: a
+// packet of a channel goes in once, and comes out as one Multicast Data message
+// for each tunnel, each with its own Ethernet, IP and UDP headers and checksums,
+// for a sixth to an eighth of what sendto costs. IPv4 and IPv6, inside and
+// outside.
+//
+// With an [amt.Server]:
 //
 //	plane, err := xdp.Open(xdp.Config{Upstream: "eth0", Egress: "eth1"})
 //	if err != nil {
@@ -8,24 +13,54 @@
 //	defer plane.Close()
 //	return amt.Serve(ctx, amt.ServerConfig{Plane: plane, Listen: …, Upstream: …})
 //
-// A program on the interface that the channels come in by (XDP) encapsulates a
-// packet once, and broadcasts it to the interface that leads to the gateways, once
-// for each of them; another program gives each copy its destination. No copy
-// comes to user space. That needs Linux 5.15, CAP_BPF and CAP_NET_ADMIN.
+// Without:
 //
-// # What it takes
+//	plane, err := xdp.Open(xdp.Config{Egress: "eth0"})
+//	...
+//	taken := make([]bool, len(tunnels))
+//	err = plane.Route(source, group, mtu, tunnels, taken)
+//	n, err := plane.Send(source, group, packets)
 //
-// A channel is taken on when all of its tunnels are by IPv4 through that interface
-// and their number lies between MinCopies and MaxCopies. The latter is a cap on
-// the copies of a packet: all are handed to the interface at once, and those that
-// its ring has no room for are lost. Everything else is left to the sockets of the
-// server: IPv6, fragments, packets with options, and packets that do not fit all
-// tunnels.
+// # How it works
 //
-// What is taken does not reach anybody else on the machine: a program that
-// receives the same channel by a socket hears nothing of it any more.
+// XDP can redirect a packet to all entries of a device map (BPF_F_BROADCAST,
+// Linux 5.14), and an entry can have a program that runs for its copy. Here all
+// entries are one interface, and the program writes the headers of the next
+// tunnel of the packet's channel. bpf/copy.c tells the details.
 //
-// [SelfTest] shows whether the kernel can do all that, on interfaces of its own in
-// a network namespace of its own; [Open] runs it. Whether the driver of the egress
-// interface takes frames in this way is for its documentation (ndo_xdp_xmit).
+// Packets come in by one of two ways. By default, [Plane.Send] hands them in
+// through a pair of virtual interfaces that Open makes; they may come from
+// anywhere, such as from another relay. With Config.Upstream the program sits on
+// an interface and takes packets of channels off it, so that they never reach
+// user space; what it does not copy goes on as if it were not there, and whoever
+// receives it sends it to all tunnels of the channel. Other programs on the
+// machine hear nothing of what it takes.
+//
+// # What to know
+//
+//   - Nothing slows this down but the processor. Copies that find the queue of
+//     the interface full are lost, so that a packet is copied at most
+//     Config.MaxCopies times at once; channels with more tunnels have several
+//     passes. Losses are counted, tunnel by tunnel, and Send pauses after one.
+//   - Firewalls, traffic control, connection tracking and captures on the egress
+//     interface do not see the copies.
+//   - Next hops are those of the kernel's tables, and follow them. Tunnels that
+//     are reached by another interface are not taken.
+//   - Fragments, packets with IPv4 options or IPv6 extension headers, and packets
+//     that do not fit all tunnels are left to the caller, see [Plane.Send].
+//   - The interface has to be Ethernet without a VLAN, and its driver should be
+//     able to send what XDP redirects to it (ndo_xdp_xmit); others are served by
+//     generic XDP, at a higher price.
+//
+// Open does not believe the kernel: it has copies made between interfaces of its
+// own and compares every octet, then has two sent by the egress interface, to
+// its own address, and counts them. If anything is amiss it fails with an error
+// that matches [errors.ErrUnsupported].
+//
+// Linux 5.18 is needed, and CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF; CAP_PERFMON
+// makes accounting exact, see [Plane.Exact], and older kernels, 6.1 for one, load
+// the programs with it only.
+//
+// The programs use no function that the kernel keeps for programs under the GPL,
+// and have the licence of the rest, Apache-2.0.
 package xdp

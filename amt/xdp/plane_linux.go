@@ -1,433 +1,648 @@
 package xdp
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/bits"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
-
-	"github.com/treedn/treedn/amt"
+	"golang.org/x/sys/unix"
 )
 
-// Config configures a [Plane]. Upstream and Egress are required.
-type Config struct {
-	// Upstream is the name of the interface by which channels come in, Egress of
-	// the one that leads to the gateways. They may be the same.
-	Upstream, Egress string
-	// MaxCopies bounds the copies of a packet: they are all sent at once, and what
-	// the interface has no room for is lost without a trace. Default: 512.
-	MaxCopies int
-	// MaxTunnels bounds the copies of all channels. Default: 65,536.
-	MaxTunnels int
-	// MinCopies is the number of tunnels from which a channel is taken on. Default:
-	// 2.
-	MinCopies int
-	// Logger is told about what goes wrong. Default: silent.
-	Logger *slog.Logger
-}
-
-func (c *Config) populate() {
-	orDefault(&c.MaxCopies, 512)
-	orDefault(&c.MaxTunnels, 65536)
-	orDefault(&c.MinCopies, 2)
-}
-
-func orDefault(v *int, value int) {
-	if *v <= 0 {
-		*v = value
-	}
-}
-
-// Errors of [Plane.Forward].
-var (
-	// ErrTooFew and ErrTooMany: the channel is better left to sockets.
-	ErrTooFew  = errors.New("xdp: too few tunnels")
-	ErrTooMany = errors.New("xdp: too many tunnels")
-	// ErrFamily: not all is IPv4.
-	ErrFamily = errors.New("xdp: IPv4 only")
-)
-
-// retireAfter is for how long nothing is used again that packets under way may
-// refer to.
-const retireAfter = time.Second
-
-const maxSlots = 1024 // MAX_SLOTS
-
-// Plane copies packets in the kernel. It is safe for concurrent use.
+// Plane makes copies of packets in the kernel. Its methods may be called by
+// several goroutines at a time.
 type Plane struct {
-	config  Config
-	log     *slog.Logger
-	objects fanoutObjects
-	xdp     link.Link
-	egress  *net.Interface
-	hops    *neighbours
+	config Config
+	engine *engine
+	inject *injector // nil if packets are taken off Upstream
+	hops   *neighbours
+	mac    mac
+	mtu    int // of the egress interface
+	log    *slog.Logger
 
-	mu       sync.Mutex // guards below
-	closed   bool
-	channels map[fanoutChannelKey]*channel
-	retired  []*channel // in the order of their time
-	slots    [maxSlots]bool
-	room     allocator
-	counted  map[amt.TunnelID]*counted
+	version  atomic.Uint64
+	injected atomic.Uint64
+	overflow atomic.Uint64 // as of the last pause
+	behind   atomic.Uint64 // packets that the kernel was given and has dropped
+
+	// sending is held for reading while Send uses the injector, and taken after mu.
+	sending sync.RWMutex // guards routes
+	routes  map[channelID]passes
+
+	mu         sync.Mutex // guards below
+	closed     bool
+	channels   map[channelID]*channel
+	tunnels    map[tunnelID]*tunnel
+	slots      slots
+	members    ranges
+	waiting    map[netip.Addr]bool // next hops whose address is to come
+	lookedFor  bool                // one of them by the last Route
+	dirty      bool                // routes have changed since the last look at them
+	overCap    uint64
+	unresolved uint64
+	reported   map[tunnelID]*report // to an amt.Server
+	wake       chan struct{}
+	done       chan struct{}
+	wg         sync.WaitGroup
 }
 
-// channel is where packets of a channel go to, as of one Forward.
+type channelID struct{ source, group netip.Addr }
+
+type tunnelID struct{ local, gateway netip.AddrPort }
+
 type channel struct {
-	value   fanoutChannel
-	size    uint32 // of the range of copies
-	copies  []amt.PlaneCopy
-	hops    []netip.Addr
-	devices *ebpf.Map
-	seen    []fanoutCopy // counters that have been reported
-	until   time.Time    // when it may be forgotten
+	first   uint32
+	passes  int
+	members []*tunnel
 }
 
-type counted struct {
-	tunnel          amt.Tunnel
-	packets, octets uint64
+// passes is what Send has to know of a channel.
+type passes struct{ mtu, n int }
+
+type tunnel struct {
+	id    tunnelID
+	slot  uint32
+	users int  // channels
+	live  bool // has users
+	held  bool // has the slot: has users, or had some a moment ago
+	ecn   bool
+	hop   netip.Addr
+	mac   mac
+	past  copyCounts // of slots that it had before
 }
 
-// Open loads the programs and attaches them. It fails, with nothing left behind,
-// where the kernel or the interfaces cannot do it; a test with interfaces of its
-// own shows that.
+// refresh is how often the kernel is made to verify the addresses of next hops.
+const refresh = 30 * time.Second
+
+// Open loads the programs, makes sure that they do on this system what they are
+// meant to, and attaches them. It takes a fraction of a second, and needs
+// CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF; with CAP_PERFMON too, copies that the
+// interface did not take are told apart. An error that matches
+// [errors.ErrUnsupported] says that the system cannot do it.
 func Open(config Config) (*Plane, error) {
-	config.populate()
-	upstream, err := net.InterfaceByName(config.Upstream)
-	if err != nil {
-		return nil, fmt.Errorf("xdp: upstream %q: %w", config.Upstream, err)
-	}
-	egress, err := net.InterfaceByName(config.Egress)
-	if err != nil {
-		return nil, fmt.Errorf("xdp: egress %q: %w", config.Egress, err)
-	}
-	if err := SelfTest(); err != nil {
+	if err := config.populate(); err != nil {
 		return nil, err
 	}
-	if err := canTransmit(egress); err != nil {
-		return nil, err
-	}
-	p, err := load(config, egress)
+	egress, err := interfaceByName(config.Egress)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("xdp: %w: %w", ErrConfig, err)
 	}
-	if p.xdp, err = link.AttachXDP(link.XDPOptions{Program: p.objects.AmtEncapsulate, Interface: upstream.Index}); err != nil {
-		_ = p.objects.Close()
-		return nil, fmt.Errorf("xdp: attach to %s: %w", upstream.Name, err)
-	}
-	return p, nil
-}
-
-// load loads the programs without attaching them.
-func load(config Config, egress *net.Interface) (*Plane, error) {
-	spec, err := loadFanout()
-	if err != nil {
-		return nil, err
-	}
-	spec.Maps["copies"].MaxEntries = uint32(config.MaxTunnels)
-	p := &Plane{
-		config: config, log: config.Logger, egress: egress, channels: make(map[fanoutChannelKey]*channel),
-		counted: make(map[amt.TunnelID]*counted), room: newAllocator(uint32(config.MaxTunnels)), hops: newNeighbours(egress),
-	}
-	if p.log == nil {
-		p.log = slog.New(slog.DiscardHandler)
-	}
-	if err := spec.LoadAndAssign(&p.objects, nil); err != nil {
-		return nil, fmt.Errorf("xdp: load: %w", err)
-	}
-	return p, nil
-}
-
-func keyOf(source, group netip.Addr) (k fanoutChannelKey, ok bool) {
-	if !source.Is4() || !group.Is4() {
-		return k, false
-	}
-	s, g := source.As4(), group.As4()
-	return fanoutChannelKey{Source: binary.NativeEndian.Uint32(s[:]), Group: binary.NativeEndian.Uint32(g[:])}, true
-}
-
-// Forward is for [amt.Server].
-func (p *Plane) Forward(source, group netip.Addr, copies []amt.PlaneCopy) error {
-	key, ok := keyOf(source, group)
+	own, ok := hardwareAddr(egress)
 	if !ok {
-		return ErrFamily
+		return nil, fmt.Errorf("xdp: interface %s is not Ethernet: %w", egress.Name, errors.ErrUnsupported)
+	}
+	modes := []Mode{ModeNative, ModeGeneric}
+	if config.Mode != ModeAuto {
+		modes = []Mode{config.Mode}
+	}
+	var failed []error
+	for _, mode := range modes {
+		p := &Plane{
+			config: config, mac: own, mtu: egress.MTU, log: config.Logger,
+			routes: make(map[channelID]passes), channels: make(map[channelID]*channel), tunnels: make(map[tunnelID]*tunnel), waiting: make(map[netip.Addr]bool),
+			reported: make(map[tunnelID]*report),
+			wake:     make(chan struct{}, 1), done: make(chan struct{}),
+		}
+		if err := p.open(egress, mode); err != nil {
+			_ = p.Close()
+			config.Logger.Info("XDP cannot make copies", "mode", mode, "egress", egress.Name, "err", err)
+			failed = append(failed, fmt.Errorf("%v mode: %w", mode, err))
+			continue
+		}
+		config.Logger.Info("XDP makes copies", "mode", mode, "egress", egress.Name, "upstream", config.Upstream, "exact", p.engine.exact)
+		return p, nil
+	}
+	return nil, fmt.Errorf("xdp: %w", unsupported(errors.Join(failed...)))
+}
+
+// unsupported marks errors that say that this system or this user may not.
+func unsupported(err error) error {
+	for _, cause := range []error{
+		ebpf.ErrNotSupported, unix.EPERM, unix.EACCES, unix.ENOSYS, unix.EOPNOTSUPP, unix.EINVAL, unix.EBUSY, unix.ENODEV, unix.ERANGE,
+	} {
+		if errors.Is(err, cause) {
+			return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+		}
+	}
+	return err
+}
+
+func (p *Plane) open(egress *net.Interface, mode Mode) (err error) {
+	if err := selfTest(mode); err != nil {
+		return err
+	}
+	// Each change of a channel takes other entries, and has those before for a
+	// while. They have 8 octets each.
+	slots := min(max(2*p.config.MaxChannels*int(sizeClass(p.config.MaxCopies)), 1<<20), 1<<22)
+	slots = max(slots, 4*int(sizeClass(p.config.MaxCopies*p.config.MaxPasses)))
+	p.members.limit, p.slots.limit = uint32(slots), uint32(p.config.MaxTunnels)
+	p.engine, err = newEngine(engineConfig{
+		egress: egress, mode: mode, injected: p.config.Upstream == "",
+		copies: max(p.config.MaxCopies, 2), tunnels: max(p.config.MaxTunnels, 2),
+		channels: p.config.MaxChannels + p.config.MaxTunnels/p.config.MaxCopies + p.config.MaxPasses, slots: slots,
+	})
+	if err != nil {
+		return err
+	}
+	inject, err := newInjector()
+	if err != nil {
+		return err
+	}
+	p.inject = inject
+	if err := p.engine.attach(inject.pair.rx.Index); err != nil {
+		return err
+	}
+	if err := p.engine.testEgress(inject); err != nil {
+		return err
+	}
+	p.injected.Store(1) // that of the test
+	if p.config.Upstream != "" {
+		upstream, err := interfaceByName(p.config.Upstream)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+		if err := p.engine.attach(upstream.Index); err != nil {
+			return fmt.Errorf("interface %s: %w", upstream.Name, err)
+		}
+		// The pair was for the test.
+		p.inject = nil
+		if err := inject.close(); err != nil {
+			return err
+		}
+	}
+	if p.hops, err = watchNeighbours(egress, p.changed); err != nil {
+		return err
+	}
+	p.wg.Go(p.watch)
+	return nil
+}
+
+// Close takes the programs off. Copies end at once.
+func (p *Plane) Close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	p.mu.Unlock()
+	close(p.done)
+	if p.hops != nil {
+		p.hops.close()
+	}
+	p.wg.Wait()
+	p.sending.Lock() // and nobody sends any more
+	defer p.sending.Unlock()
+	clear(p.routes)
+	if p.engine != nil {
+		p.engine.close()
+	}
+	if p.inject != nil {
+		return p.inject.close()
+	}
+	return nil
+}
+
+// Mode returns ModeNative or ModeGeneric.
+func (p *Plane) Mode() Mode { return p.engine.mode }
+
+// Exact reports whether copies that the interface did not take are told apart
+// from those that it took. Otherwise both count as taken.
+func (p *Plane) Exact() bool { return p.engine.exact }
+
+// Version returns a number that changes when Route would answer otherwise than
+// it did, as next hops have been found or routes have changed.
+func (p *Plane) Version() uint64 { return p.version.Load() }
+
+// changed is told of a next hop, or of other routes.
+func (p *Plane) changed(hop netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !hop.IsValid() {
+		p.dirty = true
+		select {
+		case p.wake <- struct{}{}:
+		default:
+		}
+		return
+	}
+	if p.waiting[hop] {
+		delete(p.waiting, hop)
+		p.version.Add(1)
+	}
+	for _, t := range p.tunnels {
+		if t.live && t.hop == hop {
+			p.rewrite(t)
+		}
+	}
+}
+
+// watch follows routes, and keeps next hops verified.
+func (p *Plane) watch() {
+	ticker := time.NewTicker(refresh)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-p.done:
+			return
+		case <-ticker.C:
+			p.mu.Lock()
+			hops := make(map[netip.Addr]bool)
+			for _, t := range p.tunnels {
+				if t.live {
+					hops[t.hop] = true
+				}
+			}
+			p.settle()
+			p.mu.Unlock()
+			for hop := range hops {
+				p.hops.use(hop)
+			}
+		case <-p.wake:
+			// Routes come in flocks.
+			select {
+			case <-p.done:
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+			p.mu.Lock()
+			if p.dirty && !p.closed {
+				p.dirty = false
+				for _, t := range p.tunnels {
+					if t.live {
+						p.rewrite(t)
+					}
+				}
+				p.version.Add(1)
+			}
+			p.mu.Unlock()
+		}
+	}
+}
+
+// rewrite gives a tunnel the next hop that it has now, and keeps the old one
+// while there is none. The mutex is held.
+func (p *Plane) rewrite(t *tunnel) {
+	hop, to, ok := p.hops.resolve(t.id.local.Addr(), t.id.gateway.Addr())
+	if !ok || hop == t.hop && to == t.mac {
+		return
+	}
+	t.hop, t.mac = hop, to
+	if err := p.write(t); err != nil {
+		p.log.Error("cannot change the next hop of a tunnel", "gateway", t.id.gateway, "err", err)
+	}
+}
+
+func (p *Plane) write(t *tunnel) error {
+	return p.engine.setTunnel(t.slot, appendHeader(nil, p.mac, t.mac, t.id.local, t.id.gateway), t.ecn)
+}
+
+// Route says where packets from source to group go to, in place of what was said
+// before; none ends the channel. Mtu is the size in octets of the largest packet
+// that fits all tunnels. It sets taken[i] to whether tunnels[i] gets copies from
+// now on: others are the caller's. Tunnels are not taken if they are over a
+// limit, if they are reached by another interface, or until their next hop is
+// known, of which [Plane.Version] tells. With Config.Upstream all tunnels are
+// taken or none, since nobody else gets the packets. With an error none is
+// taken.
+func (p *Plane) Route(source, group netip.Addr, mtu int, tunnels []Tunnel, taken []bool) error {
+	clear(taken)
+	if len(taken) != len(tunnels) || !source.IsValid() || source.Is4In6() || source.Is4() != group.Is4() || !group.IsMulticast() {
+		return fmt.Errorf("xdp: route %v, %v: %w", source, group, ErrConfig)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return net.ErrClosed
 	}
-	p.collect(time.Now())
-	return p.forward(key, copies)
-}
-
-func (p *Plane) forward(key fanoutChannelKey, copies []amt.PlaneCopy) error {
-	c, err := p.prepare(copies)
-	if err == nil {
-		err = p.install(c)
-	}
-	if err == nil {
-		err = p.objects.Channels.Put(key, c.value)
-	}
+	err := p.route(channelID{source, group}, mtu, tunnels, taken)
 	if err != nil {
-		if c != nil {
-			p.release(c)
-		}
-		p.stop(key)
-		return err
+		clear(taken)
+		return fmt.Errorf("xdp: route %v, %v: %w", source, group, err)
 	}
-	old := p.channels[key]
-	p.channels[key] = c
-	p.retire(old)
 	return nil
 }
 
-// prepare makes the table of a channel.
-func (p *Plane) prepare(copies []amt.PlaneCopy) (*channel, error) {
-	switch {
-	case len(copies) < p.config.MinCopies:
-		return nil, ErrTooFew
-	case len(copies) > p.config.MaxCopies:
-		return nil, ErrTooMany
-	}
-	c := &channel{copies: copies, seen: make([]fanoutCopy, len(copies)), hops: make([]netip.Addr, len(copies))}
-	mtu := 1 << 16
-	for i := range copies {
-		to, from := copies[i].Tunnel.Gateway(), copies[i].From
-		if !to.Addr().Is4() || !from.Addr().Is4() {
-			return nil, ErrFamily
-		}
-		hop, mac, err := p.hops.find(to.Addr())
+func (p *Plane) route(id channelID, mtu int, tunnels []Tunnel, taken []bool) error {
+	p.settle()
+	p.lookedFor = false
+	var members []*tunnel
+	all := true
+	for i := range tunnels {
+		t, err := p.join(&tunnels[i], len(members))
 		if err != nil {
-			return nil, err
+			p.leave(members)
+			return errors.Join(err, p.end(id))
 		}
-		c.hops[i] = hop
-		c.seen[i] = fanoutCopy{
-			To: mac, From: [6]uint8(p.egress.HardwareAddr), Daddr: order32(to.Addr()), Saddr: order32(from.Addr()),
-			Dport: order16(to.Port()), Sport: order16(from.Port()),
+		if t == nil {
+			all = false
+			continue
 		}
-		if copies[i].Tunnel.ECN {
-			c.seen[i].Ecn = 1
-		}
-		mtu = min(mtu, int(copies[i].Tunnel.MTU))
+		taken[i] = true
+		members = append(members, t)
+		mtu = min(mtu, p.mtu-overhead(t.id.gateway.Addr()))
 	}
-	c.value.Count, c.value.Mtu = uint32(len(copies)), uint32(mtu)
-	return c, nil
+	if p.inject == nil && !all {
+		clear(taken)
+		p.leave(members)
+		members = nil
+	}
+	if len(members) == 0 {
+		return p.end(id)
+	}
+	if p.inject != nil {
+		mtu = min(mtu, maxInjected)
+	}
+	old := p.channels[id]
+	if old == nil && len(p.channels) >= p.config.MaxChannels {
+		p.leave(members)
+		return ErrLimit
+	}
+	c := &channel{members: members}
+	first, ok := p.members.take(len(members))
+	if !ok {
+		p.leave(members)
+		return errors.Join(ErrLimit, p.end(id))
+	}
+	c.first = first
+	slots := make([]uint32, len(members))
+	for i, t := range members {
+		slots[i] = t.slot
+	}
+	err := p.engine.setMembers(first, slots)
+	if err == nil {
+		err = p.switchTo(id, c, old, mtu)
+	}
+	if err != nil {
+		p.members.give(time.Now(), first, len(members))
+		p.leave(members)
+		return errors.Join(err, p.end(id))
+	}
+	if old != nil {
+		p.members.give(time.Now(), old.first, len(old.members))
+		p.leave(old.members)
+	}
+	p.channels[id] = c
+	return nil
 }
 
-func order32(a netip.Addr) uint32 { b := a.As4(); return binary.NativeEndian.Uint32(b[:]) }
-
-func order16(n uint16) uint16 {
-	var b [2]byte
-	binary.BigEndian.PutUint16(b[:], n)
-	return binary.NativeEndian.Uint16(b[:])
-}
-
-// install gives a channel its room in the maps.
-func (p *Plane) install(c *channel) error {
-	slot := -1
-	for i, taken := range p.slots {
-		if !taken {
-			slot = i
-			break
-		}
-	}
-	base, ok := p.room.take(c.value.Count)
-	if slot < 0 || !ok {
-		if ok {
-			p.room.give(base, c.value.Count)
-		}
-		return fmt.Errorf("%w: no room for %d more", ErrTooMany, c.value.Count)
-	}
-	p.slots[slot] = true
-	c.value.Slot, c.value.Base, c.size = uint32(slot), base, c.value.Count
-	for i := range c.seen {
-		if err := p.objects.Copies.Put(base+uint32(i), &c.seen[i]); err != nil {
+// switchTo makes a channel what it is to be, between two packets.
+func (p *Plane) switchTo(id channelID, c, old *channel, mtu int) error {
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	rest, first := len(c.members), c.first
+	for ; rest > 0; c.passes++ {
+		n := min(rest, p.config.MaxCopies)
+		if err := p.engine.setChannel(id.source, id.group, c.passes, first, n, mtu); err != nil {
+			for i := range c.passes {
+				_ = p.engine.clearChannel(id.source, id.group, i)
+			}
 			return err
 		}
+		rest, first = rest-n, first+uint32(n)
 	}
-	zero := make([]uint32, ebpf.MustPossibleCPU())
-	if err := p.objects.Turns.Put(c.value.Slot, zero); err != nil {
-		return err
-	}
-	devices, err := ebpf.NewMap(&ebpf.MapSpec{
-		Type: ebpf.DevMapHash, KeySize: 4, ValueSize: 8,
-		// The kernel walks the buckets, of which there are as many.
-		MaxEntries: 1 << bits.Len32(c.value.Count-1),
-	})
-	if err != nil {
-		return err
-	}
-	c.devices = devices
-	entry := struct{ Interface, Program uint32 }{uint32(p.egress.Index), uint32(p.objects.AmtAddress.FD())}
-	for i := range c.value.Count {
-		if err := devices.Put(i, entry); err != nil {
-			return fmt.Errorf("xdp: interface %s: %w", p.egress.Name, err)
+	if old != nil {
+		for i := c.passes; i < old.passes; i++ {
+			_ = p.engine.clearChannel(id.source, id.group, i)
 		}
 	}
-	return p.objects.Slots.Put(c.value.Slot, devices)
+	p.routes[id] = passes{mtu, c.passes}
+	return nil
 }
 
-// release gives back what install took.
-func (p *Plane) release(c *channel) {
-	if c.size == 0 {
-		return
+func overhead(outer netip.Addr) int {
+	if outer.Is4() {
+		return overhead4
 	}
-	_ = p.objects.Slots.Delete(c.value.Slot)
-	if c.devices != nil {
-		_ = c.devices.Close()
-	}
-	p.slots[c.value.Slot] = false
-	p.room.give(c.value.Base, c.size)
-	c.size = 0
+	return overhead6
 }
 
-// Stop is for [amt.Server].
-func (p *Plane) Stop(source, group netip.Addr) {
-	key, ok := keyOf(source, group)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if ok && !p.closed {
-		p.stop(key)
-	}
-}
-
-func (p *Plane) stop(key fanoutChannelKey) {
-	if c := p.channels[key]; c != nil {
-		_ = p.objects.Channels.Delete(key)
-		delete(p.channels, key)
-		p.retire(c)
-	}
-}
-
-func (p *Plane) retire(c *channel) {
-	if c != nil {
-		c.until = time.Now().Add(retireAfter)
-		p.retired = append(p.retired, c)
-	}
-}
-
-// collect reads the counters, and forgets what is no longer under way.
-func (p *Plane) collect(now time.Time) {
-	for len(p.retired) > 0 && !p.retired[0].until.After(now) {
-		p.read(p.retired[0])
-		p.release(p.retired[0])
-		p.retired = p.retired[1:]
-	}
-}
-
-// read adds what a channel has counted since it was read last.
-func (p *Plane) read(c *channel) {
-	for i := range c.seen {
-		var value fanoutCopy
-		if p.objects.Copies.Lookup(c.value.Base+uint32(i), &value) != nil {
-			continue
-		}
-		packets, octets := value.Packets-c.seen[i].Packets, value.Octets-c.seen[i].Octets
-		if packets == 0 {
-			continue
-		}
-		c.seen[i].Packets, c.seen[i].Octets = value.Packets, value.Octets
-		t := &c.copies[i].Tunnel
-		n := p.counted[t.ID]
-		if n == nil {
-			n = &counted{tunnel: *t}
-			p.counted[t.ID] = n
-		}
-		n.packets += packets
-		n.octets += octets
-	}
-}
-
-// Counters is for [amt.Server].
-func (p *Plane) Counters(yield func(t *amt.Tunnel, packets, octets uint64)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return
-	}
-	p.collect(time.Now())
-	p.follow()
-	for _, c := range p.channels {
-		p.read(c)
-	}
-	for _, c := range p.retired {
-		p.read(c)
-	}
-	for id, n := range p.counted {
-		yield(&n.tunnel, n.packets, n.octets)
-		delete(p.counted, id)
-	}
-}
-
-// follow makes the tables of channels anew whose next hops have other addresses.
-// An entry alone cannot be changed, for it has counters.
-func (p *Plane) follow() {
-	var changed map[netip.Addr]bool
-	for _, c := range p.channels {
-		for _, hop := range c.hops {
-			if _, asked := changed[hop]; !asked {
-				if changed == nil {
-					changed = make(map[netip.Addr]bool)
-				}
-				changed[hop] = p.hops.changed(hop)
-			}
-		}
-	}
-	for key, c := range p.channels {
-		if slices.ContainsFunc(c.hops, func(hop netip.Addr) bool { return changed[hop] }) {
-			if err := p.forward(key, c.copies); err != nil {
-				p.log.Warn("a channel is left to sockets: its next hop has changed", "err", err)
-			}
-		}
-	}
-}
-
-// Stats counts packets of channels.
-type Stats struct {
-	Taken  uint64 // copied in the kernel
-	TooBig uint64 // left to sockets: they do not fit all tunnels
-	Odd    uint64 // left to sockets: fragments, options, other protocols than UDP
-}
-
-// Stats returns the counters.
-func (p *Plane) Stats() (s Stats) {
-	for i, n := range []*uint64{&s.Taken, &s.TooBig, &s.Odd} {
-		var values []uint64
-		if p.objects.Stats.Lookup(uint32(i), &values) == nil {
-			for _, v := range values {
-				*n += v
-			}
-		}
-	}
-	return s
-}
-
-// Close detaches the programs. It may be called more than once.
-func (p *Plane) Close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
+// end removes a channel, if there is such.
+func (p *Plane) end(id channelID) error {
+	c := p.channels[id]
+	if c == nil {
 		return nil
 	}
-	p.closed = true
+	delete(p.channels, id)
+	p.sending.Lock()
+	delete(p.routes, id)
 	var err error
-	if p.xdp != nil {
-		err = p.xdp.Close()
+	for i := range c.passes {
+		err = errors.Join(err, p.engine.clearChannel(id.source, id.group, i))
 	}
-	for _, c := range p.channels {
-		p.release(c)
+	p.sending.Unlock()
+	p.members.give(time.Now(), c.first, len(c.members))
+	p.leave(c.members)
+	return err
+}
+
+// join returns the tunnel with one more user, or nil if it is not taken.
+func (p *Plane) join(want *Tunnel, members int) (*tunnel, error) {
+	id := tunnelID{want.Local, want.Gateway}
+	local, gateway := want.Local.Addr(), want.Gateway.Addr()
+	if local.Is4() != gateway.Is4() || !local.IsValid() || local.Is4In6() || gateway.Is4In6() || local.IsUnspecified() {
+		return nil, fmt.Errorf("tunnel from %v to %v: %w", want.Local, want.Gateway, ErrConfig)
 	}
-	for _, c := range p.retired {
-		p.release(c)
+	if members >= p.config.MaxCopies*p.config.MaxPasses {
+		p.overCap++
+		return nil, nil
 	}
-	return errors.Join(err, p.objects.Close())
+	t := p.tunnels[id]
+	if t != nil && t.live {
+		if t.ecn != want.ECN {
+			t.ecn = want.ECN
+			if err := p.write(t); err != nil {
+				return nil, err
+			}
+		}
+		t.users++
+		return t, nil
+	}
+	hop, to, ok := p.hops.resolve(local.WithZone(""), gateway.WithZone(""))
+	if !ok {
+		p.unresolved++
+		if hop.IsValid() && len(p.waiting) < p.config.MaxTunnels {
+			p.waiting[hop] = true
+			p.lookedFor = true
+		}
+		return nil, nil
+	}
+	if t == nil {
+		p.forget()
+		t = &tunnel{id: id}
+		p.tunnels[id] = t
+	}
+	if t.held {
+		p.slots.reclaim(t.slot)
+	} else if t.slot, ok = p.slots.take(); !ok {
+		p.overCap++
+		return nil, nil
+	}
+	t.users, t.live, t.held, t.ecn, t.hop, t.mac = 1, true, true, want.ECN, hop, to
+	if err := p.write(t); err != nil {
+		p.leave([]*tunnel{t})
+		return nil, err
+	}
+	return t, nil
+}
+
+// leave takes a user off each tunnel.
+func (p *Plane) leave(members []*tunnel) {
+	now := time.Now()
+	for _, t := range members {
+		if t.users--; t.users > 0 {
+			continue
+		}
+		t.live = false
+		slot := t.slot
+		// Copies that are on their way still count.
+		p.slots.give(now, slot, func() {
+			t.held = false
+			if n, err := p.engine.counts(slot); err == nil {
+				t.past = addCounts(t.past, n)
+			}
+			if err := errors.Join(p.engine.clearTunnel(slot), p.engine.clearCounts(slot)); err != nil {
+				p.log.Error("cannot clear a tunnel", "gateway", t.id.gateway, "err", err)
+			}
+		})
+	}
+}
+
+// settle ends the time of grace of what has been given back. The mutex is held.
+func (p *Plane) settle() {
+	now := time.Now()
+	p.slots.settle(now)
+	p.members.settle(now)
+}
+
+// forget makes room for another tunnel among those whose counters are kept.
+func (p *Plane) forget() {
+	if len(p.tunnels) < 2*p.config.MaxTunnels {
+		return
+	}
+	for id, t := range p.tunnels {
+		if !t.live {
+			delete(p.tunnels, id)
+			return
+		}
+	}
+}
+
+func addCounts(a, b copyCounts) copyCounts {
+	a.Packets += b.Packets
+	a.Octets += b.Octets
+	a.Lost += b.Lost
+	return a
+}
+
+// Send has copies of packets made, whole IP packets from source to group. It
+// returns how many of them, from the first on, were given to the kernel; it
+// stops at one that does not fit, that is a fragment or has options, or whose
+// channel has no tunnels here, and then returns no error: such packets are the
+// caller's to send, to all tunnels. With Config.Upstream that is every packet
+// which still comes to the caller, and Send does nothing.
+func (p *Plane) Send(source, group netip.Addr, packets [][]byte) (n int, err error) {
+	p.sending.RLock()
+	defer p.sending.RUnlock()
+	c, ok := p.routes[channelID{source, group}]
+	if !ok || p.config.Upstream != "" {
+		return 0, nil
+	}
+	for n < len(packets) && acceptable(packets[n], source, group, c.mtu) {
+		for i := range c.n {
+			if err := p.inject.send(packets[n], i); err != nil {
+				if i > 0 { // some have it
+					n++
+				}
+				return n, fmt.Errorf("xdp: %w", err)
+			}
+			p.pause(p.injected.Add(1))
+		}
+		n++
+	}
+	return n, nil
+}
+
+const while = 100 * time.Microsecond
+
+// pause waits until the kernel has made the copies of what it was given: most
+// often that has happened by now, but it may leave the work to a thread. And it
+// lets the queue of the interface empty if there have been copies that it had no
+// room for. This is all that slows a sender down.
+func (p *Plane) pause(given uint64) {
+	overflow, seen := p.engine.pressure()
+	if overflow != p.overflow.Load() {
+		p.overflow.Store(overflow)
+		time.Sleep(2 * while)
+	}
+	for i := 0; seen+p.behind.Load() < given && p.engine.shared != nil; i++ {
+		if i == 50 {
+			p.behind.Store(given - seen)
+			return
+		}
+		time.Sleep(while)
+		_, seen = p.engine.pressure()
+	}
+}
+
+// Sent returns what was sent to a tunnel by all channels: the packets that
+// the interface took, the octets of these with the inner IP headers only, and
+// the packets that it did not take. They stay when the tunnel has left its last
+// channel, until Forget or as long as there is room for twice MaxTunnels.
+func (p *Plane) Sent(local, gateway netip.AddrPort) (packets, octets, lost uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.sent(tunnelID{local, gateway})
+	return n.Packets, n.Octets, n.Lost
+}
+
+func (p *Plane) sent(id tunnelID) copyCounts {
+	t := p.tunnels[id]
+	if t == nil || p.closed {
+		return copyCounts{}
+	}
+	if !t.held {
+		return t.past
+	}
+	live, err := p.engine.counts(t.slot)
+	if err != nil {
+		return t.past
+	}
+	return addCounts(t.past, live)
+}
+
+// Forget drops the counters of a tunnel that no channel has.
+func (p *Plane) Forget(local, gateway netip.AddrPort) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drop(tunnelID{local, gateway})
+}
+
+func (p *Plane) drop(id tunnelID) {
+	if t := p.tunnels[id]; t != nil && !t.live {
+		delete(p.tunnels, id)
+	}
+}
+
+// Stats returns the counters of all tunnels.
+func (p *Plane) Stats() (Stats, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return Stats{}, net.ErrClosed
+	}
+	s, err := p.engine.stats()
+	if err != nil {
+		return Stats{}, fmt.Errorf("xdp: statistics: %w", err)
+	}
+	return Stats{
+		Packets: s[statPackets], Copies: s[statCopies], Lost: s[statLost], Stray: s[statStray],
+		Unknown: s[statUnknown], Malformed: s[statMalformed], Odd: s[statOdd], TooBig: s[statTooBig], Failed: s[statFailed],
+		Injected: p.injected.Load() - 1, OverCap: p.overCap, Unresolved: p.unresolved,
+	}, nil
 }

@@ -1,268 +1,244 @@
 package xdp
 
 import (
+	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/treedn/treedn/amt"
 )
 
-// ErrSelfTest is matched by errors of [SelfTest].
-var ErrSelfTest = errors.New("xdp: self-test")
+// The self-test's channel and tunnels, of the ranges for documentation.
+var (
+	testSource = netip.MustParseAddr("192.0.2.1")
+	testGroup  = netip.MustParseAddr("232.0.0.0") // must not be used (RFC 4607 section 1)
+	testEnds   = [][2]netip.AddrPort{
+		{netip.MustParseAddrPort("192.0.2.2:2268"), netip.MustParseAddrPort("198.51.100.1:9")},
+		{netip.MustParseAddrPort("[2001:db8::2]:2268"), netip.MustParseAddrPort("[2001:db8:1::2]:1024")},
+		{netip.MustParseAddrPort("192.0.2.3:2268"), netip.MustParseAddrPort("198.51.100.3:65535")},
+		{netip.MustParseAddrPort("192.0.2.3:2268"), netip.MustParseAddrPort("198.51.100.3:65534")},
+	}
+)
 
-// SelfTest sends a packet through the programs, by virtual interfaces in a network
-// namespace that nobody else sees, and checks each octet of what comes of it.
-func SelfTest() error {
-	err := inNamespace(func() error {
-		r, err := newRig(Config{MaxTunnels: 16})
+// testPacket is a UDP packet of the self-test's channel.
+func testPacket(payload int) []byte {
+	total := 28 + payload
+	b := []byte{0x45, 0, byte(total >> 8), byte(total), 0, 0, 0x40, 0, 1, 17, 0, 0}
+	b = append(b, testSource.AsSlice()...)
+	b = append(b, testGroup.AsSlice()...)
+	binary.BigEndian.PutUint16(b[10:], checksum(0, b))
+	b = append(b, 0, 9, 0, 9, byte((total-20)>>8), byte(total-20), 0, 0)
+	for i := range payload {
+		b = append(b, byte(i*i))
+	}
+	return b
+}
+
+// checksum is the Internet checksum of b and of what has been added up before.
+func checksum(sum uint32, b []byte) uint16 {
+	for ; len(b) > 1; b = b[2:] {
+		sum += uint32(binary.BigEndian.Uint16(b))
+	}
+	if len(b) > 0 {
+		sum += uint32(b[0]) << 8
+	}
+	for sum > 0xffff {
+		sum = sum&0xffff + sum>>16
+	}
+	return ^uint16(sum)
+}
+
+// expected is the frame that a tunnel is to get.
+func expected(header, packet []byte) []byte {
+	b := append(bytes.Clone(header), packet...)
+	udp := b[len(header)-10:]
+	length := uint16(len(udp))
+	binary.BigEndian.PutUint16(udp[4:], length)
+	pseudo := uint32(17) + uint32(length)
+	addresses := b[22:54]
+	if len(header) == headroom4 {
+		binary.BigEndian.PutUint16(b[16:], uint16(len(b)-14))
+		binary.BigEndian.PutUint16(b[24:], checksum(0, b[14:34]))
+		addresses = b[26:34]
+	} else {
+		binary.BigEndian.PutUint16(b[18:], length)
+	}
+	for ; len(addresses) > 0; addresses = addresses[2:] {
+		pseudo += uint32(binary.BigEndian.Uint16(addresses))
+	}
+	binary.BigEndian.PutUint16(udp[6:], checksum(pseudo, udp))
+	return b
+}
+
+// selfTest has copies made between interfaces of its own and looks at each: they
+// show that this kernel's broadcast calls the program for every copy, in order,
+// and that copies do not share their octets.
+func selfTest(mode Mode) (err error) {
+	out, err := newPair("amts")
+	if err != nil {
+		return err
+	}
+	defer out.close()
+	if mode == ModeNative {
+		// A veth takes packets of other interfaces only while its peer has a program.
+		pass, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+			Type: ebpf.XDP, License: "Apache-2.0",
+			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}, // XDP_PASS
+		})
 		if err != nil {
 			return err
 		}
-		defer r.close()
-		copies := r.copies(3)
-		copies[1].Tunnel.ECN = true
-		if err := r.plane.Forward(r.source, r.group, copies); err != nil {
+		defer pass.Close()
+		l, err := link.AttachXDP(link.XDPOptions{Program: pass, Interface: out.rx.Index, Flags: link.XDPDriverMode})
+		if err != nil {
 			return err
 		}
-		packet := amt.AppendUDP(nil, netip.AddrPortFrom(r.source, 9), netip.AddrPortFrom(r.group, 10), 7, []byte("self-test"))
-		setECN(packet, 2)
-		for range 2 { // the turns go round
-			if err := r.send(packet); err != nil {
-				return err
-			}
-			for i := range copies {
-				frame, err := r.receive()
-				if err != nil {
-					return fmt.Errorf("copy %d: %w", i, err)
-				}
-				if err := r.check(frame, &copies[i], packet); err != nil {
-					return fmt.Errorf("copy %d: %w", i, err)
-				}
-			}
-		}
-		return nil
+		defer l.Close()
+	}
+	fd, err := packetSocket(out.rx, unix.ETH_P_ALL)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	in, err := newInjector()
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	e, err := newEngine(engineConfig{
+		egress: out.tx, mode: mode, injected: true, copies: len(testEnds), tunnels: len(testEnds), channels: 1, slots: len(testEnds),
 	})
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrSelfTest, err)
+		return err
 	}
-	return nil
-}
-
-// inNamespace calls f on a thread in a network namespace of its own, which goes
-// with it.
-func inNamespace(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocks it: the thread ends here
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			done <- os.NewSyscallError("unshare", err)
-			return
+	defer e.close()
+	if err := e.attach(in.pair.rx.Index); err != nil {
+		return err
+	}
+	var headers [][]byte
+	var slots []uint32
+	for i, ends := range testEnds {
+		from, to := mac(out.tx.HardwareAddr), mac(out.rx.HardwareAddr)
+		to[0] |= 2
+		to[5] = byte(i)
+		h := appendHeader(nil, from, to, ends[0], ends[1])
+		if err := e.setTunnel(uint32(i), h, false); err != nil {
+			return err
 		}
-		done <- f()
-	}()
-	return <-done
-}
-
-// rig is two pairs of virtual interfaces with the programs between them. It
-// belongs to a namespace.
-type rig struct {
-	plane         *Plane
-	source, group netip.Addr
-	egress, peer  *net.Interface
-	in, out       int // sockets at the far ends
-	links         []link.Link
-	pass          *ebpf.Program
-}
-
-func newRig(config Config) (*rig, error) {
-	r := &rig{
-		source: netip.AddrFrom4([4]byte{192, 0, 2, 1}), group: netip.AddrFrom4([4]byte{232, 1, 2, 3}), in: -1, out: -1,
+		headers, slots = append(headers, h), append(slots, uint32(i))
 	}
-	if err := r.open(config); err != nil {
-		r.close()
-		return nil, err
+	if err := e.setMembers(0, slots); err != nil {
+		return err
 	}
-	return r, nil
-}
-
-func (r *rig) open(config Config) (err error) {
-	for _, name := range []string{"u", "e"} {
-		pair := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name + "0"}, PeerName: name + "1"}
-		if err := netlink.LinkAdd(pair); err != nil {
-			return fmt.Errorf("veth: %w", err)
+	if err := e.setChannel(testSource, testGroup, 0, 0, len(slots), maxInjected); err != nil {
+		return err
+	}
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 2}); err != nil {
+		return os.NewSyscallError("setsockopt SO_RCVTIMEO", err)
+	}
+	buf := make([]byte, 1<<16)
+	// Two packets, so that copies of the second are told apart from the first's.
+	for _, size := range []int{1316, 11} {
+		packet := testPacket(size)
+		if err := in.send(packet, 0); err != nil {
+			return err
 		}
-		for _, end := range []string{name + "0", name + "1"} {
-			l, err := netlink.LinkByName(end)
+		for i := range headers {
+			n, err := receive(fd, buf)
+			if err != nil {
+				return fmt.Errorf("%w: copy %d of %d octets did not come: %w", ErrSelfTest, i, size, err)
+			}
+			if want := expected(headers[i], packet); !bytes.Equal(buf[:n], want) {
+				return fmt.Errorf("%w: copy %d of %d octets is %x, want %x", ErrSelfTest, i, size, buf[:min(n, 80)], want[:min(len(want), 80)])
+			}
+		}
+	}
+	return checkCounts(e, slots, 2)
+}
+
+func receive(fd int, b []byte) (n int, err error) {
+	for {
+		if n, _, err = unix.Recvfrom(fd, b, 0); err != unix.EINTR {
+			return n, os.NewSyscallError("recv AF_PACKET", err)
+		}
+	}
+}
+
+// checkCounts waits until each tunnel has so many packets and lost none.
+func checkCounts(e *engine, slots []uint32, packets uint64) error {
+	deadline := time.Now().Add(2 * time.Second)
+	for {
+		good := 0
+		var last copyCounts
+		for _, slot := range slots {
+			n, err := e.counts(slot)
 			if err != nil {
 				return err
 			}
-			if err := netlink.LinkSetUp(l); err != nil {
-				return err
+			if n.Packets == packets && n.Lost == 0 {
+				good++
+			} else {
+				last = n
 			}
 		}
+		switch {
+		case good == len(slots):
+			return nil
+		case time.Now().After(deadline):
+			s, _ := e.stats()
+			return fmt.Errorf("%w: %s: %d packets sent to each of %d tunnels; one has %+v, %v in all",
+				ErrSelfTest, e.egress.Name, packets, len(slots), last, s)
+		}
+		time.Sleep(time.Millisecond)
 	}
-	var upstream, sender *net.Interface
-	for name, ifi := range map[string]**net.Interface{"u0": &upstream, "u1": &sender, "e0": &r.egress, "e1": &r.peer} {
-		if *ifi, err = net.InterfaceByName(name); err != nil {
+}
+
+// testEgress sends two copies by the interface that is meant. They go to its own
+// address, which no switch sends anywhere and no host takes.
+func (e *engine) testEgress(in *injector) error {
+	own, _ := hardwareAddr(e.egress)
+	slots := []uint32{0, 1}
+	for _, slot := range slots {
+		if err := e.setTunnel(slot, appendHeader(nil, own, own, testEnds[slot][0], testEnds[slot][1]), false); err != nil {
 			return err
 		}
 	}
-	if err := r.route(); err != nil {
+	if err := e.setMembers(0, slots); err != nil {
 		return err
 	}
-	config.Upstream, config.Egress, config.MinCopies = "u0", "e0", 1
-	config.populate()
-	if r.plane, err = load(config, r.egress); err != nil {
+	if err := e.setChannel(testSource, testGroup, 0, 0, len(slots), 1500); err != nil {
 		return err
 	}
-	// A virtual interface takes frames from XDP only while its peer runs XDP.
-	r.pass, err = ebpf.NewProgram(&ebpf.ProgramSpec{
-		Type: ebpf.XDP, License: "Apache-2.0", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()},
-	})
-	if err != nil {
+	if err := in.send(testPacket(11), 0); err != nil {
 		return err
 	}
-	for _, a := range []link.XDPOptions{
-		{Program: r.pass, Interface: r.peer.Index}, {Program: r.plane.objects.AmtEncapsulate, Interface: upstream.Index},
-	} {
-		l, err := link.AttachXDP(a)
-		if err != nil {
-			return fmt.Errorf("attach: %w", err)
+	err := checkCounts(e, slots, 1)
+	for _, slot := range slots {
+		if err := e.clearTunnel(slot); err != nil {
+			return err
 		}
-		r.links = append(r.links, l)
+		if err := e.clearCounts(slot); err != nil {
+			return err
+		}
 	}
-	if r.in, err = packetSocket(sender.Index); err != nil {
+	if err := e.clearChannel(testSource, testGroup, 0); err != nil {
 		return err
 	}
-	r.out, err = packetSocket(r.peer.Index)
 	return err
 }
 
-// route leads to all gateways through the peer.
-func (r *rig) route() error {
-	l, err := netlink.LinkByName("e0")
+// interfaceByName finds an interface that copies can leave by.
+func interfaceByName(name string) (*net.Interface, error) {
+	ifi, err := net.InterfaceByName(name)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("interface %s: %w", name, err)
 	}
-	if err := netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(10, 255, 0, 1), Mask: net.CIDRMask(24, 32)}}); err != nil {
-		return err
-	}
-	hop := net.IPv4(10, 255, 0, 2)
-	if err := netlink.NeighSet(&netlink.Neigh{LinkIndex: r.egress.Index, IP: hop, HardwareAddr: r.peer.HardwareAddr, State: netlink.NUD_PERMANENT}); err != nil {
-		return err
-	}
-	return netlink.RouteAdd(&netlink.Route{LinkIndex: r.egress.Index, Gw: hop})
-}
-
-func packetSocket(ifi int) (int, error) {
-	protocol := order16(unix.ETH_P_IP)
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(protocol))
-	if err != nil {
-		return -1, os.NewSyscallError("socket", err)
-	}
-	limit := unix.NsecToTimeval(int64(2 * time.Second))
-	_ = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit)
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20)
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: protocol, Ifindex: ifi}); err != nil {
-		_ = unix.Close(fd)
-		return -1, os.NewSyscallError("bind", err)
-	}
-	return fd, nil
-}
-
-// copies makes n tunnels.
-func (r *rig) copies(n int) []amt.PlaneCopy {
-	list := make([]amt.PlaneCopy, n)
-	for i := range list {
-		to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), uint16(2000+i))
-		list[i] = amt.PlaneCopy{
-			Tunnel: amt.NewTunnel(amt.TunnelID(i+1), to, 1470, false),
-			From:   netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 255, 0, 1}), amt.Port),
-		}
-	}
-	return list
-}
-
-// frame puts the header of the link before a packet.
-func frame(packet []byte) []byte {
-	b := []byte{1, 0, 0x5e, packet[17] & 0x7f, packet[18], packet[19], 2, 0, 0, 0, 0, 1, 8, 0}
-	return append(b, packet...)
-}
-
-func (r *rig) send(packet []byte) error {
-	_, err := unix.Write(r.in, frame(packet))
-	return os.NewSyscallError("write", err)
-}
-
-func (r *rig) receive() ([]byte, error) {
-	b := make([]byte, 2048)
-	for {
-		n, from, err := unix.Recvfrom(r.out, b, 0)
-		if err != nil {
-			return nil, os.NewSyscallError("recvfrom", err)
-		}
-		if l, ok := from.(*unix.SockaddrLinklayer); ok && l.Pkttype == unix.PACKET_OUTGOING {
-			continue
-		}
-		return b[:n], nil
-	}
-}
-
-// check compares a frame with what the sockets of a server would have sent.
-func (r *rig) check(got []byte, c *amt.PlaneCopy, packet []byte) error {
-	payload := append([]byte{byte(amt.TypeData), 0}, packet...)
-	want := amt.AppendUDP(nil, c.From, c.Tunnel.Gateway(), 64, payload)
-	if c.Tunnel.ECN {
-		setECN(want, packet[1]&3)
-	}
-	if packet[26]|packet[27] == 0 { // no inner checksum, no outer one
-		want[26], want[27] = 0, 0
-	}
-	head := append(append([]byte(nil), r.peer.HardwareAddr...), r.egress.HardwareAddr...)
-	head = append(head, 8, 0)
-	if string(got) != string(head)+string(want) {
-		return fmt.Errorf("got  %x\nwant %x%x", got, head, want)
-	}
-	return nil
-}
-
-// setECN sets the field in an IPv4 header, and its checksum.
-func setECN(packet []byte, ecn byte) {
-	packet[1] = packet[1]&^3 | ecn
-	packet[10], packet[11] = 0, 0
-	var sum uint32
-	for i := 0; i < 20; i += 2 {
-		sum += uint32(binary.BigEndian.Uint16(packet[i:]))
-	}
-	sum = sum>>16 + sum&0xffff
-	binary.BigEndian.PutUint16(packet[10:], ^uint16(sum+sum>>16))
-}
-
-func (r *rig) close() {
-	for _, l := range r.links {
-		_ = l.Close()
-	}
-	if r.pass != nil {
-		_ = r.pass.Close()
-	}
-	if r.plane != nil {
-		_ = r.plane.Close()
-	}
-	for _, fd := range []int{r.in, r.out} {
-		if fd >= 0 {
-			_ = unix.Close(fd)
-		}
-	}
+	return ifi, nil
 }

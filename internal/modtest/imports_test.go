@@ -26,24 +26,26 @@ const host = "github.com/treedn/treedn"
 // time in, octets and events out. A new package is one of the latter until it
 // is listed here.
 var ioPackages = []string{
-	"amt/amtr",               // sockets, programs in the kernel
-	"amt/internal/mmsg",      // system calls of sockets
-	"amt/internal/rawip",     // sockets
-	"amt/internal/udpio",     // sockets
-	"amt/ssm",                // sockets
-	"amt/ssm/ssmtest",        // sockets, for tests
-	"amt/xdp",                // programs in the kernel
-	"cache",                  // files, http.Handler
-	"driad/internal/dnstest", // processes and sockets, for tests
-	"driad/resolver",         // sockets, HTTP client, files
-	"flute/flutetest",        // files, for tests
-	"flute/packetio",         // a clock: paced sending, replay
+	"amt/amtr",                 // sockets, programs in the kernel
+	"amt/internal/mmsg",        // system calls of sockets
+	"amt/internal/rawip",       // sockets
+	"amt/internal/udpio",       // sockets
+	"amt/ssm",                  // sockets
+	"amt/ssm/ssmtest",          // sockets, for tests
+	"amt/xdp/amtr",             // sockets, programs in the kernel
+	"amt/xdp/internal/nettest", // namespaces and sockets, for tests
+	"cache",                    // files, http.Handler
+	"driad/internal/dnstest",   // processes and sockets, for tests
+	"driad/resolver",           // sockets, HTTP client, files
+	"flute/flutetest",          // files, for tests
+	"flute/packetio",           // a clock: paced sending, replay
 }
 
 // ioFiles are the only files that may do so in packages where sockets and the
 // machines that they serve are behind one name, for their users' sake.
 var ioFiles = map[string][]string{
 	"amt":             {"bridge.go", "chain.go", "deadline.go", "dial.go", "fanout.go", "native.go", "serve.go", "serve_plane.go", "uplink.go", "whole.go"},
+	"amt/xdp":         {"engine_linux.go", "inject_linux.go", "nexthop_linux.go", "plane_linux.go", "plane_other.go", "selftest_linux.go", "server_linux.go"},
 	"driad":           {"discover.go"},
 	"driad/authority": {"server.go"},
 	"flute/push":      {"feed.go", "handler.go", "pusher.go", "sink.go", "table.go", "upload.go"},
