@@ -26,7 +26,6 @@ const host = "github.com/treedn/treedn"
 // time in, octets and events out. A new package is one of the latter until it
 // is listed here.
 var ioPackages = []string{
-	"amt/amtr",                 // sockets, programs in the kernel
 	"amt/internal/mmsg",        // system calls of sockets
 	"amt/internal/rawip",       // sockets
 	"amt/internal/udpio",       // sockets
