@@ -73,7 +73,7 @@ type AMTXDP struct {
 	Upstream string `yaml:"upstream"`
 	// Egress is the interface that leads to the gateways. None: sockets copy.
 	Egress string `yaml:"egress"`
-	// MaxCopies is the most gateways of a channel that is copied so. Default 512.
+	// MaxCopies is the most gateways of a channel that is copied so. Default 192.
 	MaxCopies int `yaml:"max_copies"`
 }
 
@@ -153,7 +153,7 @@ func (a *AMT) populate() {
 	orDefault(&a.Drain, 30*time.Second)
 	if a.XDP.Egress != "" {
 		orDefault(&a.XDP.Upstream, a.Upstream.Interface)
-		orDefault(&a.XDP.MaxCopies, 512)
+		orDefault(&a.XDP.MaxCopies, 192)
 	}
 }
 
@@ -236,7 +236,7 @@ func (a *AMT) validateXDP(p *problems) {
 	case x.Upstream == "" && p.known("amt.upstream.interface"):
 		p.addf("amt.xdp.upstream", "is missing, and so is amt.upstream.interface")
 	default:
-		between(p, "amt.xdp.max_copies", x.MaxCopies, 1, 65536)
+		between(p, "amt.xdp.max_copies", x.MaxCopies, 1, 4096)
 	}
 }
 

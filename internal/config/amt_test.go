@@ -58,10 +58,10 @@ func TestAMT(t *testing.T) {
 
 	c, err = parseRole("amt-relay", "f", []byte("amt: {listen: [127.0.0.1], upstream: {interface: e0}, xdp: {egress: e1}}"))
 	require.NoError(t, err)
-	require.Equal(t, AMTXDP{Upstream: "e0", Egress: "e1", MaxCopies: 512}, c.(*AMTRelay).AMT.XDP)
+	require.Equal(t, AMTXDP{Upstream: "e0", Egress: "e1", MaxCopies: 192}, c.(*AMTRelay).AMT.XDP)
 	b.Reset()
 	require.NoError(t, c.(document).Explain(&b))
-	require.Contains(t, b.String(), "in the kernel, from e0 to e1, to up to 512")
+	require.Contains(t, b.String(), "in the kernel, from e0 to e1, to up to 192")
 	c, err = parseRole("amt-relay", "f", []byte("amt: {listen: [127.0.0.1], upstream: {ports: [5000, 5001]}}"))
 	require.NoError(t, err)
 	b.Reset()
