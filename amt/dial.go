@@ -35,8 +35,11 @@ const (
 type DialConfig struct {
 	Mode Mode
 	// Gateway configures the tunnels. Without Relays, ModeTunnel fails and the
-	// other modes are ModeNative.
+	// other modes are ModeNative, unless RelaysLater.
 	Gateway GatewayConfig
+	// RelaysLater says that relays may come by [Conn.SetRelays], so that their
+	// absence at first changes nothing: tunnels begin once there are any.
+	RelaysLater bool
 	// NativeTimeout is how long nothing may arrive natively before a relay is
 	// used. Default: 3 s.
 	NativeTimeout time.Duration
@@ -51,6 +54,12 @@ type DialConfig struct {
 	// Queue is the number of messages, of up to 64 KiB, that wait for ReadBatch.
 	// What arrives beyond that is dropped, see [ConnStats]. Default: 64.
 	Queue int
+	// Other is told of packets of the channel's source and group that come through
+	// the tunnel for other UDP ports, such as those of signalling beside the media:
+	// a second Conn would make the relay send everything twice. While two relays
+	// deliver, packets come twice. It is called from one goroutine at a time and
+	// must neither block, nor call the Conn, nor keep the packet. Default: nobody.
+	Other func(p *Packet)
 	// OnEvent is told what happens. It is called from one goroutine at a time and
 	// must not block. Default: nobody.
 	OnEvent func(ConnEvent)
@@ -169,7 +178,7 @@ func Dial(ctx context.Context, source netip.Addr, group netip.AddrPort, config D
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if len(config.Gateway.Relays) == 0 {
+	if len(config.Gateway.Relays) == 0 && !config.RelaysLater {
 		if config.Mode == ModeTunnel {
 			return nil, ErrNoRelays
 		}
@@ -374,6 +383,9 @@ func (c *Conn) fromTunnel(now time.Time, path Path, p *Packet) {
 		return
 	}
 	if p.Destination.Port() != c.channel.Port {
+		if c.config.Other != nil {
+			c.config.Other(p)
+		}
 		return
 	}
 	m := c.merger

@@ -198,6 +198,59 @@ func TestDialContext(t *testing.T) {
 	require.ErrorIs(t, err, ssm.ErrChannel)
 }
 
+// Relays that become known later are used then.
+func TestDialRelaysLater(t *testing.T) {
+	ch := ssmtest.Channel(t)
+	relay := loopback(t)
+	serve(t, relay, native(t, ch.Port), amt.RelayConfig{})
+	sendTo(t, ch, 1316, time.Millisecond)
+	c := dial(t, ch, amt.DialConfig{Mode: amt.ModeTunnel, RelaysLater: true})
+	require.NoError(t, c.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
+	_, err := c.ReadBatch(ssm.NewMessages(1))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	c.SetRelays([]amt.Candidate{{Address: relay}})
+	requireConsecutive(t, numbers(t, c, 100))
+	way, _ := c.Way()
+	require.Equal(t, relay, way.Relay)
+}
+
+// What comes through the tunnel for another port goes to Other, and to nobody
+// else.
+func TestDialOther(t *testing.T) {
+	ch := ssmtest.Channel(t)
+	beside := ch
+	beside.Port++
+	relay := loopback(t)
+	up, err := amt.NewNative(amt.NativeConfig{Ports: []uint16{ch.Port, beside.Port}, Sockets: true})
+	require.NoError(t, err)
+	serve(t, relay, up, amt.RelayConfig{})
+	sendTo(t, ch, 1316, time.Millisecond)
+	sendTo(t, beside, 100, time.Millisecond)
+	others := make(chan uint64, 1000)
+	c := dial(t, ch, amt.DialConfig{
+		Mode: amt.ModeTunnel, Gateway: amt.GatewayConfig{Relays: []amt.Candidate{{Address: relay}}},
+		Other: func(p *amt.Packet) {
+			if p.Destination.Port() == beside.Port && p.Source.Addr() == ch.Source && len(p.Payload) == 100 {
+				select {
+				case others <- binary.BigEndian.Uint64(p.Payload):
+				default:
+				}
+			}
+		},
+	})
+	requireConsecutive(t, numbers(t, c, 100))
+	var list []uint64
+	for range 50 {
+		select {
+		case n := <-others:
+			list = append(list, n)
+		case <-time.After(20 * time.Second):
+			t.Fatal("nothing comes for the other port")
+		}
+	}
+	requireConsecutive(t, list)
+}
+
 // Two relays and a planned move between them, again and again: no packet is
 // lost or doubled.
 func TestDialMove(t *testing.T) {

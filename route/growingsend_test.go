@@ -161,7 +161,7 @@ func TestGrowingSender(t *testing.T) {
 	t.Run("is turned off under way", func(t *testing.T) {
 		g := newGrowingSender(t, SenderConfig{GrowingDelay: 50 * ms})
 		g.chunk(40_000, 20*ms)
-		g.s.Reconfigure(0, fec.Loss{}, true)
+		g.s.Reconfigure(SenderConfig{NoRepair: true})
 		g.run(time.Second)
 		require.Empty(t, rangesOf(g.growing()))
 		require.Empty(t, g.s.open)

@@ -1,16 +1,15 @@
 package route
 
-import "github.com/treedn/treedn/fec"
-
-// Reconfigure changes Rate, Loss and NoRepair of the SenderConfig under way:
-// the rate at once, the repair flow for objects that end from now on.
-func (s *Sender) Reconfigure(rate int64, loss fec.Loss, noRepair bool) {
-	s.cfg.Rate, s.cfg.Loss = rate, loss
-	if s.cfg.NoRepair != noRepair {
-		s.cfg.NoRepair = noRepair
-		if len(s.flows) > 0 {
-			s.announce() // the S-TSID tells of repair flows
-		}
+// Reconfigure changes Rate, Loss, NoRepair, GrowingDelay and GrowingTarget under
+// way to those of cfg: the rate at once, the repair flow for objects that end
+// from now on, that for growing objects for what is not protected yet.
+func (s *Sender) Reconfigure(cfg SenderConfig) {
+	cfg = cfg.withDefaults()
+	delay, noRepair := s.cfg.GrowingDelay, s.cfg.NoRepair
+	s.cfg.Rate, s.cfg.Loss, s.cfg.NoRepair = cfg.Rate, cfg.Loss, cfg.NoRepair
+	s.cfg.GrowingDelay, s.cfg.GrowingTarget = cfg.GrowingDelay, cfg.GrowingTarget
+	if (noRepair != cfg.NoRepair || delay != cfg.GrowingDelay) && len(s.flows) > 0 {
+		s.announce() // the S-TSID tells of repair flows
 	}
 }
 

@@ -34,7 +34,7 @@ func TestReconfigure(t *testing.T) {
 	require.Zero(t, repairs(ps))
 	require.Nil(t, published(t, ps).RS[0].LS[0].RepairFlow)
 
-	s.Reconfigure(80_000_000, fec.Loss{Random: 0.3}, false)
+	s.Reconfigure(SenderConfig{Rate: 80_000_000, Loss: fec.Loss{Random: 0.3}})
 	require.Equal(t, int64(80_000_000), s.Stats().Rate)
 	ps = send(2)
 	require.NotZero(t, repairs(ps))
@@ -42,6 +42,10 @@ func TestReconfigure(t *testing.T) {
 	require.Equal(t, uint32(1), published(t, ps).RS[0].LS[0].TSI, "the channel stays")
 
 	more := repairs(ps)
-	s.Reconfigure(80_000_000, fec.Loss{Random: 0.05}, false)
-	require.Less(t, repairs(send(3)), more)
+	s.Reconfigure(SenderConfig{Rate: 80_000_000, Loss: fec.Loss{Random: 0.05}, GrowingDelay: 20 * time.Millisecond})
+	ps = send(3)
+	require.Less(t, repairs(ps), more)
+	require.Equal(t, uint32(120), published(t, ps).RS[0].LS[0].RepairFlow.GrowingDelay, "six times as long at most")
+	s.Reconfigure(SenderConfig{Rate: 80_000_000, GrowingDelay: -1})
+	require.Zero(t, published(t, send(4)).RS[0].LS[0].RepairFlow.GrowingTSI)
 }

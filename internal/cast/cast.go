@@ -114,7 +114,7 @@ func (n *Node) open(o Options) (err error) {
 		return err
 	}
 	n.pull(cfg.Channels)
-	n.repairs = &repair.Handler{Backend: n.depot, NodeID: n.via, Logger: n.log}
+	n.repairs = &repair.Handler{Backend: n.depot, NodeID: n.via, RetryAfter: node.RetryAfter, Logger: n.log}
 	objects := http.NewServeMux()
 	objects.Handle(repair.PathPrefix, n.repairs)
 	objects.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.store, Newest: n.seals, Services: n.Service})

@@ -164,7 +164,7 @@ func TestFlagsWithoutAFile(t *testing.T) {
 		require.Equal(t, slog.LevelDebug, c.Log.Level)
 		require.Len(t, c.Channels, 2)
 		require.Equal(t, session("127.0.0.1", "232.1.1.1", 6000), c.Channels[0].Multicast.Session)
-		require.Equal(t, FEC{Loss: 0.3, Target: 1e-6}, c.Channels[0].Multicast.FEC)
+		require.Equal(t, fecOf(0.3, 1e-6), c.Channels[0].Multicast.FEC)
 		require.Equal(t, FEC{Off: true}, c.Channels[1].Multicast.FEC)
 	}
 	fs := flag.NewFlagSet("beacon", flag.ContinueOnError)
@@ -201,7 +201,7 @@ func TestFlagsGoOverTheFile(t *testing.T) {
 	// The only channel needs no name; what no flag speaks of stays.
 	c, err := load("-loss 0.3 -source 127.0.0.2 -key env:C")
 	require.NoError(t, err)
-	require.Equal(t, FEC{Loss: 0.3, Target: 1e-4}, c.Channels[0].Multicast.FEC)
+	require.Equal(t, fecOf(0.3, 1e-4), c.Channels[0].Multicast.FEC)
 	require.Equal(t, session("127.0.0.2", "232.1.1.1", 6000), c.Channels[0].Multicast.Session)
 	require.Len(t, c.Channels[0].Keys, 1)
 

@@ -186,6 +186,7 @@ func (e *explanation) service(s *Service, c Cache, n *Node) {
 	}
 	e.line("  joins %s %s, UDP port %d, on %s", u.Group, from, u.Port, interfaceName(u.Session))
 	e.interfaceWarning(s.Name, u.Session)
+	e.gateway(&u.AMT)
 	if len(u.Parents) == 0 {
 		e.line("  repairs nothing by unicast")
 		e.warn("service %s has no parents: what multicast and FEC do not bring stays missing", s.Name)
@@ -258,6 +259,11 @@ func (e *explanation) sends(name string, d Downstream) {
 		e.line("    without repair packets")
 	} else {
 		e.line("    with repair packets for %s random loss, after which one object in %.0f is incomplete", percent(d.FEC.Loss), 1/d.FEC.Target)
+		if g := d.FEC.Growing; g.Off {
+			e.line("    for whole objects only: who reads them while they grow waits for their ends after a loss")
+		} else {
+			e.line("    and while objects grow %s behind what they protect, after which one part in %.0f waits for the object's end", g.Delay, 1/g.Target)
+		}
 	}
 }
 

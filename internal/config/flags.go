@@ -158,6 +158,9 @@ func bindService[T Role](b binder[T], service func(path string) func(*editing[T]
 	appended(b, "parent", "`URL` of a parent's repair server; may be repeated, in order", part(upstream(".parents"), func(u *Upstream) *[]URL { return &u.Parents }))
 	appended(b, "anchor", "public `key` of the service's root, or file:PATH; may be repeated, the newest last", part(upstream(".anchors"), func(u *Upstream) *[]Anchor { return &u.Anchors }))
 	appended(b, "hop-anchor", "public `key` of the sender of that group, or file:PATH; may be repeated (default: as -anchor)", part(upstream(".hop_anchors"), func(u *Upstream) *[]Anchor { return &u.HopAnchors }))
+	appended(b, "amt-relay", "`address` or name of an AMT relay through which the service may come; may be repeated, in order", part(upstream(".amt.relays"), func(u *Upstream) *[]AMTHost { return &u.AMT.Relays }))
+	setting(b, "amt-mode", "`way` of the service: native, tunnel, auto or adaptive", part(upstream(".amt.mode"), func(u *Upstream) *AMTMode { return &u.AMT.Mode }))
+	boolean(b, "driad", "look for AMT relays by the DNS", part(upstream(".amt.driad"), func(u *Upstream) *bool { return &u.AMT.DRIAD }))
 	setting(b, "cache-key", "`env:NAME` or file:PATH of the key that encrypts the cached service", part(service("cache_key"), func(s *Service) *CacheKey { return &s.CacheKey }))
 	boolean(b, "unsigned", "the service is a third party's and carries no seals", part(upstream(".unsigned"), func(u *Upstream) *bool { return &u.Unsigned }))
 }

@@ -9,9 +9,12 @@ import (
 
 // Defaults. The role's comments and docs/configuration.md state them too.
 const (
-	defaultTTL       = 16
-	defaultLoss      = 0.1
-	defaultTarget    = 1e-6
+	defaultTTL    = 16
+	defaultLoss   = 0.1
+	defaultTarget = 1e-6
+
+	defaultGrowingDelay = 30 * time.Millisecond
+
 	defaultRetention = time.Minute
 	defaultMemory    = Size(256 << 20)
 	defaultDisk      = Size(4 << 30)
@@ -101,6 +104,7 @@ func (c *Cache) populate() {
 func (s *Service) populate() {
 	u := &s.Upstream
 	u.Parents, u.Anchors, u.HopAnchors = slices.Clone(u.Parents), slices.Clone(u.Anchors), slices.Clone(u.HopAnchors)
+	u.AMT.populate()
 	if !u.Unsigned {
 		orDefault(&u.SealPort, u.Port+1)
 	}
@@ -115,5 +119,9 @@ func (d *Downstream) populate(sealed bool) {
 	if !d.FEC.Off {
 		orDefault(&d.FEC.Loss, defaultLoss)
 		orDefault(&d.FEC.Target, defaultTarget)
+		if g := &d.FEC.Growing; !g.Off {
+			orDefault(&g.Delay, defaultGrowingDelay)
+			orDefault(&g.Target, min(0.01, 10*d.FEC.Target))
+		}
 	}
 }

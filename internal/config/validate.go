@@ -56,6 +56,7 @@ func (r *Relay) validate(p *problems) {
 	r.Log.validate(p)
 	r.Cache.validate(p)
 	r.AMT.validate(p)
+	r.validateGateways(p)
 	distinct(p, server{"http.listen", r.HTTP.Listen}, server{"repair.listen", r.Repair.Listen}, server{"admin.listen", r.Admin.Listen})
 	names, up, down := map[string]string{}, sessions{}, sessions{}
 	for i := range r.Services {
@@ -175,6 +176,7 @@ func (u *Upstream) validate(p *problems, path string) {
 	} else {
 		u.Session.validate(p, path, p.known(path+".any_source"))
 	}
+	u.AMT.validate(p, path+".amt", u.AnySource)
 	checkSealPort(p, path, u.Port, u.SealPort, !u.Unsigned)
 	switch {
 	case u.Unsigned && len(u.Anchors)+len(u.HopAnchors) > 0:
@@ -207,7 +209,7 @@ func (d *Downstream) validate(p *problems, path string, sealed bool) {
 	}
 	f := d.FEC
 	if f.Off {
-		if f.Loss != 0 || f.Target != 0 {
+		if f.Loss != 0 || f.Target != 0 || f.Growing != (GrowingFEC{}) {
 			p.addf(path+".fec", "is off and has a loss or a target")
 		}
 		return
@@ -215,8 +217,23 @@ func (d *Downstream) validate(p *problems, path string, sealed bool) {
 	if !(f.Loss > 0 && f.Loss <= 0.5) {
 		p.addf(path+".fec.loss", "is not above 0 and at most 0.5 (for no repair packets write off: true)")
 	}
-	if !(f.Target >= 1e-12 && f.Target <= 0.5) {
+	target := func(v float64) bool { return v >= 1e-12 && v <= 0.5 }
+	if !target(f.Target) {
 		p.addf(path+".fec.target", "is not from 1e-12 to 0.5")
+	}
+	g := f.Growing
+	if g.Off {
+		if g.Delay != 0 || g.Target != 0 {
+			p.addf(path+".fec.growing", "is off and has a delay or a target")
+		}
+		return
+	}
+	// Receivers believe in a second at most, and audio has twelve times as much.
+	if g.Delay < 5*time.Millisecond || g.Delay > 80*time.Millisecond {
+		p.addf(path+".fec.growing.delay", "is not from 5ms to 80ms")
+	}
+	if !target(g.Target) && target(f.Target) { // its default follows from the other
+		p.addf(path+".fec.growing.target", "is not from 1e-12 to 0.5")
 	}
 }
 

@@ -23,10 +23,19 @@ func FromConfig(d config.Downstream, now func() time.Time, log *slog.Logger) Con
 			NoRepair: d.FEC.Off,
 			Loss:     fec.Loss{Random: d.FEC.Loss, Target: d.FEC.Target},
 
+			GrowingDelay: growingDelay(d.FEC.Growing), GrowingTarget: d.FEC.Growing.Target,
+
 			MaxBuffered: maxBuffered(int64(d.Rate)),
 		},
 		Now: now, Logger: log,
 	}
+}
+
+func growingDelay(g config.GrowingFEC) time.Duration {
+	if g.Off {
+		return -1
+	}
+	return g.Delay
 }
 
 // maxBuffered is how many octets may wait: with a configured rate in bit/s what leaves within ten seconds, since what is

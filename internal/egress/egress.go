@@ -137,7 +137,7 @@ func (e *Egress) Reconfigure(cfg Config) error {
 		}
 		e.cfg.HopKey = cfg.HopKey
 	}
-	e.sender.Reconfigure(cfg.Sender.Rate, cfg.Sender.Loss, cfg.Sender.NoRepair)
+	e.sender.Reconfigure(cfg.Sender)
 	e.poke()
 	return nil
 }

@@ -13,6 +13,10 @@ import (
 	"github.com/treedn/treedn/internal/telemetry"
 )
 
+// RetryAfter is how long a child waits until it asks again for octets that are about to come. Chunks of low latency are
+// about as long.
+const RetryAfter = 100 * time.Millisecond
+
 // DrainTime is how long a node that ends lets requests under way go on.
 const DrainTime = 5 * time.Second
 

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/treedn/treedn/amt"
 	"github.com/treedn/treedn/amt/ssm"
 	"github.com/treedn/treedn/driad"
+	"github.com/treedn/treedn/internal/gateway"
 )
 
 // Config says what to receive, how, and where to.
@@ -50,11 +50,8 @@ var ErrPortOrPrivilege = errors.New("either the UDP port is needed, as in S,G:po
 func Run(ctx context.Context, c Config) error {
 	r := &receiver{Config: c, report: newReport(c.Line, c.Terminal)}
 	defer r.report.end()
-	var looking sync.WaitGroup
-	defer looking.Wait()
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	r.relays(ctx, &looking)
+	r.relays(ctx)
+	defer r.finder.Close()
 	var cancel context.CancelFunc = func() {}
 	first := ctx
 	if c.Wait > 0 {
@@ -73,11 +70,10 @@ type receiver struct {
 	Config
 	report *report
 
-	mu        sync.Mutex // guards below
-	reasons   []string   // why nothing may come, the latest last
-	found     []amt.Candidate
-	discovery *driad.Discovery
-	use       func([]amt.Candidate) // of who uses relays now
+	finder *gateway.Finder
+
+	mu      sync.Mutex // guards below
+	reasons []string   // why nothing may come, the latest last
 }
 
 // because notes why nothing may come.
@@ -114,90 +110,32 @@ func (r *receiver) nothing(ctx context.Context) error {
 	return fmt.Errorf("%w: %s", ErrNothing, why)
 }
 
-// relays fills in where tunnels may lead, and goes on looking.
-func (r *receiver) relays(ctx context.Context, looking *sync.WaitGroup) {
-	if r.Mode == amt.ModeNative {
-		return
+// relays begins to look for where tunnels may lead.
+func (r *receiver) relays(ctx context.Context) {
+	list := r.Relays
+	discovery := r.Discovery
+	switch {
+	case r.Mode == amt.ModeNative, len(list) > 0:
+		discovery = nil
+	case r.Channel.Source.Is6():
+		list = []amt.Candidate{{Address: netip.AddrPortFrom(amt.DiscoveryIPv6, amt.Port)}}
+	default:
+		list = []amt.Candidate{{Address: netip.AddrPortFrom(amt.DiscoveryIPv4, amt.Port)}}
 	}
-	r.found = r.Relays
-	if len(r.found) > 0 {
-		return
-	}
-	anycast := amt.DiscoveryIPv4
-	if r.Channel.Source.Is6() {
-		anycast = amt.DiscoveryIPv6
-	}
-	r.found = []amt.Candidate{{Address: netip.AddrPortFrom(anycast, amt.Port)}}
-	if r.Discovery == nil {
-		return
-	}
-	d, err := driad.Discover(ctx, r.Channel.Source, *r.Discovery)
-	if err != nil {
-		r.because("cannot look for relays of %v: %v", r.Channel.Source, err)
-		return
-	}
-	r.discovery = d
-	looking.Go(func() {
-		for list := range d.Lists() {
-			r.looked(d, list)
-		}
-	})
+	r.finder = gateway.Find(ctx, r.Channel.Source, list, discovery, r.found)
 }
 
-// looked takes what was found.
-func (r *receiver) looked(d *driad.Discovery, list []driad.Candidate) {
-	if len(list) == 0 {
-		r.because("no relay was found for %v: %v", r.Channel.Source, d.Err())
-		return
-	}
-	candidates := driad.As[amt.Candidate](list)
-	r.mu.Lock()
-	use, news := r.use, !slices.Equal(r.found, candidates)
-	r.found = candidates
-	r.mu.Unlock()
-	if !news {
+// found says what came of it.
+func (r *receiver) found(f gateway.Found) {
+	if len(f.Relays) == 0 {
+		r.because("no relay was found for %v: %v", r.Channel.Source, f.Err)
 		return
 	}
 	var texts []string
-	for _, c := range list {
+	for _, c := range f.Relays {
 		texts = append(texts, fmt.Sprintf("%v (%v)", c.Address, c.Method))
 	}
 	r.report.say("relays for %v: %s", r.Channel.Source, strings.Join(texts, ", "))
-	if use != nil {
-		use(candidates)
-	}
-}
-
-// candidates returns the relays that are known now; others are told to use when they are found.
-func (r *receiver) candidates(use func([]amt.Candidate)) []amt.Candidate {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.use = use
-	return r.found
-}
-
-// known returns the relays that are known now.
-func (r *receiver) known() []amt.Candidate {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.found
-}
-
-// outcome tells discovery what became of a relay.
-func (r *receiver) outcome(relay netip.AddrPort, err error) {
-	if r.discovery == nil {
-		return
-	}
-	o := driad.Unreachable
-	switch {
-	case err == nil:
-		o = driad.Connected
-	case errors.Is(err, amt.ErrFull):
-		o = driad.Overloaded
-	case errors.Is(err, amt.ErrNoData):
-		o = driad.NoTraffic
-	}
-	r.discovery.Report(relay, o, 0)
 }
 
 // findPort waits for the first packet, whatever port it is for.
@@ -237,13 +175,13 @@ func (r *receiver) findPort(ctx context.Context) error {
 		}
 	}
 	if r.Mode != amt.ModeNative {
-		chain, err := amt.NewChain(amt.ChainConfig{Gateway: amt.GatewayConfig{Relays: r.candidates(nil)}})
+		chain, err := amt.NewChain(amt.ChainConfig{Gateway: amt.GatewayConfig{Relays: r.finder.Relays()}})
 		if err != nil {
 			return err
 		}
 		defer chain.Close()
-		defer r.candidates(nil)
-		chain.SetRelays(r.candidates(chain.SetRelays))
+		defer r.finder.Use(nil)
+		r.finder.Use(chain.SetRelays)
 		if err := chain.Join(r.Channel.Source, r.Channel.Group, deliver); err != nil {
 			return err
 		}
@@ -262,22 +200,15 @@ func (r *receiver) findPort(ctx context.Context) error {
 			return ErrPortOrPrivilege
 		}
 		if r.Mode != amt.ModeNative {
-			r.because("no relay of %s delivered", addresses(r.known()))
+			r.because("no relay of %s delivered", gateway.Addresses(r.finder.Relays()))
 		}
 		return r.nothing(ctx)
 	}
 }
 
-func addresses(list []amt.Candidate) string {
-	var texts []string
-	for _, c := range list {
-		texts = append(texts, c.Address.String())
-	}
-	return strings.Join(texts, ", ")
-}
-
 // event says in words what happened on the way.
 func (r *receiver) event(e amt.ConnEvent) {
+	r.finder.Event(e)
 	switch e.Type {
 	case amt.ConnStarted:
 		r.report.say("receiving, %v", e.To)
@@ -291,34 +222,18 @@ func (r *receiver) event(e amt.ConnEvent) {
 		r.because("cannot join natively: %v", e.Err)
 	case amt.ConnRelay:
 		r.report.say("relay %v has been asked for the channel", e.Relay)
-		r.outcome(e.Relay, nil)
 	case amt.ConnRelayLost:
-		r.outcome(e.Relay, e.Err)
-		r.because("relay %v: %s", e.Relay, reasonOf(e.Err))
+		r.because("relay %v: %s", e.Relay, gateway.Reason(e.Err))
 	case amt.ConnNoRelay:
-		r.because("no relay works; tried %s, and goes on trying", addresses(r.known()))
+		r.because("no relay works; tried %s, and goes on trying", gateway.Addresses(r.finder.Relays()))
 	}
-}
-
-func reasonOf(err error) string {
-	switch {
-	case errors.Is(err, amt.ErrNoAnswer):
-		return "does not answer (is it an AMT relay, and is UDP port 2268 open on the way?)"
-	case errors.Is(err, amt.ErrUnreachable):
-		return "is unreachable"
-	case errors.Is(err, amt.ErrFull):
-		return "takes no more gateways"
-	case errors.Is(err, amt.ErrNoData):
-		return "answers, but sends nothing of the channel (the source does not send, or the relay cannot reach it)"
-	}
-	return fmt.Sprint(err)
 }
 
 // run receives. The first packet has to come before first ends.
 func (r *receiver) run(ctx, first context.Context) error {
 	events := make(chan amt.ConnEvent, 64)
 	conn, err := amt.Dial(ctx, r.Channel.Source, r.Channel.Destination(), amt.DialConfig{
-		Mode: r.Mode, Gateway: amt.GatewayConfig{Relays: r.known(), ECN: true}, Interface: r.Interface,
+		Mode: r.Mode, Gateway: amt.GatewayConfig{Relays: r.finder.Relays(), ECN: true}, Interface: r.Interface,
 		OnEvent: func(e amt.ConnEvent) {
 			select {
 			case events <- e:
@@ -331,8 +246,8 @@ func (r *receiver) run(ctx, first context.Context) error {
 	}
 	defer conn.Close()
 	if r.Mode != amt.ModeNative {
-		defer r.candidates(nil)
-		conn.SetRelays(r.candidates(conn.SetRelays))
+		defer r.finder.Use(nil)
+		r.finder.Use(conn.SetRelays)
 	}
 	if r.Mode != amt.ModeTunnel {
 		r.report.say("joining %v natively", r.Channel)
@@ -399,7 +314,7 @@ func (r *receiver) silent(conn *amt.Conn) {
 	case r.Mode == amt.ModeNative:
 		r.note("joined natively, and no packet came: the source does not send, no multicast route leads here, or the port is another one")
 	case s.Gateway.Queries > 0 && s.Gateway.Packets == 0:
-		r.note("the relay " + reasonOf(amt.ErrNoData))
+		r.note("the relay " + gateway.Reason(amt.ErrNoData))
 	case s.Gateway.Packets > 0:
 		r.note(fmt.Sprintf("%d packets came through the tunnel for other UDP ports than %d", s.Gateway.Packets, r.Channel.Port))
 	}

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/treedn/treedn/amt/ssm"
 	"github.com/treedn/treedn/flute/seal"
 	"github.com/treedn/treedn/internal/config"
 	"github.com/treedn/treedn/internal/ingress"
@@ -45,8 +44,7 @@ type Service struct {
 // reception is one membership and what it feeds.
 type reception struct {
 	in     *ingress.Ingress
-	rx     *ssm.Receiver
-	seals  *ssm.Receiver // nil if the service is unsigned
+	way    way
 	cancel context.CancelFunc
 }
 
@@ -143,21 +141,12 @@ const (
 func (x *Service) receive(c config.Service) error {
 	up := c.Upstream
 	ctx, cancel := context.WithCancel(x.ctx)
-	rx, err := x.set.cfg.Host.Join(ctx, ssm.Channel{Source: up.Source, Group: up.Group, Port: up.Port}, up.Interface)
+	way, err := x.open(ctx, &up)
 	if err != nil {
 		cancel()
 		return fmt.Errorf("service %s: %w", c.Name, err)
 	}
-	var seals *ssm.Receiver
-	if x.gate != nil {
-		seals, err = x.set.cfg.Host.Join(ctx, ssm.Channel{Source: up.Source, Group: up.Group, Port: up.SealPort}, up.Interface)
-		if err != nil {
-			cancel()
-			rx.Close()
-			return fmt.Errorf("service %s: seals: %w", c.Name, err)
-		}
-	}
-	r := &reception{rx: rx, seals: seals, cancel: cancel, in: ingress.New(ingress.Config{
+	r := &reception{way: way, cancel: cancel, in: ingress.New(ingress.Config{
 		Service: x.Service,
 		Receiver: route.ReceiverConfig{
 			Session:   route.Session{Source: up.Source, Group: up.Group, Port: up.Port},
@@ -169,13 +158,13 @@ func (x *Service) receive(c config.Service) error {
 	})}
 	x.receptions = append(x.receptions, r)
 	x.group.Go(func() {
-		if err := r.in.Run(ctx, rx); err != nil && x.ctx.Err() == nil {
+		if err := r.in.Run(ctx, way.media); err != nil && x.ctx.Err() == nil {
 			x.set.cfg.Logger.Error("reception has ended", "service", c.Name, "session", up.Session, "error", err)
 		}
 	})
-	if seals != nil {
+	if way.seals != nil {
 		x.group.Go(func() {
-			if err := r.in.RunSeals(ctx, seals); err != nil && x.ctx.Err() == nil {
+			if err := r.in.RunSeals(ctx, way.seals); err != nil && x.ctx.Err() == nil {
 				x.set.cfg.Logger.Error("reception of seals has ended", "service", c.Name, "session", up.Session, "error", err)
 			}
 		})
@@ -200,7 +189,7 @@ func (x *Service) change(c config.Service) error {
 			return fmt.Errorf("service %s: %w", c.Name, err)
 		}
 	}
-	if x.cfg.Upstream.Session != c.Upstream.Session || x.cfg.Upstream.SealPort != c.Upstream.SealPort || x.cfg.Upstream.AnySource != c.Upstream.AnySource {
+	if elsewhere(&x.cfg.Upstream, &c.Upstream) {
 		old := x.receptions[len(x.receptions)-1]
 		if err := x.receive(c); err != nil {
 			return err
@@ -214,6 +203,11 @@ func (x *Service) change(c config.Service) error {
 	}
 	x.cfg = c
 	return nil
+}
+
+// elsewhere tells whether packets come from somewhere else, or another way.
+func elsewhere(a, b *config.Upstream) bool {
+	return a.Session != b.Session || a.SealPort != b.SealPort || a.AnySource != b.AnySource || !reflect.DeepEqual(a.AMT, b.AMT)
 }
 
 const (
@@ -271,6 +265,7 @@ func (x *Service) drop(r *reception) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.past.add(r.in.Stats())
+	x.past.addWay(r.way.status(true))
 	x.receptions = slices.DeleteFunc(x.receptions, func(o *reception) bool { return o == r })
 }
 

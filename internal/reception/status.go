@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/treedn/treedn/amt/ssm"
 	"github.com/treedn/treedn/flute/seal"
 	"github.com/treedn/treedn/internal/follow"
 	"github.com/treedn/treedn/internal/ingress"
@@ -24,6 +23,14 @@ type counters struct {
 	tooLarge uint64            // packets of objects that were too large
 	evicted  uint64            // objects that no seal told of
 	injected uint64
+	way      telemetry.Way // its counters alone
+}
+
+func (c *counters) addWay(w telemetry.Way) {
+	c.way.Switches += w.Switches
+	c.way.RelaysLost += w.RelaysLost
+	c.way.TunnelPackets += w.TunnelPackets
+	c.way.Dropped += w.Dropped
 }
 
 func (c *counters) add(st ingress.Stats) {
@@ -55,9 +62,16 @@ func (x *Service) Status() (st telemetry.Service, injected uint64) {
 	var rate float64
 	var memory, missing, doubts uint64
 	var last time.Time
+	var way telemetry.Way
 	for _, r := range x.receptions {
 		in := r.in.Stats()
 		sum.add(in)
+		// That of the last one is what is configured; the one before counts until it delivers.
+		w := r.way.status(!in.LastPacket.IsZero())
+		sum.addWay(w)
+		if w.Kind != telemetry.WayNone || way.Kind == "" {
+			way = w
+		}
 		rate += in.Rate
 		memory += uint64(in.Receiver.Memory)
 		missing += uint64(in.Receiver.Incomplete)
@@ -68,6 +82,8 @@ func (x *Service) Status() (st telemetry.Service, injected uint64) {
 	}
 	st = sum.s
 	st.Name = x.Name()
+	way.Switches, way.RelaysLost, way.TunnelPackets, way.Dropped = sum.way.Switches, sum.way.RelaysLost, sum.way.TunnelPackets, sum.way.Dropped
+	st.Way = &way
 	st.ObjectsMissing = missing
 	// What was fetched whole came by no reception.
 	st.Objects += x.parents.Objects()
@@ -96,6 +112,9 @@ func (x *Service) Status() (st telemetry.Service, injected uint64) {
 	st.RateIn = rate
 	st.Latency = x.delay.Quantiles()
 	st.State, st.Source = x.source(now, last)
+	if st.Source.Why != "" && way.Why != "" {
+		st.Source.Why += "; " + way.Why
+	}
 	return st, sum.injected
 }
 
@@ -138,23 +157,13 @@ func (x *Service) source(now, last time.Time) (telemetry.State, telemetry.Source
 	return telemetry.StateRunning, src
 }
 
-// Sockets describes the memberships.
+// Sockets describes the memberships of sessions that come natively only.
 func (x *Service) Sockets() []telemetry.Socket {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	var list []telemetry.Socket
-	add := func(rx *ssm.Receiver) {
-		ch := rx.Channel()
-		list = append(list, telemetry.Socket{
-			Service: x.Name(), Source: ch.Source, Group: ch.Group, Port: ch.Port,
-			Drops: rx.Stats().Dropped, Buffer: uint64(rx.ReceiveBuffer()),
-		})
-	}
 	for _, r := range x.receptions {
-		add(r.rx)
-		if r.seals != nil {
-			add(r.seals)
-		}
+		list = append(list, r.way.sockets(x.Name())...)
 	}
 	return list
 }

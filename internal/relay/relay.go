@@ -86,7 +86,7 @@ func (n *Node) open(o Options) (err error) {
 	}
 	n.origins.Set(cfg.HTTP.CORS.Origins)
 	objects := edge.New(edge.Config{Store: n.base.Store, Services: n.base.Services.Lookup, Node: cfg.Node.Name, Via: n.base.Via})
-	n.repairs = &repair.Handler{Backend: n.depot, NodeID: n.base.Via, Logger: n.log}
+	n.repairs = &repair.Handler{Backend: n.depot, NodeID: n.base.Via, RetryAfter: node.RetryAfter, Logger: n.log}
 	children := http.NewServeMux()
 	children.Handle(repair.PathPrefix, n.repairs)
 	children.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.base.Store, Newest: n.seals, Services: n.base.Services.Lookup})

@@ -36,6 +36,17 @@ func perService[N uint64 | float64](name, help string, kind prometheus.ValueType
 	}}
 }
 
+// perWay is a family of services that are received.
+func perWay(name, help string, kind prometheus.ValueType, labels []string, each func(service string, w *Way, emit func(float64, ...string))) family {
+	return family{name, help, kind, labels, func(s *Status, emit func(float64, ...string)) {
+		for i := range s.Services {
+			if w := s.Services[i].Way; w != nil {
+				each(s.Services[i].Name, w, emit)
+			}
+		}
+	}}
+}
+
 // perServer is a family with one sample per HTTP server.
 func perServer(name, help string, kind prometheus.ValueType, value func(*Server) uint64) family {
 	return family{name, help, kind, []string{"server"}, func(s *Status, emit func(float64, ...string)) {
@@ -110,6 +121,23 @@ func families() []family {
 				}
 			}
 		}},
+		perWay("treedn_service_way", "1 for the way on which multicast packets came last, 0 for the others.", gauge, []string{"service", "way"}, func(name string, w *Way, emit func(float64, ...string)) {
+			for _, k := range wayKinds {
+				emit(truth(w.Kind == k), name, string(k))
+			}
+		}),
+		perWay("treedn_service_way_switches_total", "Changes between native reception and AMT relays, and between these.", counter, []string{"service"}, func(name string, w *Way, emit func(float64, ...string)) {
+			emit(float64(w.Switches), name)
+		}),
+		perWay("treedn_service_relays_lost_total", "AMT relays that were left since they failed.", counter, []string{"service"}, func(name string, w *Way, emit func(float64, ...string)) {
+			emit(float64(w.RelaysLost), name)
+		}),
+		perWay("treedn_service_tunnel_packets_total", "Multicast packets that came through AMT relays.", counter, []string{"service"}, func(name string, w *Way, emit func(float64, ...string)) {
+			emit(float64(w.TunnelPackets), name)
+		}),
+		perWay("treedn_service_way_dropped_packets_total", "Packets lost in the node before they were read, where AMT relays may be used.", counter, []string{"service"}, func(name string, w *Way, emit func(float64, ...string)) {
+			emit(float64(w.Dropped), name)
+		}),
 		perService("treedn_service_objects_total", "Objects that became complete.", counter, func(v *Service) uint64 { return v.Objects }),
 		perService("treedn_service_octets_total", "Octets of objects that became complete.", counter, func(v *Service) uint64 { return v.Octets }),
 		{"treedn_service_recovered_objects_total", "Complete objects that needed help, by its kind: fec, repair or fallback.", counter, []string{"service", "by"}, func(s *Status, emit func(float64, ...string)) {

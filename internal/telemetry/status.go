@@ -110,12 +110,45 @@ type Source struct {
 	Why   string    `json:"why,omitempty"`
 }
 
+// WayKind is how multicast packets come to a node.
+type WayKind string
+
+// Kinds of ways.
+const (
+	WayNone   WayKind = "none" // no packet has come yet
+	WayNative WayKind = "native"
+	WayTunnel WayKind = "tunnel" // through an AMT relay
+)
+
+var wayKinds = [...]WayKind{WayNone, WayNative, WayTunnel}
+
+// Way is how the multicast packets of a service come to this node, be it that they still do or not.
+type Way struct {
+	Kind WayKind `json:"kind"`
+	// Relay is the AMT relay, if it is a tunnel.
+	Relay string `json:"relay,omitempty"`
+	// Since when, if AMT relays may be used, and why, in words for people: why no relay works, or why packets come by
+	// one.
+	Since time.Time `json:"since,omitzero"`
+	Why   string    `json:"why,omitempty"`
+	// Switches count changes of the way, RelaysLost the relays that were left since they failed.
+	Switches   uint64 `json:"switches"`
+	RelaysLost uint64 `json:"relays_lost"`
+	// TunnelPackets came through relays.
+	TunnelPackets uint64 `json:"tunnel_packets"`
+	// Dropped are packets that were lost in this node before they were read, if AMT relays may be used; else see
+	// Sockets.
+	Dropped uint64 `json:"dropped"`
+}
+
 // Service is one channel or service. Objects are files of the service: segments,
 // init segments, manifests.
 type Service struct {
 	Name   string `json:"name"`
 	State  State  `json:"state"`
 	Source Source `json:"source"`
+	// Way is how packets of a service come that is received; nil at a CAST.
+	Way *Way `json:"way,omitempty"`
 
 	// Objects and Octets count objects that became complete.
 	Objects uint64 `json:"objects"`

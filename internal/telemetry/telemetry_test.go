@@ -41,6 +41,7 @@ func sample() Status {
 		Services: []Service{{
 			Name: "live", State: StateRunning,
 			Source:  Source{Kind: SourceMulticast, Address: "(127.0.0.1,232.1.1.1):6000", Since: t0, Why: "multicast is back"},
+			Way:     &Way{Kind: WayTunnel, Relay: "192.0.2.7:2268", Since: t0, Why: "nothing came natively", Switches: 61, RelaysLost: 62, TunnelPackets: 63, Dropped: 64},
 			Objects: 11, Octets: 12, ObjectsFEC: 13, ObjectsRepair: 14, ObjectsFallback: 15, ObjectsLost: 16, ObjectsMissing: 17,
 			Packets: 21, PacketsLost: 22, SourceOctets: 23, FECOctets: 24, RepairOctets: 25, FallbackOctets: 26,
 			RejectedOctets: map[string]uint64{"parse": 27, "seal": 28},
