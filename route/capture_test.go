@@ -227,3 +227,37 @@ func TestReplay(t *testing.T) {
 	}
 	require.Equal(t, uint64(840), r.Stats().Packets, "those of the other port are not its own")
 }
+
+// The flows of a service may go to groups and ports of their own, beside its signalling (GPAC, splitlct=mcast).
+func TestOtherSessions(t *testing.T) {
+	packets := flutetest.Capture(t, filepath.Join("testdata", "gpac-route-split.pcap"))
+	session := Session{Source: packets[0].Src.Addr(), Group: netip.MustParseAddr("232.1.1.1"), Port: 6000}
+	r := NewReceiver(ReceiverConfig{Session: session})
+	got := map[objectKey]string{}
+	for _, p := range packets {
+		r.PushRun(p.At, p.Src, p.Dst, p.Payload, 0)
+		for ev, ok := r.Poll(); ok; ev, ok = r.Poll() {
+			require.NotEqual(t, Faulty, ev.Kind)
+			if ev.Kind == Complete {
+				require.NotEmpty(t, ev.Object.Name())
+				b := make([]byte, ev.Object.Length())
+				_, err := ev.Object.ReadAt(b, 0)
+				require.NoError(t, err)
+				sum := sha256.Sum256(b)
+				got[ev.Object.key] = hex.EncodeToString(sum[:])
+			}
+		}
+	}
+	want := map[objectKey]string{}
+	for _, x := range flutetest.List(t, filepath.Join("testdata", "gpac-route-split.tsv")) {
+		if x.TSI != 0 {
+			want[objectKey{uint32(x.TSI), uint32(x.TOI)}] = x.SHA256
+		}
+	}
+	require.Equal(t, want, got)
+	require.Len(t, want, 12)
+	first, second := session, session
+	first.Group, first.Port = netip.MustParseAddr("232.1.1.2"), 6001
+	second.Group, second.Port = netip.MustParseAddr("232.1.1.3"), 6001
+	require.Equal(t, []Session{first, second}, r.OtherSessions())
+}

@@ -305,7 +305,7 @@ func TestRepairOnItsOwnGroup(t *testing.T) {
 	require.NoError(t, err)
 	h.pkg(sls.Part{ContentType: sls.MediaTypeSTSID, Location: "s", Body: body})
 	require.Equal(t, []EventKind{Signalling}, kinds(h.events()))
-	require.Equal(t, []Session{{Source: other, Group: second.Addr(), Port: second.Port()}}, h.r.RepairSessions())
+	require.Equal(t, []Session{{Source: other, Group: second.Addr(), Port: second.Port()}}, h.r.OtherSessions())
 	require.True(t, h.r.channels[1].protected)
 	require.Nil(t, h.r.channels[5])
 

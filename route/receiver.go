@@ -53,8 +53,8 @@ type Receiver struct {
 	// Of super-objects of several objects.
 	pools map[objectKey]*pool
 	kept  []*kept // the oldest first
-	// repairSessions are those of repair flows beside this one.
-	repairSessions []Session
+	// otherSessions are those of flows beside this one.
+	otherSessions []Session
 
 	next       time.Time // of HandleTimeout
 	lastRepair time.Time
@@ -115,7 +115,7 @@ func (r *Receiver) Push(now time.Time, src netip.AddrPort, pkt []byte) error {
 // rejected is counted.
 func (r *Receiver) PushRun(now time.Time, from, to netip.AddrPort, run []byte, size int) {
 	if s := &r.cfg.Session; to.IsValid() && (s.Group.IsValid() && s.Group != to.Addr() || s.Port != 0 && s.Port != to.Port()) &&
-		!r.repairSession(netip.Addr{}, to) {
+		!r.otherSession(netip.Addr{}, to) {
 		return
 	}
 	if size <= 0 {
@@ -129,7 +129,7 @@ func (r *Receiver) PushRun(now time.Time, from, to netip.AddrPort, run []byte, s
 }
 
 func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
-	if want := r.cfg.Session.Source; want.IsValid() && !r.cfg.AnySource && src.Addr().Unmap() != want.Unmap() && !r.repairSession(src.Addr(), netip.AddrPort{}) {
+	if want := r.cfg.Session.Source; want.IsValid() && !r.cfg.AnySource && src.Addr().Unmap() != want.Unmap() && !r.otherSession(src.Addr(), netip.AddrPort{}) {
 		return errSource
 	}
 	r.source, r.clock = src.Addr(), now

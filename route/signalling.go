@@ -184,7 +184,7 @@ func (r *Receiver) applySTSID(now time.Time, doc *sls.STSID) {
 			r.applyLS(now, &rs.LS[i])
 		}
 	}
-	r.applyRepairSessions(now, doc, own)
+	r.applyOtherSessions(now, doc, own)
 	for tsi := range r.growing {
 		if ch := r.channels[tsi]; ch != nil && ch.described {
 			delete(r.growing, tsi) // a TSI with a meaning of its own
@@ -231,55 +231,66 @@ func (r *Receiver) ownSessions(doc *sls.STSID) []sls.RS {
 	return own
 }
 
-// applyRepairSessions finds the repair flows of this session that go to groups, or ports, of their own.
-func (r *Receiver) applyRepairSessions(now time.Time, doc *sls.STSID, own []sls.RS) {
-	r.repairSessions = nil
-	if len(own) == len(doc.RS) {
+// applyOtherSessions finds the flows of the service that go to groups, or ports, of their own: source flows, and the
+// repair flows of what is received. A TSI that has a meaning already keeps it.
+func (r *Receiver) applyOtherSessions(now time.Time, doc *sls.STSID, own []sls.RS) {
+	r.otherSessions = nil
+	if len(own) == len(doc.RS) { // all of them are applied: those of this session, or none is
+		for i := range doc.RS {
+			r.addSession(&doc.RS[i])
+		}
 		return
 	}
 	ours := func(p sls.ProtectedObject) bool {
 		ch := r.channels[p.TSI]
 		return ch != nil && ch.described && p.TSI != 0
 	}
-	for i := range doc.RS {
-		rs := &doc.RS[i]
-		for k := range rs.LS {
-			ls := &rs.LS[k]
-			if ls.SrcFlow != nil || ls.RepairFlow == nil || !slices.ContainsFunc(ls.RepairFlow.Protected, ours) {
-				continue
-			}
-			if ch := r.channels[ls.TSI]; ch != nil && ch.described {
-				continue // the TSI has a meaning here
-			}
-			r.applyLS(now, ls)
-			s := r.cfg.Session
-			if rs.Source.IsValid() {
-				s.Source = rs.Source
-			}
-			if rs.Destination.IsValid() {
-				s.Group = rs.Destination
-			}
-			if rs.Port != 0 {
-				s.Port = rs.Port
-			}
-			if !slices.Contains(r.repairSessions, s) && len(r.repairSessions) < maxRepairSessions {
-				r.repairSessions = append(r.repairSessions, s)
+	for _, repair := range []bool{false, true} {
+		for i := range doc.RS {
+			rs := &doc.RS[i]
+			for k := range rs.LS {
+				ls := &rs.LS[k]
+				if (ls.SrcFlow == nil) != repair || repair && (ls.RepairFlow == nil || !slices.ContainsFunc(ls.RepairFlow.Protected, ours)) {
+					continue
+				}
+				if ch := r.channels[ls.TSI]; ch != nil && ch.described {
+					continue
+				}
+				r.applyLS(now, ls)
+				r.addSession(rs)
 			}
 		}
 	}
 }
 
-// maxRepairSessions bounds the sessions that RepairSessions returns.
-const maxRepairSessions = 16
+// addSession remembers the session of flows, if it is another one.
+func (r *Receiver) addSession(rs *sls.RS) {
+	s := r.cfg.Session
+	if rs.Source.IsValid() {
+		s.Source = rs.Source
+	}
+	if rs.Destination.IsValid() {
+		s.Group = rs.Destination
+	}
+	if rs.Port != 0 {
+		s.Port = rs.Port
+	}
+	if (s.Group != r.cfg.Session.Group || s.Port != r.cfg.Session.Port) && !slices.Contains(r.otherSessions, s) && len(r.otherSessions) < maxOtherSessions {
+		r.otherSessions = append(r.otherSessions, s)
+	}
+}
 
-// RepairSessions returns where repair packets go that do not go to the group and port of the session, as the S-TSID says:
-// a receiver that wants them joins these and pushes what comes.
-func (r *Receiver) RepairSessions() []Session { return r.repairSessions }
+// maxOtherSessions bounds the sessions that OtherSessions returns.
+const maxOtherSessions = 16
 
-// repairSession tells whether packets from a source, and to a destination, may be of a repair session. Invalid ones are
+// OtherSessions returns where flows go, of media or of repair, that do not go to the group and port of the session, as
+// the S-TSID says: a receiver that wants them joins these and pushes what comes.
+func (r *Receiver) OtherSessions() []Session { return r.otherSessions }
+
+// otherSession tells whether packets from a source, and to a destination, may be of another session. Invalid ones are
 // not asked for.
-func (r *Receiver) repairSession(from netip.Addr, to netip.AddrPort) bool {
-	return slices.ContainsFunc(r.repairSessions, func(s Session) bool {
+func (r *Receiver) otherSession(from netip.Addr, to netip.AddrPort) bool {
+	return slices.ContainsFunc(r.otherSessions, func(s Session) bool {
 		return (!from.IsValid() || from.Unmap() == s.Source.Unmap()) && (!to.IsValid() || to == netip.AddrPortFrom(s.Group, s.Port))
 	})
 }

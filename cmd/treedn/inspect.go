@@ -104,9 +104,13 @@ func (c *inspection) run(ctx context.Context, stdin io.Reader, stdout, stderr io
 		write = inspect.JSON(stdout)
 	}
 	var failed error // the first that could not be written
+	unheard := 0
 	in := inspect.New(inspect.Config{Emit: func(e inspect.Event) {
 		progress.clear()
 		failed = errors.Join(failed, first(failed, write(e)))
+		if f, ok := e.(*inspect.FindingEvent); ok && f.Rule == "unheard" {
+			unheard++
+		}
 		if o, ok := e.(*inspect.ObjectEvent); ok && saver != nil {
 			_, err := saver.Save(o)
 			failed = errors.Join(failed, first(failed, err))
@@ -134,6 +138,9 @@ func (c *inspection) run(ctx context.Context, stdin io.Reader, stdout, stderr io
 	}
 	in.Finish()
 	progress.clear()
+	if live && unheard > 0 && !c.follow {
+		fmt.Fprintf(stderr, "treedn inspect: -follow also joins what the signalling announces\n")
+	}
 	return errors.Join(err, failed)
 }
 

@@ -63,7 +63,6 @@ type Inspector struct {
 	held      int // octets of packets whose protocol is not known
 	places    int // for slabs, of all objects
 	announced []Channel
-	body      []byte                   // of the object that is told
 	ttls      map[netip.AddrPort]uint8 // the highest, for multicasts
 	received  []netip.AddrPort         // what is listened to; nil is everything
 	services  map[string]bool
@@ -245,9 +244,6 @@ func (in *Inspector) remove(o *object) {
 	o.drop()
 }
 
-// maxKept bounds the buffer for bodies that is used again.
-const maxKept = 16 << 20
-
 // maxTold bounds the memory for what was told.
 const maxTold = 1 << 18
 
@@ -279,9 +275,7 @@ func (in *Inspector) tell(o *object) {
 	in.total.Recovered += o.recovered
 	e := o.objectEvent(o.last)
 	if o.complete && !o.dropped {
-		buffer := in.body
-		in.body = nil // what is told may lead to others
-		e.Body, e.Content = o.appendBody(buffer[:0]), o.content
+		e.Body, e.Content = o.body(), o.content
 		e.Parts = o.parts(e.Body)
 	}
 	in.cfg.Emit(&e)

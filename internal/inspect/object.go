@@ -154,11 +154,9 @@ func (o *object) whole() bool {
 }
 
 // body returns the octets of a complete object.
-func (o *object) body() []byte { return o.appendBody(nil) }
-
-func (o *object) appendBody(b []byte) []byte {
-	b = slices.Grow(b, int(o.length))[:len(b)+int(o.length)]
-	o.data.ReadAt(b[len(b)-int(o.length):], 0)
+func (o *object) body() []byte {
+	b := make([]byte, o.length)
+	o.data.ReadAt(b, 0)
 	return b
 }
 
