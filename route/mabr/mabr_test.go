@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -38,13 +39,20 @@ func carousel(tb testing.TB, capture, wantMD5 string) []byte {
 	for i := range len(symbols) {
 		b = append(b, symbols[i]...)
 	}
+	return checked(tb, b, wantMD5)
+}
+
+func checked(tb testing.TB, b []byte, wantMD5 string) []byte {
+	tb.Helper()
 	sum := md5.Sum(b)
 	require.Equal(tb, wantMD5, base64.StdEncoding.EncodeToString(sum[:]), "the digest in the FDT")
 	return b
 }
 
 func gpacFLUTE(tb testing.TB) []byte {
-	return carousel(tb, filepath.Join("..", "..", "flute", "testdata", "gpac-mabr-flute.pcap"), "W1RQViSSb5SyTSWEZicVng==")
+	b, err := os.ReadFile(filepath.Join("testdata", "gpac-flute.xml"))
+	require.NoError(tb, err)
+	return checked(tb, b, "W1RQViSSb5SyTSWEZicVng==")
 }
 
 func gpacROUTE(tb testing.TB) []byte {
