@@ -559,6 +559,18 @@ func (c *Conn) ReadBatch(ms []ssm.Message) (int, error) {
 	return n, nil
 }
 
+// Receive is ReadBatch without a copy: it waits for packets and calls handle with a run of them, whose octets are valid
+// until handle returns. It has the form of [ssm.Receiver.Receive], so that what takes the one takes the other.
+func (c *Conn) Receive(handle func(at time.Time, from, to netip.AddrPort, run []byte, size int)) error {
+	m, err := c.wait()
+	if err != nil {
+		return err
+	}
+	handle(time.Now(), m.Source, c.channel.Destination(), m.Buffer[:m.N], m.SegmentSize)
+	c.free <- m // there are as many places as messages
+	return nil
+}
+
 func (c *Conn) take(to, m *ssm.Message) {
 	if len(to.Buffer) >= ssm.MaxDatagram {
 		to.Buffer, m.Buffer = m.Buffer, to.Buffer

@@ -143,6 +143,19 @@ func TestDialTunnel(t *testing.T) {
 		require.Equal(t, 1316, n)
 		require.Equal(t, ch.Source, from.(*net.UDPAddr).AddrPort().Addr())
 
+		for range 10 * 64 { // more than there are places for packets
+			runs := 0
+			require.NoError(t, c.Receive(func(at time.Time, from, to netip.AddrPort, run []byte, _ int) {
+				runs++
+				require.WithinDuration(t, time.Now(), at, time.Second)
+				require.Equal(t, ch.Source, from.Addr())
+				require.Equal(t, ch.Destination(), to)
+				require.NotEmpty(t, run)
+				require.Zero(t, len(run)%1316)
+			}))
+			require.Equal(t, 1, runs)
+		}
+
 		require.NoError(t, c.Close())
 		require.NoError(t, c.Close())
 		_, err = c.ReadBatch(ssm.NewMessages(1))

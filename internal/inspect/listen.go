@@ -148,7 +148,7 @@ func (l *listener) open(ctx context.Context, c Channel) (packetio.Source, error)
 			return nil, err
 		}
 		context.AfterFunc(ctx, func() { _ = conn.Close() })
-		return &tunnel{conn: conn, to: to, messages: ssm.NewMessages(16)}, nil
+		return conn, nil
 	}
 	if to.Addr().IsMulticast() {
 		group, name := ssm.Channel{Source: c.Source, Group: to.Addr(), Port: to.Port()}, l.cfg.Interface
@@ -203,29 +203,6 @@ func interfaceTo(to netip.AddrPort) (string, error) {
 	}
 	return "", fmt.Errorf("%w: no interface has the address %s", ErrRoute, local)
 }
-
-// tunnel makes a source of packets of a channel that may come by way of a relay.
-type tunnel struct {
-	conn     *amt.Conn
-	to       netip.AddrPort
-	messages []ssm.Message
-}
-
-func (t *tunnel) Receive(handle packetio.Handler) error {
-	n, err := t.conn.ReadBatch(t.messages)
-	if err != nil {
-		return err
-	}
-	now := time.Now()
-	for i := range t.messages[:n] {
-		m := &t.messages[i]
-		handle(now, m.Source, t.to, m.Buffer[:m.N], m.SegmentSize)
-	}
-	return nil
-}
-
-func (t *tunnel) SetReadDeadline(at time.Time) error { return t.conn.SetReadDeadline(at) }
-func (t *tunnel) Close() error                       { return t.conn.Close() }
 
 // String returns the source and the destination.
 func (c Channel) String() string {
