@@ -203,22 +203,38 @@ func order(p sls.Part) int {
 // stsid describes all channels. Source and repair packets of a channel share
 // its TSI, where SPI tells them apart (RFC 9223, section 9.4): receivers that
 // know of no repair flow, GPAC among them, refuse an S-TSID with a channel that
-// has no source flow.
+// has no source flow. In a RepairSession there is no other way.
 func (s *Sender) stsid() ([]byte, error) {
 	rs := sls.RS{Source: s.cfg.Session.Source, Destination: s.cfg.Session.Group, Port: s.cfg.Session.Port}
+	apart := s.repairApart() != together
+	var repair []sls.LS
 	for _, f := range s.flows {
 		if f == s.meta && len(f.files) == 0 {
 			continue // an EFDT that describes nothing is not allowed
 		}
-		rs.LS = append(rs.LS, s.channelOf(f))
+		ls := s.channelOf(f)
+		if ls.RepairFlow != nil && apart {
+			repair = append(repair, sls.LS{TSI: s.repairTSI(f.tsi), RepairFlow: ls.RepairFlow})
+			ls.RepairFlow = nil
+		}
+		rs.LS = append(rs.LS, ls)
 	}
 	for _, p := range s.pools {
-		rs.LS = append(rs.LS, s.poolChannel(p))
+		repair = append(repair, s.poolChannel(p))
 	}
 	if len(rs.LS) == 0 {
 		return nil, nil
 	}
 	doc := sls.STSID{RS: []sls.RS{rs}}
+	switch to := s.cfg.RepairSession; {
+	case !apart:
+		doc.RS[0].LS = append(doc.RS[0].LS, repair...)
+	case len(repair) > 0:
+		if !to.Source.IsValid() {
+			to.Source = s.cfg.Session.Source
+		}
+		doc.RS = append(doc.RS, sls.RS{Source: to.Source, Destination: to.Group, Port: to.Port, LS: repair})
+	}
 	return doc.Append(nil)
 }
 

@@ -60,7 +60,10 @@
 // Outgoing.Pool names the tracks whose objects of equal number make one super-object, which a repair flow with a TSI of
 // its own protects: small objects need less repair together than alone. A Receiver decodes such flows of any sender, in
 // whatever form they name the objects, and keeps complete ones for a while after their Release, because the octets may
-// be needed. Flows may go to another group: OtherSessions tells where.
+// be needed.
+//
+// Repair flows may go to another group, SenderConfig.RepairSession, so that who wants no repair does not get it: PollRepair
+// has their packets. A Receiver's OtherSessions tells where flows go that it should be given, too.
 //
 // # Delivery modes
 //

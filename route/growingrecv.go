@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"time"
@@ -45,7 +46,7 @@ func (r *Receiver) pushGrowing(now time.Time, ch *channel, toi uint32, b []byte)
 	if o == nil {
 		if rec := r.records.m[src]; rec != nil {
 			if rec.loss == nil {
-				rec.loss = r.openAccount(now, ch, false)
+				rec.loss = r.openAccount(now, cmp.Or(r.channels[src.tsi], ch), false)
 				r.closeAccount(now, rec.loss)
 			}
 			r.growingCame(now, rec.loss, p.seq)

@@ -12,6 +12,9 @@ const (
 	// growingTSIBit makes the TSI of the repair flow for growing objects out of
 	// that of the source flow.
 	growingTSIBit = 1 << 31
+	// repairTSIBit does the same for that of whole objects in a RepairSession.
+	// Elsewhere that flow has the TSI of the source flow.
+	repairTSIBit = 1 << 30
 	// manyPackets is how many source packets make a block whose repair is
 	// cheap. One of fewer waits for more: fewShare/n times as long if it has n,
 	// and no longer than maxPatience says.
@@ -46,6 +49,14 @@ func (s *Sender) growingTSI(tsi uint32) uint32 {
 		return 0
 	}
 	return tsi ^ growingTSIBit
+}
+
+// repairTSI is the TSI of repair packets for whole objects of a channel.
+func (s *Sender) repairTSI(tsi uint32) uint32 {
+	if s.repairApart() == together {
+		return tsi
+	}
+	return tsi ^ repairTSIBit
 }
 
 func (t *Transmission) growing() bool {
@@ -287,6 +298,19 @@ func (s *Sender) appendGrowing(now time.Time, dst []byte, late bool) ([]byte, bo
 		s.freeBlockJob(j)
 	}
 	return dst, false
+}
+
+// lateGrowing tells whether appendGrowing has a packet that is late.
+func (s *Sender) lateGrowing(now time.Time) bool {
+	for _, j := range s.blocks {
+		if now.Before(j.due) {
+			return false
+		}
+		if j.sent < len(j.symbols) && !j.tx.aborted && j.tx.flow.wait(now) <= 0 && now.Before(j.due.Add(growingAge*s.cfg.GrowingDelay)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (j *blockJob) appendPacket(dst []byte) []byte {

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -65,7 +66,7 @@ func (r *Receiver) pushRepair(now time.Time, key objectKey, id uint32, payload [
 	if o == nil {
 		if rec := r.records.m[src]; rec != nil {
 			if rec.loss == nil {
-				rec.loss = r.openAccount(now, ch, false)
+				rec.loss = r.openAccount(now, cmp.Or(r.channels[src.tsi], ch), false)
 				r.closeAccount(now, rec.loss)
 			}
 			r.repairCame(now, rec.loss, id, len(payload), oti)

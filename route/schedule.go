@@ -35,14 +35,46 @@ func (s *Sender) spare() int { return s.burst() / 8 }
 // source packets go first, then repair packets of growing objects, then those of
 // whole ones, those of the oldest first, then carousel repetitions. Only repair
 // packets of growing objects that are late go before source packets.
+//
+// With a RepairSession these are the packets for Session alone, and none while
+// late ones wait for PollRepair.
 func (s *Sender) Poll(now time.Time, dst []byte) (pkt []byte, ok bool) {
+	return s.poll(now, dst, s.repairApart())
+}
+
+// PollRepair is as Poll, for packets that go to the RepairSession. Call it when
+// Poll has nothing, and then Poll again, until neither has: they share the rate.
+func (s *Sender) PollRepair(now time.Time, dst []byte) (pkt []byte, ok bool) {
+	if s.repairApart() == together {
+		return dst, false
+	}
+	return s.poll(now, dst, repairOnly)
+}
+
+// part is which packets are wanted.
+type part uint8
+
+const (
+	together part = iota
+	sourceOnly
+	repairOnly
+)
+
+func (s *Sender) repairApart() part {
+	if s.cfg.RepairSession.Group.IsValid() {
+		return sourceOnly
+	}
+	return together
+}
+
+func (s *Sender) poll(now time.Time, dst []byte, want part) (pkt []byte, ok bool) {
 	rate := s.rate()
 	if s.throttle(now, rate) > 0 {
 		return dst, false
 	}
 	n := len(dst)
 	s.closeBlocks(now)
-	dst, ok = s.appendNext(now, dst, rate)
+	dst, ok = s.appendNext(now, dst, rate, want)
 	if ok {
 		s.bucket.take(now, len(dst)-n+udpOverhead, rate)
 		s.stats.Packets++
@@ -51,51 +83,74 @@ func (s *Sender) Poll(now time.Time, dst []byte) (pkt []byte, ok bool) {
 	return dst, ok
 }
 
-func (s *Sender) appendNext(now time.Time, dst []byte, rate int64) ([]byte, bool) {
+func (s *Sender) appendNext(now time.Time, dst []byte, rate int64, want part) ([]byte, bool) {
 	s.expire(now)
-	if dst, ok := s.appendSignalling(now, dst); ok {
-		s.stats.SignallingPackets++
-		return dst, true
-	}
-	n := len(dst)
-	if dst, ok := s.appendGrowing(now, dst, true); ok {
-		s.countGrowing(len(dst) - n)
-		return dst, true
-	}
-	if t := s.nextSource(now); t != nil {
-		dst = t.appendSource(dst, t.next)
-		t.next++
-		t.flow.spend(now, len(dst)-n)
-		s.stats.SourcePackets++
-		s.stats.SourceOctets += uint64(len(dst) - n)
-		if t.next == len(t.packets) {
-			t.flow.queue = slices.DeleteFunc(t.flow.queue, func(x *Transmission) bool { return x == t })
-			t.flow.idle, t.sentAt = now, now
-			s.release(t)
+	n, ok := len(dst), false
+	if want != repairOnly {
+		if dst, ok = s.appendSignalling(now, dst); ok {
+			s.stats.SignallingPackets++
+			return dst, true
 		}
-		s.closeBlock(now, t)
-		return dst, true
 	}
-	if s.bucket.wait(now, rate, s.burst()/2) > 0 {
-		return dst, false
-	}
-	if dst, ok := s.appendGrowing(now, dst, false); ok {
+	if want == sourceOnly {
+		if s.lateGrowing(now) {
+			return dst, false
+		}
+	} else if dst, ok = s.appendGrowing(now, dst, true); ok {
 		s.countGrowing(len(dst) - n)
 		return dst, true
+	}
+	if want != repairOnly {
+		if dst, ok = s.appendNextSource(now, dst); ok {
+			return dst, true
+		}
+	}
+	if want != sourceOnly {
+		if s.bucket.wait(now, rate, s.burst()/2) > 0 {
+			return dst, false
+		}
+		if dst, ok = s.appendGrowing(now, dst, false); ok {
+			s.countGrowing(len(dst) - n)
+			return dst, true
+		}
 	}
 	if s.bucket.wait(now, rate, s.spare()) > 0 {
 		return dst, false
 	}
-	if dst, ok := s.appendRepair(now, dst); ok {
-		s.stats.RepairPackets++
-		s.stats.RepairOctets += uint64(len(dst) - n)
-		return dst, true
+	if want != sourceOnly {
+		if dst, ok = s.appendRepair(now, dst); ok {
+			s.stats.RepairPackets++
+			s.stats.RepairOctets += uint64(len(dst) - n)
+			return dst, true
+		}
 	}
-	if dst, ok := s.appendCarousel(now, dst); ok {
-		s.stats.CarouselPackets++
-		return dst, true
+	if want != repairOnly {
+		if dst, ok = s.appendCarousel(now, dst); ok {
+			s.stats.CarouselPackets++
+			return dst, true
+		}
 	}
 	return dst, false
+}
+
+func (s *Sender) appendNextSource(now time.Time, dst []byte) ([]byte, bool) {
+	t := s.nextSource(now)
+	if t == nil {
+		return dst, false
+	}
+	n := len(dst)
+	dst = t.appendSource(dst, t.next)
+	t.next++
+	t.flow.spend(now, len(dst)-n)
+	s.stats.SourcePackets++
+	s.stats.SourceOctets += uint64(len(dst) - n)
+	if t.next == len(t.packets) {
+		t.flow.queue = slices.DeleteFunc(t.flow.queue, func(x *Transmission) bool { return x == t })
+		t.flow.idle, t.sentAt = now, now
+		s.release(t)
+	}
+	s.closeBlock(now, t)
+	return dst, true
 }
 
 func (s *Sender) countGrowing(octets int) {

@@ -213,7 +213,7 @@ func (s *Sender) ended(now time.Time, t *Transmission) {
 	}
 	t.coding++
 	j := &encodeJob{
-		tx: t, tsi: t.flow.tsi, object: t.buf, packets: t.packets, grown: t.growth.blocks,
+		tx: t, tsi: s.repairTSI(t.flow.tsi), object: t.buf, packets: t.packets, grown: t.growth.blocks,
 		unit: s.unit, block: s.cfg.BlockSymbols, loss: s.cfg.Loss, codec: &s.codec,
 	}
 	s.works = append(s.works, &Work{run: j.run, encode: j})

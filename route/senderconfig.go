@@ -13,6 +13,11 @@ type SenderConfig struct {
 	// Session is announced in the S-TSID. Receivers take it from there only
 	// if it is valid.
 	Session Session
+	// RepairSession is where repair packets go, if not to Session: receivers that
+	// want none, or whose network is short, then do not join it. It has a group or
+	// a port of its own; a Source that is not set is that of Session. See
+	// Sender.PollRepair. Default: repair packets go to Session.
+	RepairSession Session
 	// MaxPayload is the largest UDP payload in octets. Default 1400, at
 	// least 256.
 	MaxPayload int

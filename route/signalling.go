@@ -2,6 +2,7 @@ package route
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -346,6 +347,9 @@ func (r *Receiver) applyLS(now time.Time, ls *sls.LS) {
 		}
 		if rep.GrowingTSI != 0 {
 			r.growing[rep.GrowingTSI] = ch
+			if ls.SrcFlow == nil && len(rep.Protected) == 1 { // the repair flow is in a session of its own
+				ch = cmp.Or(r.channels[rep.Protected[0].TSI], ch)
+			}
 			ch.growingDelay = min(time.Duration(rep.GrowingDelay)*time.Millisecond, maxGrowingDelay)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -54,7 +55,8 @@ type sim struct {
 type flight struct {
 	at    time.Time
 	pkt   []byte
-	after int // shuffled: it arrives with this packet, if not at its time
+	after int  // shuffled: it arrives with this packet, if not at its time
+	apart bool // it goes to the RepairSession
 }
 
 func newSim(t testing.TB, sc SenderConfig, rc ReceiverConfig) *sim {
@@ -103,15 +105,18 @@ func (s *sim) step() {
 	s.snd.RunWork(s.now)
 	for {
 		pkt, ok := s.snd.Poll(s.now, nil)
-		if !ok {
-			break
+		apart := !ok
+		if apart {
+			if pkt, ok = s.snd.PollRepair(s.now, nil); !ok {
+				break
+			}
 		}
 		require.LessOrEqual(s.t, len(pkt), s.snd.cfg.MaxPayload)
 		s.overtake()
 		if s.drop != nil && s.drop(pkt) {
 			continue
 		}
-		f := flight{at: s.now, pkt: pkt}
+		f := flight{at: s.now, pkt: pkt, apart: apart}
 		if s.delay != nil {
 			f.at = f.at.Add(s.delay())
 		}
@@ -129,7 +134,11 @@ func (s *sim) step() {
 			rest = append(rest, f)
 			continue
 		}
-		_ = s.rcv.Push(s.now, simSrc, f.pkt)
+		if f.apart {
+			s.pushApart(f.pkt)
+		} else {
+			_ = s.rcv.Push(s.now, simSrc, f.pkt)
+		}
 		s.rcv.RunWork(s.now)
 		s.poll()
 	}
@@ -137,6 +146,17 @@ func (s *sim) step() {
 	s.rcv.HandleTimeout(s.now)
 	s.rcv.RunWork(s.now)
 	s.poll()
+}
+
+// pushApart lets a packet to the RepairSession arrive, if that has been joined.
+func (s *sim) pushApart(pkt []byte) {
+	to := s.snd.cfg.RepairSession
+	if !to.Source.IsValid() {
+		to.Source = simSrc.Addr()
+	}
+	if slices.Contains(s.rcv.OtherSessions(), to) {
+		s.rcv.PushRun(s.now, netip.AddrPortFrom(to.Source, simSrc.Port()), netip.AddrPortFrom(to.Group, to.Port), pkt, 0)
+	}
 }
 
 // hold shuffles a packet. The last ones before a pause arrive without others
