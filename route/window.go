@@ -45,7 +45,8 @@ func (r *Receiver) decodeJoint(o *Object, size int) {
 	if o.joint || o.noFEC || r.cfg.HoldSignalling && !o.preferred {
 		return
 	}
-	var blocks []*openBlock
+	var room [maxObjectBlocks]*openBlock
+	blocks := room[:0]
 	equations, octets := 0, 0
 	var from, to int64
 	for _, b := range slices.Backward(o.blocks) { // the latest first

@@ -247,11 +247,15 @@ func (l *lab) kernel(t *testing.T, ch ssm.Channel, relay *process) {
 	for _, d := range more {
 		require.NoError(t, d.in.Close())
 	}
-	eventually(t, 20*time.Second, "sockets copy again", func() bool {
-		before := l.status("relay", 9104).AMT.Packets
-		time.Sleep(100 * time.Millisecond)
-		return l.status("relay", 9104).AMT.Packets > before+10
-	})
+	eventually(t, 20*time.Second, "the relay was told", func() bool { return l.status("relay", 9104).AMT.Tunnels == 1 })
+	packets = l.status("relay", 9104).AMT.Packets
+	first.count()
+	time.Sleep(time.Second)
+	r := first.count()
+	require.Greater(t, r.Packets, 200)
+	require.Zero(t, r.Lost)
+	require.Zero(t, r.Doubled)
+	require.Less(t, l.status("relay", 9104).AMT.Packets, packets+20)
 	first.receives(by)
 }
 
