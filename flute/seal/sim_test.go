@@ -366,6 +366,10 @@ func (w *world) calm() {
 		w.deliver(s)
 	}
 	w.pass(20 * time.Second)
+	for _, s := range w.truth {
+		w.deliver(s) // what came behind octets that were found to be forged, and went with them
+	}
+	w.pass(time.Second)
 	newest := w.d.v.Newest(Content)
 	for _, r := range w.order {
 		s := r.s
