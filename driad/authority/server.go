@@ -43,6 +43,15 @@ type Server struct {
 	cancel context.CancelFunc
 }
 
+const (
+	// maxReaders share a socket; one reads and one writes at a time.
+	maxReaders = 4
+	// maxQuery is longer than what a query by UDP has reason to be, in octets.
+	maxQuery = 1536
+	// udpBuffer holds bursts, if the system allows it to be so large.
+	udpBuffer = 1 << 20
+)
+
 // Listen opens the sockets.
 func Listen(config ServerConfig) (*Server, error) {
 	if config.MaxConns <= 0 {
@@ -106,6 +115,7 @@ func (s *Server) listen(a netip.AddrPort) error {
 		local := netip.AddrPortFrom(a.Addr(), uint16(t.Addr().(*net.TCPAddr).Port))
 		u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(local))
 		if err == nil {
+			_ = u.SetReadBuffer(udpBuffer)
 			s.tcp, s.udp = append(s.tcp, t), append(s.udp, u)
 			return nil
 		}
@@ -132,7 +142,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
 	var wg sync.WaitGroup
 	for _, u := range s.udp {
-		for range runtime.GOMAXPROCS(0) {
+		for range min(runtime.GOMAXPROCS(0), maxReaders) {
 			wg.Go(func() { s.serveUDP(u) })
 		}
 	}
@@ -159,25 +169,6 @@ func (s *Server) Close() error {
 		}
 	})
 	return nil
-}
-
-func (s *Server) serveUDP(u *net.UDPConn) {
-	in := make([]byte, 4096) // queries are shorter
-	out := make([]byte, 0, 4096)
-	for {
-		n, from, err := u.ReadFromUDPAddrPort(in)
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			continue // ICMP, on some systems
-		}
-		if msg := s.config.Authority.Respond(time.Now(), from.Addr().Unmap(), true, in[:n], out); msg != nil {
-			if _, err := u.WriteToUDPAddrPort(msg, from); err != nil && !errors.Is(err, net.ErrClosed) {
-				s.log.Debug("answering", "client", from, "err", err)
-			}
-		}
-	}
 }
 
 func (s *Server) accept(wg *sync.WaitGroup, t *net.TCPListener) {
