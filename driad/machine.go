@@ -39,6 +39,8 @@ const (
 	EventMalformed
 	// EventRestarted: the candidates are tried again from the first.
 	EventRestarted
+	// EventResolved: nothing is left to ask about the candidates of this round.
+	EventResolved
 )
 
 // Event is something that happened to a search.
