@@ -279,6 +279,20 @@ func TestAs(t *testing.T) {
 	require.Equal(t, []candidate{{port("192.0.2.1"), true}}, driad.As[candidate]([]driad.Candidate{{Address: port("192.0.2.1"), Direct: true, Precedence: 7}}))
 }
 
+func ExampleFind() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	relays, err := driad.Find(ctx, netip.MustParseAddr("198.51.100.12"), driad.ClientConfig{
+		Resolver: &resolver.HTTPS{URL: "https://dns.example/dns-query"},
+	})
+	if err != nil {
+		return
+	}
+	for _, relay := range relays {
+		use(relay.Address, relay.Direct)
+	}
+}
+
 func ExampleDiscover() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

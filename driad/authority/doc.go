@@ -6,7 +6,8 @@
 // that it serves, a weight and a health; [Authority.SetRelays] replaces them at run
 // time. It answers AMTRELAY questions at the reverse names of sources, and A and AAAA
 // questions at their plain names, as well as SOA and NS at the top of a zone; what
-// does not exist is denied as RFC 2308 and RFC 8020 say. It is a function of octets,
+// does not exist is denied as RFC 2308 and RFC 8020 say. Relays may be for clients in
+// some networks only, which resolvers tell by their own address or by RFC 7871. It is a function of octets,
 // without sockets or clock, and may be used by many goroutines.
 //
 //	a, err := authority.New(authority.Config{Zones: []authority.Zone{{
