@@ -221,7 +221,7 @@ func TestAnyAddress(t *testing.T) {
 // the bound are closed.
 func TestServer(t *testing.T) {
 	a := standard(t)
-	s, err := authority.Listen(authority.ServerConfig{Authority: a, MaxConns: 2, Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}})
+	s, err := authority.Listen(authority.ServerConfig{Authority: a, MaxConns: 16, Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}})
 	require.NoError(t, err)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(context.Background()) }()
@@ -264,7 +264,16 @@ func TestServer(t *testing.T) {
 		conns = append(conns, c)
 	}
 	_, err = conns[2].Read(make([]byte, 1))
-	require.Error(t, err, "closed by the server")
+	require.Error(t, err, "closed by the server: 2 for each network are an eighth of all")
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, 1)}}
+	other, err := d.Dial("tcp", at.String())
+	require.NoError(t, err)
+	q := query("69.in-addr.arpa", dns.TypeSOA, true)
+	_, err = other.Write(append([]byte{0, byte(len(q))}, q...))
+	require.NoError(t, err)
+	_, err = other.Read(make([]byte, 1))
+	require.NoError(t, err, "another network has places of its own")
+	_ = other.Close()
 	require.NoError(t, s.Close())
 	require.NoError(t, s.Close())
 	require.ErrorIs(t, <-done, net.ErrClosed)

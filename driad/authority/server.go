@@ -25,6 +25,9 @@ type ServerConfig struct {
 	Listen []netip.AddrPort
 	// MaxConns bounds the TCP connections. Default: 256.
 	MaxConns int
+	// MaxConnsPerClient bounds those from one network, /24 or /56. Default: an eighth
+	// of MaxConns.
+	MaxConnsPerClient int
 	// ConnTimeout closes TCP connections on which nothing happens. Default: 10 s.
 	ConnTimeout time.Duration
 	// Logger is told what goes wrong. Default: silent.
@@ -41,6 +44,9 @@ type Server struct {
 	once   sync.Once
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
+
+	mu      sync.Mutex      // guards below
+	clients map[[8]byte]int // connections by network
 }
 
 const (
@@ -57,10 +63,13 @@ func Listen(config ServerConfig) (*Server, error) {
 	if config.MaxConns <= 0 {
 		config.MaxConns = 256
 	}
+	if config.MaxConnsPerClient <= 0 {
+		config.MaxConnsPerClient = max(config.MaxConns/8, 1)
+	}
 	if config.ConnTimeout <= 0 {
 		config.ConnTimeout = 10 * time.Second
 	}
-	s := &Server{config: config, log: config.Logger, slots: make(chan struct{}, config.MaxConns)}
+	s := &Server{config: config, log: config.Logger, slots: make(chan struct{}, config.MaxConns), clients: make(map[[8]byte]int)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -185,16 +194,39 @@ func (s *Server) accept(wg *sync.WaitGroup, t *net.TCPListener) {
 			}
 			continue
 		}
-		select {
-		case s.slots <- struct{}{}:
-			wg.Go(func() {
-				defer func() { <-s.slots }()
-				s.serveTCP(conn)
-			})
-		default:
-			_ = conn.Close() // too many
+		leave, ok := s.enter(networkOf(conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()))
+		if !ok {
+			_ = conn.Close()
+			continue
 		}
+		wg.Go(func() {
+			defer leave()
+			s.serveTCP(conn)
+		})
 	}
+}
+
+// enter takes a place for a connection from a network, if there is one.
+func (s *Server) enter(network [8]byte) (leave func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.clients[network] >= s.config.MaxConnsPerClient {
+		return nil, false
+	}
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		return nil, false
+	}
+	s.clients[network]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		<-s.slots
+		if s.clients[network]--; s.clients[network] == 0 {
+			delete(s.clients, network)
+		}
+	}, true
 }
 
 // serveTCP answers the questions of a connection one after the other (RFC 7766).
