@@ -50,7 +50,8 @@ func (p *pipe) alive() bool {
 }
 
 // ask sends a query and waits for its answer. If there is none since the connection
-// has gone, although it had been of use, it is worth asking again.
+// has gone, although it had been of use, or just as it had been idle for long enough,
+// it is worth asking again.
 func (p *pipe) ask(ctx context.Context, q dns.Query) (msg []byte, again bool, err error) {
 	answer := make(chan reply, 1)
 	p.mu.Lock()
@@ -81,7 +82,7 @@ func (p *pipe) ask(ctx context.Context, q dns.Query) (msg []byte, again bool, er
 	case r := <-answer:
 		if r.err != nil {
 			p.mu.Lock()
-			again = p.heard > 0 && !errors.Is(r.err, net.ErrClosed) && !errors.Is(r.err, dns.ErrMessage)
+			again = (p.heard > 0 || errors.Is(r.err, os.ErrDeadlineExceeded)) && !errors.Is(r.err, net.ErrClosed) && !errors.Is(r.err, dns.ErrMessage)
 			p.mu.Unlock()
 			return nil, again, r.err
 		}
