@@ -224,6 +224,12 @@ func TestNoRelayForSource(t *testing.T) {
 	r.run(100 * time.Millisecond)
 	require.Equal(t, []string{"192.0.2.1:2268"}, addresses(r.m.Candidates(id)))
 
+	// Of the same preference as a relay, that may be tried.
+	r = newRig(t, onlyDRIAD, zone{reverse: {"60 1 0 0 .", "60 1 0 1 192.0.2.1", "60 2 0 1 192.0.2.2"}})
+	id = r.m.Start(r.now, source)
+	r.run(100 * time.Millisecond)
+	require.Equal(t, []string{"192.0.2.1:2268"}, addresses(r.m.Candidates(id)))
+
 	// What cannot be read does not mean that there is no relay.
 	r = newRig(t, onlyDRIAD, zone{reverse: {`60 \# 2 0104`, "60 9 0 1 192.0.2.9"}})
 	id = r.m.Start(r.now, source)
