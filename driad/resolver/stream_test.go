@@ -1,11 +1,13 @@
 package resolver_test
 
 import (
+	"context"
 	"encoding/binary"
 	"io"
 	"net"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -123,4 +125,41 @@ func TestStreamsOfBadServers(t *testing.T) {
 			require.Equal(t, 2, <-done, "a connection for each question")
 		})
 	}
+}
+
+// A connection serves until it has been idle for 10 s, and then another is made.
+func TestIdleConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuthority(t, 1)
+		conns, closed := 0, make(chan struct{}, 2)
+		p := &resolver.Plain{Servers: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.53:53")}, TCPOnly: true}
+		p.Dial = func(context.Context, string, string) (net.Conn, error) {
+			conns++
+			client, server := net.Pipe()
+			go func() {
+				for list := answersTo(server, a, 1); len(list) > 0; list = answersTo(server, a, 1) {
+					_, _ = server.Write(list[0])
+				}
+				closed <- struct{}{}
+			}()
+			return client, nil
+		}
+		ask := func() {
+			_, err := p.Resolve(t.Context(), question)
+			require.NoError(t, err)
+		}
+		ask()
+		time.Sleep(9 * time.Second)
+		ask()
+		time.Sleep(9 * time.Second)
+		ask()
+		require.Equal(t, 1, conns)
+		start := time.Now()
+		<-closed
+		require.Equal(t, 10*time.Second, time.Since(start))
+		ask()
+		require.Equal(t, 2, conns)
+		require.NoError(t, p.Close())
+		<-closed
+	})
 }
