@@ -143,6 +143,8 @@ func (m *Machine) handle(now time.Time, e *entry, a dns.Answer, age, fresh time.
 	}
 	a.Authentic = e.authent
 	m.readable(e, &a)
+	// What bounds leave out is what comes last: that should be tried last, too.
+	slices.SortStableFunc(a.Records, func(x, y dns.Record) int { return cmp.Compare(rank(&x), rank(&y)) })
 	if len(a.Records) > m.config.MaxCandidates {
 		a.Records = slices.Clone(a.Records[:m.config.MaxCandidates])
 	}
@@ -150,6 +152,18 @@ func (m *Machine) handle(now time.Time, e *entry, a dns.Answer, age, fresh time.
 	e.expires = now.Add(min(max(ttl, m.config.MinTTL), m.config.MaxTTL))
 	e.failures, e.retryAt, e.err = 0, time.Time{}, nil
 	m.wakeWaiters(e)
+}
+
+// rank is the precedence of an AMTRELAY record that can be read, and the priority of
+// an SRV record.
+func rank(r *dns.Record) int {
+	switch r.Type {
+	case dns.TypeAMTRELAY:
+		return int(r.Data[0])
+	case dns.TypeSRV:
+		return int(r.Priority)
+	}
+	return 0
 }
 
 // readable removes AMTRELAY records that cannot be read, and says so.

@@ -88,7 +88,7 @@ const (
 	// (RFC 8777 section 3.3.5).
 	Overloaded
 	// NoTraffic: a subscription was reported and nothing has come. The relay is held
-	// down for 3 to 4 minutes (RFC 8777 section 3.3.4.1).
+	// down for this source, for 3 to 4 minutes (RFC 8777 section 3.3.4.1).
 	NoTraffic
 	// Congested: much is lost. Discovery begins again after a random time of up to 10
 	// s (RFC 8777 section 3.3.4.2).

@@ -21,7 +21,9 @@ type Config struct {
 	NoServiceDiscovery, NoAnycast, NoDRIAD, NoPlain bool
 	// NoIPv4 and NoIPv6 leave relays of a family out, and questions about them.
 	NoIPv4, NoIPv6 bool
-	// RequireAuthentic takes only candidates that are Authentic from the DNS.
+	// RequireAuthentic believes only answers of the DNS that are authentic: they had
+	// the AD flag, by a way that can be trusted. Nothing else makes a candidate, or
+	// says that there is no relay.
 	RequireAuthentic bool
 	// Allow says whether an address from the DNS may be that of a relay. Default:
 	// [Usable].

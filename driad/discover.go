@@ -152,6 +152,7 @@ type Discovery struct {
 	version  int           // of the list
 	list     []Candidate
 	attempts []Candidate // not taken yet
+	resolved bool        // nothing is left to ask
 	err      error
 }
 
@@ -319,7 +320,9 @@ func (d *Discovery) event(e Event) {
 	case EventAttempt:
 		d.attempts = append(d.attempts, e.Candidate)
 	case EventRestarted:
-		d.attempts = nil
+		d.attempts, d.resolved = nil, false
+	case EventResolved:
+		d.resolved = true
 	case EventExhausted:
 		d.err = e.Err
 		if d.version == 0 {

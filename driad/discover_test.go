@@ -125,6 +125,37 @@ func TestNothingFound(t *testing.T) {
 	})
 }
 
+func TestFind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{t: t, zone: zone{reverse: {"60 2 0 3 a.", "60 1 1 1 192.0.2.1"}, "a. A": {"60 192.0.2.2"}, plain: {"60 192.0.2.3"}}}
+		c := config(m)
+		list, err := driad.Find(t.Context(), source, c)
+		require.NoError(t, err)
+		require.Equal(t, []string{"192.0.2.1:2268", "192.0.2.2:2268"}, addresses(list), "all of it, not what is known first")
+		c.NoAnycast = false
+		list, err = driad.Find(t.Context(), source, c)
+		require.NoError(t, err)
+		require.Len(t, list, 4)
+
+		c.NoAnycast = true
+		m.zone = zone{}
+		_, err = driad.Find(t.Context(), source, c)
+		require.ErrorIs(t, err, driad.ErrNoRelay)
+		m.zone = zone{reverse: {"fail"}, plain: {"fail"}, "12.100.51.198.amt.in-addr.arpa. AAAA": {"fail"}}
+		_, err = driad.Find(t.Context(), source, c)
+		require.ErrorIs(t, err, driad.ErrLookup)
+		cause := errors.New("enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(cause)
+		_, err = driad.Find(ctx, source, c)
+		require.ErrorIs(t, err, cause)
+		c.NoAnycast = false
+		list, err = driad.Find(t.Context(), source, c)
+		require.NoError(t, err, "anycast needs no DNS")
+		require.Len(t, list, 2)
+	})
+}
+
 func TestAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{t: t, delay: 20 * time.Millisecond, zone: zone{reverse: {"600 1 0 1 192.0.2.1", "600 2 0 1 192.0.2.2", "600 3 0 1 192.0.2.3"}}}
@@ -246,6 +277,20 @@ func TestAs(t *testing.T) {
 		Direct  bool
 	}
 	require.Equal(t, []candidate{{port("192.0.2.1"), true}}, driad.As[candidate]([]driad.Candidate{{Address: port("192.0.2.1"), Direct: true, Precedence: 7}}))
+}
+
+func ExampleFind() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	relays, err := driad.Find(ctx, netip.MustParseAddr("198.51.100.12"), driad.ClientConfig{
+		Resolver: &resolver.HTTPS{URL: "https://dns.example/dns-query"},
+	})
+	if err != nil {
+		return
+	}
+	for _, relay := range relays {
+		use(relay.Address, relay.Direct)
+	}
 }
 
 func ExampleDiscover() {

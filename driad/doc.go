@@ -6,7 +6,8 @@
 //
 // # Looking for relays
 //
-// [Discover] looks for the relays of a source until its context ends:
+// [Find] returns the relays of a source, the best first. For gateways, which live on,
+// [Discover] looks for them until its context ends:
 //
 //	d, err := driad.Discover(ctx, source, driad.ClientConfig{})
 //	if err != nil {
@@ -40,10 +41,12 @@
 //
 // # Standards
 //
-// RFC 8777, with RFC 8305 (attempts), 6724 (order; rules that need more than addresses
+// RFC 8777 (rfc8777.md in this directory goes through it clause by clause), with RFC 8305 (attempts), 6724 (order; rules that need more than addresses
 // are left out), 6763 (DNS-SD without multicast DNS), 2782, 2308, 6672, 6891, 7766,
 // 7858, 8310's strict profile, 8484, 8767. There is no validation of DNSSEC here: the
-// AD flag of a trusted resolver is reported, and can be required.
+// AD flag of a trusted resolver is reported, and can be required. A resolver is trusted
+// that is asked by TLS or HTTPS, or that the user says is to be (TrustAD), as one on
+// this machine.
 //
 // # Threats
 //

@@ -46,7 +46,7 @@ func (m *Machine) gather(now time.Time, s *search) gathering {
 		if r.Address.Addr().IsValid() {
 			g.add(r, false)
 		} else {
-			g.addresses(r.Name, r, true)
+			g.addresses(r.Name, r, true, bothFamilies)
 		}
 	}
 	if !m.config.NoServiceDiscovery {
@@ -62,7 +62,7 @@ func (m *Machine) gather(now time.Time, s *search) gathering {
 			found = g.driad()
 		}
 		if !m.config.NoPlain && !found {
-			g.addresses(amtrelay.PlainName(s.source), Candidate{Method: Plain}, true)
+			g.addresses(amtrelay.PlainName(s.source), Candidate{Method: Plain}, true, bothFamilies)
 		}
 	}
 	return g
@@ -110,7 +110,7 @@ func (g *gathering) add(c Candidate, fromDNS bool) {
 	case slices.ContainsFunc(g.list, func(o Candidate) bool { return o.Address == c.Address }):
 		// It was found by a preferred method.
 	case g.counts[c.Method] >= config.MaxCandidates:
-	case g.m.held(g.now, c.Address):
+	case g.m.held(g.now, g.s.source, c.Address):
 		g.counts[c.Method]++
 		g.held++
 	default:
@@ -119,13 +119,15 @@ func (g *gathering) add(c Candidate, fromDNS bool) {
 	}
 }
 
+var bothFamilies = []dns.Type{dns.TypeAAAA, dns.TypeA}
+
 // addresses adds the addresses of a name. The candidate c says the rest.
-func (g *gathering) addresses(name dns.Name, c Candidate, authentic bool) {
+func (g *gathering) addresses(name dns.Name, c Candidate, authentic bool, families []dns.Type) {
 	c.Name = name
 	if c.Address.Port() == 0 {
 		c.Address = netip.AddrPortFrom(netip.Addr{}, Port)
 	}
-	for _, kind := range [...]dns.Type{dns.TypeAAAA, dns.TypeA} {
+	for _, kind := range families {
 		if kind == dns.TypeA && g.m.config.NoIPv4 || kind == dns.TypeAAAA && g.m.config.NoIPv6 {
 			continue
 		}
@@ -143,8 +145,8 @@ func (g *gathering) addresses(name dns.Name, c Candidate, authentic bool) {
 // any (RFC 8777 section 4.2).
 func (g *gathering) driad() bool {
 	a := g.ask(DRIAD, amtrelay.ReverseName(g.s.source), dns.TypeAMTRELAY)
-	if a == nil {
-		return false
+	if a == nil || g.m.config.RequireAuthentic && !a.Authentic {
+		return false // that there is none, too, could be forged
 	}
 	records := make([]amtrelay.Record, 0, len(a.Records))
 	none := 256 // the precedence of "no relay"
@@ -174,8 +176,9 @@ func (g *gathering) driad() bool {
 		c := Candidate{Method: DRIAD, Direct: r.DiscoveryOptional, Precedence: uint16(r.Precedence), Authentic: a.Authentic}
 		switch {
 		case int(r.Precedence) > none:
+		case r.Type == amtrelay.Name && r.Host.IsRoot(): // no host is called that
 		case r.Type == amtrelay.Name:
-			g.addresses(r.Host, c, a.Authentic)
+			g.addresses(r.Host, c, a.Authentic, bothFamilies)
 		case r.Type != amtrelay.None:
 			c.Address = netip.AddrPortFrom(r.Address.Unmap(), Port)
 			g.add(c, true)
@@ -193,38 +196,42 @@ const (
 // serviceDiscovery browses the configured domains, and those that they name for
 // browsing (RFC 6763 section 11).
 func (g *gathering) serviceDiscovery() {
-	var domains []dns.Name
-	take := func(n dns.Name) {
+	type domain struct {
+		name      dns.Name
+		authentic bool
+	}
+	var domains []domain
+	take := func(n dns.Name, authentic bool) {
 		n = n.Lower()
-		if !n.IsRoot() && !isLocal(n) && len(domains) < maxDomains && !slices.Contains(domains, n) {
-			domains = append(domains, n)
+		if !n.IsRoot() && !isLocal(n) && len(domains) < maxDomains && !slices.ContainsFunc(domains, func(d domain) bool { return d.name == n }) {
+			domains = append(domains, domain{n, authentic})
 		}
 	}
 	for _, n := range g.m.config.Domains {
-		take(n)
+		take(n, true)
 	}
-	for _, n := range slices.Clone(domains) {
+	for _, d := range slices.Clone(domains) {
 		for _, kind := range [...]string{"lb._dns-sd._udp", "b._dns-sd._udp"} {
-			if name, err := n.Under(kind); err == nil {
+			if name, err := d.name.Under(kind); err == nil {
 				if a := g.ask(ServiceDiscovery, name, dns.TypePTR); a != nil {
 					for _, r := range a.Records {
-						take(r.Target)
+						take(r.Target, a.Authentic)
 					}
 				}
 			}
 		}
 	}
-	for _, n := range domains {
-		name, err := n.Under("_amt._udp")
+	for _, d := range domains {
+		name, err := d.name.Under("_amt._udp")
 		if err != nil {
 			continue
 		}
 		// RFC 8777 section 3.2.2 speaks of SRV records for the domain itself.
-		g.services(name)
+		g.services(name, d.authentic)
 		if a := g.ask(ServiceDiscovery, name, dns.TypePTR); a != nil {
 			for i, r := range a.Records {
 				if i < maxInstances {
-					g.services(r.Target)
+					g.services(r.Target, d.authentic && a.Authentic)
 				}
 			}
 		}
@@ -234,8 +241,8 @@ func (g *gathering) serviceDiscovery() {
 // isLocal: names below local are for multicast DNS (RFC 6762 section 3).
 func isLocal(n dns.Name) bool { return strings.HasSuffix("."+n.String(), ".local.") }
 
-// services follows the SRV records of a name.
-func (g *gathering) services(name dns.Name) {
+// services follows the SRV records of a name, which authentic answers led to or not.
+func (g *gathering) services(name dns.Name, authentic bool) {
 	a := g.ask(ServiceDiscovery, name, dns.TypeSRV)
 	if a == nil {
 		return
@@ -246,17 +253,19 @@ func (g *gathering) services(name dns.Name) {
 			continue // the service is not there (RFC 2782)
 		}
 		c := Candidate{
-			Method: ServiceDiscovery, Precedence: r.Priority, Weight: r.Weight, Name: r.Target, Authentic: a.Authentic,
+			Method: ServiceDiscovery, Precedence: r.Priority, Weight: r.Weight, Name: r.Target,
 			Address: netip.AddrPortFrom(netip.Addr{}, r.Port),
 		}
-		list, ok := a.Addresses[r.Target.Lower()]
-		if !ok {
-			g.addresses(r.Target, c, a.Authentic)
-			continue
+		families := bothFamilies
+		if !g.m.config.RequireAuthentic {
+			// They came in the additional section, which the AD flag says nothing
+			// about (RFC 4035 section 3.2.3).
+			for _, x := range a.Addresses[r.Target.Lower()] {
+				c.Address = netip.AddrPortFrom(x.Address, r.Port)
+				g.add(c, true)
+				families = slices.DeleteFunc(slices.Clone(families), func(t dns.Type) bool { return t == x.Type })
+			}
 		}
-		for _, x := range list {
-			c.Address = netip.AddrPortFrom(x.Address, r.Port)
-			g.add(c, true)
-		}
+		g.addresses(r.Target, c, authentic && a.Authentic, families)
 	}
 }

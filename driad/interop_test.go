@@ -196,6 +196,45 @@ func TestUnboundAndNSD(t *testing.T) {
 	require.NoError(t, r.Close())
 }
 
+// The same with a forwarder, as home routers have it, before BIND, and with a load
+// balancer for TLS and HTTPS before Unbound, which asks Knot and PowerDNS.
+func TestForwarders(t *testing.T) {
+	ours := publisher(t)
+	t.Run("dnsmasq", func(t *testing.T) {
+		bind := dnstest.StartBIND(t, bindZones, map[string]netip.AddrPort{"25.69.in-addr.arpa": ours})
+		r := &resolver.Plain{Servers: []netip.AddrPort{dnstest.StartDnsmasq(t, bind.Plain)}}
+		check(t, r)
+		require.NoError(t, r.Close())
+	})
+	t.Run("dnsdist", func(t *testing.T) {
+		zones := nsdZones(t)
+		stubs := map[string]netip.AddrPort{"25.69.in-addr.arpa": ours}
+		knot, power := dnstest.StartKnot(t, zones), dnstest.StartPowerDNS(t, zones)
+		for name := range zones {
+			stubs[name] = knot
+		}
+		stubs["100.51.198.in-addr.arpa"] = power
+		d := dnstest.StartDNSDist(t, dnstest.StartUnbound(t, stubs))
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: d.Pool}, ForceAttemptHTTP2: true}}
+		defer client.CloseIdleConnections()
+		for name, r := range map[string]interface {
+			driad.Resolver
+			Close() error
+		}{
+			"UDP":       &resolver.Plain{Servers: []netip.AddrPort{d.Plain}},
+			"TCP":       &resolver.Plain{Servers: []netip.AddrPort{d.Plain}, TCPOnly: true},
+			"TLS":       &resolver.TLS{Servers: []netip.AddrPort{d.TLS}, Config: &tls.Config{RootCAs: d.Pool}},
+			"HTTPS":     &resolver.HTTPS{URL: "https://" + d.HTTPS.String() + "/dns-query", Client: client},
+			"HTTPS GET": &resolver.HTTPS{URL: "https://" + d.HTTPS.String() + "/dns-query", GET: true, Client: client},
+		} {
+			t.Run(name, func(t *testing.T) {
+				check(t, r)
+				require.NoError(t, r.Close())
+			})
+		}
+	})
+}
+
 // capture is a line of testdata/captures.jsonl.
 type capture struct {
 	From    string   `json:"from"`

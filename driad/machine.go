@@ -39,6 +39,8 @@ const (
 	EventMalformed
 	// EventRestarted: the candidates are tried again from the first.
 	EventRestarted
+	// EventResolved: nothing is left to ask about the candidates of this round.
+	EventResolved
 )
 
 // Event is something that happened to a search.
@@ -67,6 +69,7 @@ type Machine struct {
 	entries  map[key]*entry
 	byID     map[uint64]*entry
 	relays   map[netip.AddrPort]*relay
+	silent   map[silence]time.Time // held down until then
 	searches map[ID]*search
 	lastID   uint64
 	queue    []*entry
@@ -84,7 +87,7 @@ func NewMachine(config Config) *Machine {
 	config.populate()
 	return &Machine{
 		config: config, entries: make(map[key]*entry), byID: make(map[uint64]*entry),
-		relays: make(map[netip.AddrPort]*relay), searches: make(map[ID]*search),
+		relays: make(map[netip.AddrPort]*relay), silent: make(map[silence]time.Time), searches: make(map[ID]*search),
 		sent: make([]time.Time, config.QueriesPer100ms),
 	}
 }
@@ -129,6 +132,7 @@ func (m *Machine) Restart(now time.Time, id ID) {
 func (m *Machine) NetworkChanged(now time.Time, domains []dns.Name) {
 	m.config.Domains = domains
 	clear(m.relays)
+	clear(m.silent)
 	for _, e := range m.entries {
 		e.known = false // other resolvers may say something else
 		e.retryAt = time.Time{}
@@ -162,7 +166,7 @@ func (m *Machine) Candidates(id ID) []Candidate {
 func (m *Machine) Report(now time.Time, id ID, address netip.AddrPort, o Outcome, rtt time.Duration) {
 	address = netip.AddrPortFrom(address.Addr().Unmap(), address.Port())
 	if s := m.searches[id]; s != nil {
-		m.note(now, address, o, rtt)
+		m.note(now, s.source, address, o, rtt)
 		m.reported(now, s, address, o)
 		m.settle(now)
 	}

@@ -224,6 +224,12 @@ func TestNoRelayForSource(t *testing.T) {
 	r.run(100 * time.Millisecond)
 	require.Equal(t, []string{"192.0.2.1:2268"}, addresses(r.m.Candidates(id)))
 
+	// Of the same preference as a relay, that may be tried.
+	r = newRig(t, onlyDRIAD, zone{reverse: {"60 1 0 0 .", "60 1 0 1 192.0.2.1", "60 2 0 1 192.0.2.2"}})
+	id = r.m.Start(r.now, source)
+	r.run(100 * time.Millisecond)
+	require.Equal(t, []string{"192.0.2.1:2268"}, addresses(r.m.Candidates(id)))
+
 	// What cannot be read does not mean that there is no relay.
 	r = newRig(t, onlyDRIAD, zone{reverse: {`60 \# 2 0104`, "60 9 0 1 192.0.2.9"}})
 	id = r.m.Start(r.now, source)
@@ -305,6 +311,75 @@ func TestRequireAuthentic(t *testing.T) {
 	id = r.m.Start(r.now, source)
 	r.run(time.Second)
 	require.Len(t, r.m.Candidates(id), 1)
+}
+
+// What is not authentic does not say that there is no relay either, and an authentic
+// record is worth what led to it.
+func TestAuthenticAllTheWay(t *testing.T) {
+	config := onlyDRIAD
+	config.RequireAuthentic, config.NoAnycast = true, false
+	r := newRig(t, config, zone{reverse: {"60 1 0 0 ."}})
+	id := r.m.Start(r.now, source)
+	r.run(time.Second)
+	require.Len(t, r.m.Candidates(id), 2, "anycast")
+	require.Nil(t, r.last(driad.EventNoRelay))
+	r = newRig(t, config, zone{reverse: {"60 1 0 0 ."}})
+	r.ad = true
+	id = r.m.Start(r.now, source)
+	r.run(time.Second)
+	require.Empty(t, r.m.Candidates(id))
+	require.NotNil(t, r.last(driad.EventNoRelay))
+
+	for _, forged := range []string{"", "_amt._udp.example. PTR", "b._dns-sd._udp.example. PTR"} {
+		config = driad.Config{NoAnycast: true, NoPlain: true, NoDRIAD: true, RequireAuthentic: true, Domains: []dns.Name{dns.MustParseName("example")}}
+		r = newRig(t, config, zone{
+			"_amt._udp.example. PTR": {"60 x.example."}, "x.example. SRV": {"60 1 1 2268 a."}, "a. A": {"60 192.0.2.1"},
+			"b._dns-sd._udp.example. PTR": {"60 other."}, "_amt._udp.other. SRV": {"60 1 1 2268 b."}, "b. A": {"60 192.0.2.2"},
+		})
+		r.adFor = func(q dns.Question) bool { return q.String() != forged }
+		id = r.m.Start(r.now, source)
+		r.run(time.Second)
+		want := map[string][]string{
+			"": {"192.0.2.1:2268", "192.0.2.2:2268"}, "_amt._udp.example. PTR": {"192.0.2.2:2268"}, "b._dns-sd._udp.example. PTR": {"192.0.2.1:2268"},
+		}[forged]
+		require.ElementsMatch(t, want, addresses(r.m.Candidates(id)), forged)
+	}
+}
+
+// A source that does not send takes the relays from no other.
+func TestSilenceIsOfASource(t *testing.T) {
+	other := netip.MustParseAddr("198.51.100.13")
+	r := newRig(t, onlyDRIAD, zone{reverse: {"60 1 0 1 192.0.2.1"}, "13.100.51.198.in-addr.arpa. AMTRELAY": {"60 1 0 1 192.0.2.1"}})
+	id, id2 := r.m.Start(r.now, source), r.m.Start(r.now, other)
+	r.run(time.Second)
+	r.m.Report(r.now, id, port("192.0.2.1"), driad.Connected, 0)
+	r.m.Report(r.now, id, port("192.0.2.1"), driad.NoTraffic, 0)
+	r.run(time.Second)
+	require.Empty(t, r.m.Candidates(id))
+	require.Equal(t, []string{"192.0.2.1:2268"}, addresses(r.m.Candidates(id2)))
+	// That the other source uses it does not end the time for this one.
+	r.m.Report(r.now, id2, port("192.0.2.1"), driad.Connected, 0)
+	r.m.Restart(r.now, id)
+	r.run(time.Second)
+	require.Empty(t, r.m.Candidates(id))
+	// What a relay is to all, it is to all.
+	r.m.Report(r.now, id2, port("192.0.2.1"), driad.Overloaded, 0)
+	r.run(time.Second)
+	require.Empty(t, r.m.Candidates(id2))
+}
+
+// Of more records than are taken, those of the lowest precedence are.
+func TestBoundsLeaveTheLastOut(t *testing.T) {
+	config := onlyDRIAD
+	config.MaxCandidates, config.MaxLookups = 2, 3
+	r := newRig(t, config, zone{
+		reverse: {"60 9 0 1 192.0.2.9", "60 8 0 1 192.0.2.8", "60 7 0 3 .", "60 2 0 3 b.", "60 1 0 3 a."},
+		"a. A":  {"60 192.0.2.1"}, "b. A": {"60 192.0.2.2"},
+	})
+	id := r.m.Start(r.now, source)
+	r.run(time.Second)
+	require.Equal(t, []string{"192.0.2.1:2268"}, addresses(r.m.Candidates(id)))
+	require.NotContains(t, r.asked, ". A")
 }
 
 // BenchmarkDiscovery is one source: questions, answers, an attempt, a connection. The

@@ -1,17 +1,26 @@
 package driad
 
 import (
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"time"
 )
 
-// relay is what is remembered of one.
+// relay is what is remembered of one, whatever it was used for.
 type relay struct {
 	hold     time.Time // held down until then
 	failures int
 	rtt      time.Duration // 0: not known
 	seen     time.Time
+}
+
+// silence is a relay that brought nothing of a source. It may well carry others:
+// sources are looked at one by one (RFC 8777 section 3.3.7), or one that does not
+// send would take the relays from all.
+type silence struct {
+	source netip.Addr
+	relay  netip.AddrPort
 }
 
 // backoff returns a random time in [initial, min(initial * 2^n, most)].
@@ -56,13 +65,32 @@ func (m *Machine) forgetRelays(now time.Time) {
 	}
 }
 
-func (m *Machine) held(now time.Time, a netip.AddrPort) bool {
+// held reports whether a relay is held down for a source.
+func (m *Machine) held(now time.Time, source netip.Addr, a netip.AddrPort) bool {
 	r := m.relays[a]
-	return r != nil && r.hold.After(now)
+	return r != nil && r.hold.After(now) || m.silent[silence{source, a}].After(now)
 }
 
-// note remembers what became of the use of a relay.
-func (m *Machine) note(now time.Time, a netip.AddrPort, o Outcome, rtt time.Duration) {
+// hush holds a relay down for a source.
+func (m *Machine) hush(now time.Time, source netip.Addr, a netip.AddrPort) {
+	if len(m.silent) >= m.config.MaxEntries {
+		maps.DeleteFunc(m.silent, func(_ silence, until time.Time) bool { return !until.After(now) })
+	}
+	for k := range m.silent {
+		if len(m.silent) < m.config.MaxEntries {
+			break
+		}
+		delete(m.silent, k)
+	}
+	m.silent[silence{source, a}] = now.Add(holdNoTraffic + time.Duration(m.config.Rand.Int64N(int64(holdNoTrafficSpan))))
+}
+
+// note remembers what became of the use of a relay for a source.
+func (m *Machine) note(now time.Time, source netip.Addr, a netip.AddrPort, o Outcome, rtt time.Duration) {
+	if o == NoTraffic {
+		m.hush(now, source, a)
+		return
+	}
 	r := m.relayOf(now, a)
 	switch o {
 	case Connected:
@@ -76,8 +104,6 @@ func (m *Machine) note(now time.Time, a netip.AddrPort, o Outcome, rtt time.Dura
 		return
 	case Overloaded:
 		r.hold = now.Add(holdOverloaded)
-	case NoTraffic:
-		r.hold = now.Add(holdNoTraffic + time.Duration(m.config.Rand.Int64N(int64(holdNoTrafficSpan))))
 	case Unreachable:
 		d := backoff(m.config.Rand, holdUnreachable, holdOverloaded, r.failures)
 		if until := now.Add(d); until.After(r.hold) {

@@ -124,7 +124,8 @@ type rig struct {
 	zone  zone
 	delay func(dns.Question) time.Duration
 	ad    bool
-	lost  bool // no resolver answers
+	adFor func(dns.Question) bool // in place of ad
+	lost  bool                    // no resolver answers
 	open  []pendingAnswer
 	asked []string
 	log   []driad.Event
@@ -172,7 +173,7 @@ func (r *rig) run(d time.Duration) {
 		if r.lost {
 			r.m.Failed(r.now, l.ID, dns.ErrTimeout)
 		} else {
-			r.m.Answer(r.now, l.ID, dns.Response{Message: r.zone.respond(r.t, l.Question, r.ad), Trusted: true})
+			r.m.Answer(r.now, l.ID, dns.Response{Message: r.zone.respond(r.t, l.Question, r.ad || r.adFor != nil && r.adFor(l.Question)), Trusted: true})
 		}
 	}
 }

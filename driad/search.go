@@ -40,6 +40,7 @@ type search struct {
 	relay     netip.AddrPort // that is connected
 	idle      bool           // exhausted; again at the timer
 	noRelay   bool
+	resolved  bool
 	rounds    int // in a row without a connection
 	refreshAt time.Time
 	restartAt time.Time // of a congested search
@@ -57,7 +58,7 @@ func (m *Machine) begin(now time.Time, s *search) {
 	s.draws = make(map[netip.AddrPort]float64)
 	s.attempts = make(map[netip.AddrPort]*attempt)
 	s.firstAt, s.lastStart, s.restartAt = time.Time{}, time.Time{}, time.Time{}
-	s.ready, s.connected, s.idle, s.noRelay = true, false, false, false
+	s.ready, s.connected, s.idle, s.noRelay, s.resolved = true, false, false, false, false
 	s.relay = netip.AddrPort{}
 	m.dirty = append(m.dirty, s)
 }
@@ -132,6 +133,10 @@ func (m *Machine) evaluate(now time.Time, s *search) {
 	if g.noRelay && !s.noRelay {
 		s.noRelay = true
 		m.emit(s, Event{Type: EventNoRelay})
+	}
+	if !s.resolved && !g.anyPending() {
+		s.resolved = true
+		m.emit(s, Event{Type: EventResolved})
 	}
 	if len(s.list) > 0 && s.firstAt.IsZero() {
 		s.firstAt = now

@@ -316,7 +316,8 @@ func FuzzRespond(f *testing.F) {
 	f.Add(query("10.95.25.69.in-addr.arpa", dns.TypeAMTRELAY, true), true)
 	f.Add(query("8.b.d.0.1.0.0.2.ip6.arpa", dns.TypeSOA, false), false)
 	f.Add(query("10.95.25.69.amt.in-addr.arpa", dns.TypeANY, true), true)
-	a := standard(f)
+	f.Add(subnetQuery("1.1.2.69.in-addr.arpa", []byte{0, 8, 0, 7, 0, 1, 24, 0, 198, 51, 100}), true)
+	a := world(f)
 	f.Fuzz(func(t *testing.T, msg []byte, udp bool) {
 		b := a.Respond(epoch, client, udp, msg, nil)
 		if b == nil {
@@ -348,6 +349,9 @@ func TestNoAllocations(t *testing.T) {
 			q := query(name, dns.TypeAMTRELAY, true)
 			require.Zero(t, testing.AllocsPerRun(100, func() { a.Respond(epoch, client, true, q, buf) }), name)
 		}
+		a = world(t)
+		q := subnetQuery("1.1.2.69.in-addr.arpa", []byte{0, 8, 0, 7, 0, 1, 24, 0, 198, 51, 100})
+		require.Zero(t, testing.AllocsPerRun(100, func() { a.Respond(epoch, client, true, q, buf) }), "client subnet")
 	}
 }
 

@@ -6,8 +6,9 @@
 // that it serves, a weight and a health; [Authority.SetRelays] replaces them at run
 // time. It answers AMTRELAY questions at the reverse names of sources, and A and AAAA
 // questions at their plain names, as well as SOA and NS at the top of a zone; what
-// does not exist is denied as RFC 2308 and RFC 8020 say. It is a function of octets,
-// without sockets or clock, and may be used by many goroutines.
+// does not exist is denied as RFC 2308 and RFC 8020 say. Relays may be for clients in
+// some networks only, which resolvers tell by their own address or by RFC 7871. It is
+// a function of octets, without sockets or clock, and may be used by many goroutines.
 //
 //	a, err := authority.New(authority.Config{Zones: []authority.Zone{{
 //		Name:        dns.MustParseName("95.25.69.in-addr.arpa"),
@@ -34,5 +35,6 @@
 // Everybody can ask, with any source address. Answers by UDP are at most 1,232
 // octets long and limited in rate by what they say and to whom, as BIND and NSD do
 // it: of those above the limit, one in two is a request to come by TCP, which who
-// forges addresses cannot follow. TCP connections are bounded in number and time.
+// forges addresses cannot follow. TCP connections are bounded in number, for each
+// network of clients, too, and in time.
 package authority

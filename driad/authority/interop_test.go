@@ -55,6 +55,10 @@ func TestDigReadsAnswers(t *testing.T) {
 	}
 	generic := []string{`\# 6 0A01CB00710F`, `\# 18 0A8220010DB8000000000000000000000015`, `\# 22 14830672656C617973076578616D706C6503636F6D00`}
 	require.ElementsMatch(t, generic, lines(dnstest.Run(t, "dig", args(name, "TYPE260", "+short", "+unknownformat")...)))
+	// delv asks as a resolver would that validates; there is nothing to.
+	for _, how := range []string{"+notcp", "+tcp"} {
+		require.Subset(t, lines(dnstest.Run(t, "delv", append([]string{"-i", "+short", how}, args(name, "AMTRELAY")...)...)), want)
+	}
 	out := dnstest.Run(t, "dig", args("10.95.26.69.in-addr.arpa", "AMTRELAY")...)
 	require.Contains(t, out, "status: NXDOMAIN")
 	require.Contains(t, out, "SOA\tns1.example.com. hostmaster.example.com. 2 7200 900 1209600 60")
@@ -79,7 +83,7 @@ func nested(t testing.TB) *authority.Authority {
 	)
 }
 
-// BIND and NSD, with our zone files, say what we say.
+// Other servers, with our zone files, say what we say.
 func TestZoneFiles(t *testing.T) {
 	a := nested(t)
 	names := []string{"69.in-addr.arpa", "69.amt.in-addr.arpa", "8.b.d.0.1.0.0.2.ip6.arpa", "8.b.d.0.1.0.0.2.amt.ip6.arpa"}
@@ -96,8 +100,10 @@ func TestZoneFiles(t *testing.T) {
 		return out
 	}
 	for what, start := range map[string]func(*testing.T) netip.AddrPort{
-		"BIND": func(t *testing.T) netip.AddrPort { return dnstest.StartBIND(t, files(false), nil).Plain },
-		"NSD":  func(t *testing.T) netip.AddrPort { return dnstest.StartNSD(t, files(true)) },
+		"BIND":     func(t *testing.T) netip.AddrPort { return dnstest.StartBIND(t, files(false), nil).Plain },
+		"NSD":      func(t *testing.T) netip.AddrPort { return dnstest.StartNSD(t, files(true)) },
+		"Knot":     func(t *testing.T) netip.AddrPort { return dnstest.StartKnot(t, files(true)) },
+		"PowerDNS": func(t *testing.T) netip.AddrPort { return dnstest.StartPowerDNS(t, files(true)) },
 	} {
 		t.Run(what, func(t *testing.T) {
 			server := start(t)
@@ -215,7 +221,7 @@ func TestAnyAddress(t *testing.T) {
 // the bound are closed.
 func TestServer(t *testing.T) {
 	a := standard(t)
-	s, err := authority.Listen(authority.ServerConfig{Authority: a, MaxConns: 2, Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}})
+	s, err := authority.Listen(authority.ServerConfig{Authority: a, MaxConns: 16, Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}})
 	require.NoError(t, err)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(context.Background()) }()
@@ -258,7 +264,16 @@ func TestServer(t *testing.T) {
 		conns = append(conns, c)
 	}
 	_, err = conns[2].Read(make([]byte, 1))
-	require.Error(t, err, "closed by the server")
+	require.Error(t, err, "closed by the server: 2 for each network are an eighth of all")
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, 1)}}
+	other, err := d.Dial("tcp", at.String())
+	require.NoError(t, err)
+	q := query("69.in-addr.arpa", dns.TypeSOA, true)
+	_, err = other.Write(append([]byte{0, byte(len(q))}, q...))
+	require.NoError(t, err)
+	_, err = other.Read(make([]byte, 1))
+	require.NoError(t, err, "another network has places of its own")
+	_ = other.Close()
 	require.NoError(t, s.Close())
 	require.NoError(t, s.Close())
 	require.ErrorIs(t, <-done, net.ErrClosed)

@@ -40,17 +40,22 @@ func newLimiter(rate, burst int) *limiter {
 	return &limiter{seed: maphash.MakeSeed(), rate: float32(rate), burst: float32(burst)}
 }
 
+// networkOf returns what the addresses of one client have in common: /24 or /56.
+func networkOf(client netip.Addr) (prefix [8]byte) {
+	a := client.As16()
+	if client.Unmap().Is4() {
+		copy(prefix[:], a[12:15])
+		prefix[7] = 1
+	} else {
+		copy(prefix[:7], a[:7])
+	}
+	return prefix
+}
+
 func (l *limiter) check(now time.Time, client netip.Addr, key []byte) verdict {
 	var h maphash.Hash
 	h.SetSeed(l.seed)
-	a := client.As16()
-	var prefix [8]byte
-	copy(prefix[:], a[:7]) // /56
-	if client = client.Unmap(); client.Is4() {
-		copy(prefix[:], a[12:15]) // /24
-		prefix[7] = 1
-		clear(prefix[3:7])
-	}
+	prefix := networkOf(client)
 	_, _ = h.Write(prefix[:])
 	_, _ = h.Write(key)
 	var sum [8]byte

@@ -20,6 +20,11 @@ type Relay struct {
 	// Coverage has the prefixes of sources that the relay serves. A source that is in
 	// prefixes of several relays has them all.
 	Coverage []netip.Prefix
+	// Clients are the networks that the relay is near to. Of the relays that serve a
+	// source, those are answered that have the longest prefix of who asks: the client
+	// if the resolver tells (RFC 7871), else the resolver. One without Clients is
+	// answered to who is in none of the others' networks.
+	Clients []netip.Prefix
 	// Weight is the share of gateways, relative to other relays of the same
 	// precedence: those of greater weight come first more often, and are left out
 	// less often when there are too many. 0 counts as 1.
@@ -42,6 +47,7 @@ type table struct {
 	bits   [2][]int // lengths of prefixes of IPv4 and IPv6 in cover
 	// nodes are the names above prefixes: those of whole octets or digits.
 	nodes map[netip.Prefix]bool
+	near  bool // there are relays with Clients
 }
 
 type compiled struct {
@@ -49,6 +55,7 @@ type compiled struct {
 	data []byte // of the AMTRELAY record
 	addr []byte // of the A or AAAA record
 	kind dns.Type
+	near *networks // nil without Clients
 }
 
 func compile(serial uint32, list []Relay) (*table, error) {
@@ -66,6 +73,14 @@ func compile(serial uint32, list []Relay) (*table, error) {
 			c.addr, c.kind = data[2:], dns.TypeAAAA
 		}
 		c.Weight = max(c.Weight, 1)
+		for _, p := range r.Clients {
+			if !p.IsValid() || p.Addr().Is4In6() {
+				return nil, fmt.Errorf("%w: relay %d: client prefix %v", ErrRelays, i, p)
+			}
+		}
+		if len(r.Clients) > 0 {
+			c.near, t.near = compileNetworks(r.Clients), true
+		}
 		t.relays = append(t.relays, c)
 		for _, p := range r.Coverage {
 			if !p.IsValid() || p.Addr().Is4In6() {
@@ -143,9 +158,10 @@ type choice struct {
 	rank  float64
 }
 
-// choose finds the relays of the sources of a prefix: the healthy ones in an order of
-// chance in which weights count.
-func (t *table) choose(p netip.Prefix, out *chosen) {
+// choose finds the relays of the sources of a prefix, near to a client if that is
+// valid: the healthy ones in an order of chance in which weights count. It returns the
+// scope of the choice.
+func (t *table) choose(p, client netip.Prefix, out *chosen) (scope int) {
 	out.n = 0
 	healthy := 0
 	for _, bits := range t.bits[family(p.Addr())] {
@@ -174,9 +190,13 @@ func (t *table) choose(p netip.Prefix, out *chosen) {
 		}
 		out.n = n
 	}
+	if t.near && client.IsValid() {
+		scope = out.nearest(client)
+	}
 	slices.SortFunc(out.list[:out.n], func(a, b choice) int {
 		return cmp.Or(cmp.Compare(a.relay.Record.Precedence, b.relay.Record.Precedence), cmp.Compare(a.rank, b.rank))
 	})
+	return scope
 }
 
 // plain keeps the relays that plain names have: those with addresses. Addresses have

@@ -50,18 +50,22 @@ func (a *Authority) Respond(now time.Time, client netip.Addr, udp bool, msg, out
 
 // response is an answer in the making.
 type response struct {
-	a        *Authority
-	b        dns.Builder
-	q        dns.Question
-	client   netip.Addr
-	now      time.Time
-	udp      bool
-	hasEDNS  bool
-	edns     dns.EDNS
-	rcode    dns.RCode
-	positive bool
-	chosen   chosen
-	scratch  [600]byte
+	a       *Authority
+	b       dns.Builder
+	q       dns.Question
+	client  netip.Addr
+	now     time.Time
+	udp     bool
+	hasEDNS bool
+	edns    dns.EDNS
+	// subnet is answered only where answers may depend on it.
+	hasSubnet bool
+	subnet    dns.ClientSubnet
+	rcode     dns.RCode
+	positive  bool
+	chosen    chosen
+	scratch   [600]byte
+	options   [24]byte
 }
 
 // readEDNS looks for an OPT record; there is at most one (RFC 6891 section 6.1.1).
@@ -80,6 +84,13 @@ func (r *response) readEDNS(p *dns.Parser) error {
 			return dns.ErrMessage
 		}
 		r.hasEDNS, r.edns = true, e
+		if r.a.table.Load().near {
+			var err error
+			if r.subnet, r.hasSubnet, err = dns.ParseClientSubnet(rr.Data); err != nil {
+				return err
+			}
+			r.subnet.Scope = 0
+		}
 	}
 }
 
@@ -98,7 +109,7 @@ func (r *response) answer(z *zone) {
 	exists := apex
 	if s, ok := amtrelay.ParseSource(&r.q.Name); ok && s.Plain == z.source.Plain {
 		if !s.Below && s.Prefix.IsSingleIP() {
-			t.choose(s.Prefix, &r.chosen)
+			r.choose(t, s.Prefix)
 			exists = exists || r.chosen.n > 0
 			if z.source.Plain {
 				r.plain(z)
@@ -131,6 +142,20 @@ func (r *response) answer(z *zone) {
 	r.b.Record(dns.SectionAuthority, &z.Name, dns.TypeSOA, dns.ClassINET, min(z.ttl, z.negative), z.appendSOA(r.scratch[:0], &r.b, t.serial))
 }
 
+// choose finds the relays of a source for the client, or the resolver if that does not
+// say who it is.
+func (r *response) choose(t *table, source netip.Prefix) {
+	client := netip.PrefixFrom(r.client, r.client.BitLen())
+	known := r.hasSubnet && r.subnet.Prefix.Bits() > 0
+	if known {
+		client = r.subnet.Prefix
+	}
+	scope := t.choose(source, client, &r.chosen)
+	if known {
+		r.subnet.Scope = uint8(scope)
+	}
+}
+
 // plain appends addresses.
 func (r *response) plain(z *zone) {
 	n := 0
@@ -151,8 +176,12 @@ func (r *response) finish(z *zone) []byte {
 			limit = min(max(int(r.edns.UDPSize), minUDP), r.a.config.MaxUDP)
 		}
 	}
+	var options []byte
+	if r.hasSubnet && r.rcode != dns.RCodeFormatError {
+		options = r.subnet.AppendTo(r.options[:0])
+	}
 	if r.hasEDNS {
-		limit -= dns.EDNSLen
+		limit -= dns.EDNSLen + len(options)
 	}
 	truncate := r.b.Len() > limit
 	if r.udp && r.a.limiter != nil {
@@ -171,7 +200,7 @@ func (r *response) finish(z *zone) []byte {
 	}
 	r.b.SetFlags(uint16(r.rcode & 0xf))
 	if r.hasEDNS {
-		r.b.EDNS(dns.EDNS{UDPSize: uint16(r.a.config.MaxUDP), Extended: uint8(r.rcode >> 4), DO: r.edns.DO}, nil)
+		r.b.EDNS(dns.EDNS{UDPSize: uint16(r.a.config.MaxUDP), Extended: uint8(r.rcode >> 4), DO: r.edns.DO}, options)
 	}
 	return r.b.Message()
 }

@@ -25,6 +25,9 @@ type ServerConfig struct {
 	Listen []netip.AddrPort
 	// MaxConns bounds the TCP connections. Default: 256.
 	MaxConns int
+	// MaxConnsPerClient bounds those from one network, /24 or /56. Default: an eighth
+	// of MaxConns.
+	MaxConnsPerClient int
 	// ConnTimeout closes TCP connections on which nothing happens. Default: 10 s.
 	ConnTimeout time.Duration
 	// Logger is told what goes wrong. Default: silent.
@@ -41,17 +44,32 @@ type Server struct {
 	once   sync.Once
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
+
+	mu      sync.Mutex      // guards below
+	clients map[[8]byte]int // connections by network
 }
+
+const (
+	// maxReaders share a socket; one reads and one writes at a time.
+	maxReaders = 4
+	// maxQuery is longer than what a query by UDP has reason to be, in octets.
+	maxQuery = 1536
+	// udpBuffer holds bursts, if the system allows it to be so large.
+	udpBuffer = 1 << 20
+)
 
 // Listen opens the sockets.
 func Listen(config ServerConfig) (*Server, error) {
 	if config.MaxConns <= 0 {
 		config.MaxConns = 256
 	}
+	if config.MaxConnsPerClient <= 0 {
+		config.MaxConnsPerClient = max(config.MaxConns/8, 1)
+	}
 	if config.ConnTimeout <= 0 {
 		config.ConnTimeout = 10 * time.Second
 	}
-	s := &Server{config: config, log: config.Logger, slots: make(chan struct{}, config.MaxConns)}
+	s := &Server{config: config, log: config.Logger, slots: make(chan struct{}, config.MaxConns), clients: make(map[[8]byte]int)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -106,6 +124,7 @@ func (s *Server) listen(a netip.AddrPort) error {
 		local := netip.AddrPortFrom(a.Addr(), uint16(t.Addr().(*net.TCPAddr).Port))
 		u, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(local))
 		if err == nil {
+			_ = u.SetReadBuffer(udpBuffer)
 			s.tcp, s.udp = append(s.tcp, t), append(s.udp, u)
 			return nil
 		}
@@ -132,7 +151,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { _ = s.Close() })()
 	var wg sync.WaitGroup
 	for _, u := range s.udp {
-		for range runtime.GOMAXPROCS(0) {
+		for range min(runtime.GOMAXPROCS(0), maxReaders) {
 			wg.Go(func() { s.serveUDP(u) })
 		}
 	}
@@ -161,25 +180,6 @@ func (s *Server) Close() error {
 	return nil
 }
 
-func (s *Server) serveUDP(u *net.UDPConn) {
-	in := make([]byte, 4096) // queries are shorter
-	out := make([]byte, 0, 4096)
-	for {
-		n, from, err := u.ReadFromUDPAddrPort(in)
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			continue // ICMP, on some systems
-		}
-		if msg := s.config.Authority.Respond(time.Now(), from.Addr().Unmap(), true, in[:n], out); msg != nil {
-			if _, err := u.WriteToUDPAddrPort(msg, from); err != nil && !errors.Is(err, net.ErrClosed) {
-				s.log.Debug("answering", "client", from, "err", err)
-			}
-		}
-	}
-}
-
 func (s *Server) accept(wg *sync.WaitGroup, t *net.TCPListener) {
 	for {
 		conn, err := t.AcceptTCP()
@@ -194,16 +194,39 @@ func (s *Server) accept(wg *sync.WaitGroup, t *net.TCPListener) {
 			}
 			continue
 		}
-		select {
-		case s.slots <- struct{}{}:
-			wg.Go(func() {
-				defer func() { <-s.slots }()
-				s.serveTCP(conn)
-			})
-		default:
-			_ = conn.Close() // too many
+		leave, ok := s.enter(networkOf(conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()))
+		if !ok {
+			_ = conn.Close()
+			continue
 		}
+		wg.Go(func() {
+			defer leave()
+			s.serveTCP(conn)
+		})
 	}
+}
+
+// enter takes a place for a connection from a network, if there is one.
+func (s *Server) enter(network [8]byte) (leave func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.clients[network] >= s.config.MaxConnsPerClient {
+		return nil, false
+	}
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		return nil, false
+	}
+	s.clients[network]++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		<-s.slots
+		if s.clients[network]--; s.clients[network] == 0 {
+			delete(s.clients, network)
+		}
+	}, true
 }
 
 // serveTCP answers the questions of a connection one after the other (RFC 7766).

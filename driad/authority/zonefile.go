@@ -12,7 +12,7 @@ import (
 // AppendZone appends what the authority knows in a zone in the format of zone files
 // (RFC 1035 section 5), with wildcards for prefixes, for other servers and for
 // signers. AMTRELAY records are in the generic form of RFC 3597 if generic, for
-// servers that do not know the type. Weights and MaxRecords are lost, and unhealthy
+// servers that do not know the type. Weights, Clients and MaxRecords are lost, and unhealthy
 // relays are left out as in answers. It appends nothing for a name that is no zone.
 func (a *Authority) AppendZone(b []byte, name dns.Name, generic bool) []byte {
 	i := slices.IndexFunc(a.zones, func(z zone) bool { return z.Name.Equal(&name) })
@@ -51,7 +51,7 @@ func (a *Authority) AppendZone(b []byte, name dns.Name, generic bool) []byte {
 	r.a = a
 	for _, p := range t.wildcards(z.source.Prefix) {
 		owner := ownerOf(p, z.source.Plain)
-		t.choose(p, &r.chosen)
+		t.choose(p, netip.Prefix{}, &r.chosen)
 		if z.source.Plain && len(r.chosen.plain()) == 0 {
 			// The name has to be there, or a wildcard above it would answer.
 			line(owner, z.ttl, dns.TypeTXT)

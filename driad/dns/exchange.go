@@ -40,6 +40,7 @@ type Exchange struct {
 	next       time.Time
 	out        []Transmission
 	mismatches int
+	caseDiffer bool
 	state      ExchangeState
 	message    []byte
 	server     netip.AddrPort
@@ -185,7 +186,7 @@ func (x *Exchange) HandleDatagram(now time.Time, from netip.AddrPort, b []byte) 
 			if x.mismatches++; x.mismatches >= x.config.MaxMismatches || errors.Is(err, errCase) {
 				// Either somebody who does not see the query, or a server that
 				// does not repeat its case. TCP tells.
-				x.server = from
+				x.server, x.caseDiffer = from, errors.Is(err, errCase)
 				x.end(ExchangeUseTCP, nil)
 			}
 			return
@@ -246,6 +247,10 @@ func (x *Exchange) HandleTimeout(now time.Time) {
 		x.ask(now)
 	}
 }
+
+// CaseDiffers reports whether TCP is to be used since an answer, which was right in all
+// else, did not repeat the case of letters.
+func (x *Exchange) CaseDiffers() bool { return x.caseDiffer }
 
 // Result returns the state, the message if there is one, and the server that it is
 // from or that is to be asked by TCP.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -37,7 +38,7 @@ type HTTPS struct {
 	client *http.Client
 }
 
-// HTTPError is returned for answers of other status than 200.
+// HTTPError is returned for answers of other status than 200 to 299.
 type HTTPError struct{ Status int }
 
 // Error implements error.
@@ -55,14 +56,7 @@ func (h *HTTPS) Resolve(ctx context.Context, q dns.Question) (dns.Response, erro
 }
 
 func (h *HTTPS) resolve(ctx context.Context, q dns.Question) (dns.Response, error) {
-	h.once.Do(func() {
-		if h.client = h.Client; h.client == nil {
-			// Not the default transport: Close closes idle connections.
-			h.client = &http.Client{Timeout: httpTimeout, Transport: &http.Transport{
-				Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute,
-			}}
-		}
-	})
+	h.init()
 	query := dns.NewQuery(q, false, dns.NewRand())
 	query.ID = 0 // for caches (RFC 8484 section 4.1)
 	query.Pad = !h.GET
@@ -78,7 +72,10 @@ func (h *HTTPS) resolve(ctx context.Context, q dns.Question) (dns.Response, erro
 		return dns.Response{}, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
+	if req.URL.Scheme == "https" && !secure(resp.Request) {
+		return dns.Response{}, errRedirected
+	}
+	if resp.StatusCode/100 != 2 { // RFC 8484 section 4.2.1
 		_, _ = io.CopyN(io.Discard, resp.Body, 4096)
 		return dns.Response{}, &HTTPError{resp.StatusCode}
 	}
@@ -98,9 +95,20 @@ func (h *HTTPS) resolve(ctx context.Context, q dns.Question) (dns.Response, erro
 	if binary.BigEndian.Uint16(msg[2:])&dns.FlagTruncated != 0 {
 		return dns.Response{}, errTruncated
 	}
-	out := dns.Response{Message: msg, Trusted: req.URL.Scheme == "https"}
+	out := dns.Response{Message: msg, Trusted: secure(resp.Request)}
 	freshness(resp.Header, &out)
 	return out, nil
+}
+
+func (h *HTTPS) init() {
+	h.once.Do(func() {
+		if h.client = h.Client; h.client == nil {
+			// Not the default transport: Close closes idle connections.
+			h.client = &http.Client{Timeout: httpTimeout, Transport: &http.Transport{
+				Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute,
+			}}
+		}
+	})
 }
 
 func (h *HTTPS) request(ctx context.Context, msg []byte) (*http.Request, error) {
@@ -126,6 +134,21 @@ func (h *HTTPS) request(ctx context.Context, msg []byte) (*http.Request, error) 
 	return req, nil
 }
 
+var errRedirected = errors.New("redirected to HTTP without TLS")
+
+// secure reports whether a request, and those that were redirected to it, went by TLS.
+func secure(r *http.Request) bool {
+	for ; r != nil; r = r.Response.Request {
+		if r.URL.Scheme != "https" {
+			return false
+		}
+		if r.Response == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // freshness reads what HTTP says about the age of an answer (RFC 8484 section 5.1).
 func freshness(header http.Header, r *dns.Response) {
 	seconds := func(s string) (time.Duration, bool) {
@@ -147,7 +170,8 @@ func freshness(header http.Header, r *dns.Response) {
 
 // Close closes idle connections of the default client.
 func (h *HTTPS) Close() error {
-	if h.Client == nil && h.client != nil {
+	if h.Client == nil {
+		h.init()
 		h.client.CloseIdleConnections()
 	}
 	return nil

@@ -22,10 +22,12 @@ type Plain struct {
 	// TCPOnly never asks by UDP.
 	TCPOnly bool
 	// TrustAD believes the AD flag of these servers, although their answers are not
-	// protected on the way. Servers on this machine are always believed.
+	// protected on the way. It is for servers on this machine that validate; many
+	// there only forward what others say.
 	TrustAD bool
-	// KeepCase sends names as they are, for servers that do not repeat random case and
-	// do not speak TCP either. Forgers then have less to guess.
+	// KeepCase sends names as they are. By default letters are of random case, so that
+	// forgers have more to guess; a server that does not repeat it is asked by TCP, and
+	// with names as they are if it does not speak that.
 	KeepCase bool
 	// Timeout is when the next server is asked. Default: 1 s, growing with each
 	// round (RFC 8777 section 3.5); for TCP: 5 s.
@@ -44,24 +46,40 @@ func (p *Plain) Resolve(ctx context.Context, q dns.Question) (dns.Response, erro
 	if p.TCPOnly {
 		return p.tcp(ctx, q, servers)
 	}
-	x := dns.NewExchange(time.Now(), q, dns.ExchangeConfig{Servers: servers, Timeout: p.Timeout, Rounds: p.Rounds, KeepCase: p.KeepCase})
+	x, err := p.udp(ctx, q, servers, p.KeepCase)
+	if err != nil {
+		return dns.Response{}, err
+	}
+	state, msg, server, err := x.Result()
+	if state == dns.ExchangeUseTCP {
+		r, tcpErr := p.tcp(ctx, q, append([]netip.AddrPort{server}, servers...))
+		if tcpErr == nil || !x.CaseDiffers() {
+			return r, tcpErr
+		}
+		// Forwarders in home routers are like that. Another port and another ID
+		// have to be guessed.
+		if x, err = p.udp(ctx, q, []netip.AddrPort{server}, true); err != nil {
+			return dns.Response{}, err
+		}
+		if state, msg, _, err = x.Result(); state == dns.ExchangeUseTCP {
+			return dns.Response{}, tcpErr
+		}
+	}
+	if state != dns.ExchangeAnswered {
+		return dns.Response{}, fmt.Errorf("resolver: %w", err)
+	}
+	return dns.Response{Message: msg, Trusted: p.TrustAD}, nil
+}
+
+func (p *Plain) udp(ctx context.Context, q dns.Question, servers []netip.AddrPort, keepCase bool) (*dns.Exchange, error) {
+	x := dns.NewExchange(time.Now(), q, dns.ExchangeConfig{Servers: servers, Timeout: p.Timeout, Rounds: p.Rounds, KeepCase: keepCase})
 	u := udp{dial: p.dial(), packets: make(chan packet), done: make(chan struct{})}
 	defer u.close()
 	if err := u.run(ctx, x); err != nil {
-		return dns.Response{}, fmt.Errorf("resolver: %s: %w", q, err)
+		return nil, fmt.Errorf("resolver: %s: %w", q, err)
 	}
-	state, msg, server, err := x.Result()
-	switch state {
-	case dns.ExchangeAnswered:
-		return dns.Response{Message: msg, Trusted: p.trusted(server)}, nil
-	case dns.ExchangeUseTCP:
-		u.close()
-		return p.tcp(ctx, q, append([]netip.AddrPort{server}, servers...))
-	}
-	return dns.Response{}, fmt.Errorf("resolver: %w", err)
+	return x, nil
 }
-
-func (p *Plain) trusted(server netip.AddrPort) bool { return p.TrustAD || server.Addr().IsLoopback() }
 
 func (p *Plain) dial() Dial {
 	if p.Dial != nil {
@@ -71,13 +89,13 @@ func (p *Plain) dial() Dial {
 }
 
 func (p *Plain) tcp(ctx context.Context, q dns.Question, servers []netip.AddrPort) (dns.Response, error) {
-	msg, server, err := p.streams.resolve(ctx, q, servers, false, p.Timeout, func(ctx context.Context, s netip.AddrPort) (net.Conn, error) {
+	msg, _, err := p.streams.resolve(ctx, q, servers, false, p.Timeout, func(ctx context.Context, s netip.AddrPort) (net.Conn, error) {
 		return p.dial()(ctx, "tcp", s.String())
 	})
-	return dns.Response{Message: msg, Trusted: p.trusted(server)}, err
+	return dns.Response{Message: msg, Trusted: p.TrustAD}, err
 }
 
-// Close closes idle connections.
+// Close closes the connections by TCP; questions that are on them fail.
 func (p *Plain) Close() error {
 	p.streams.close()
 	return nil

@@ -78,7 +78,7 @@ func TestPlain(t *testing.T) {
 			r, err := p.Resolve(t.Context(), question)
 			require.NoError(t, err)
 			require.Equal(t, c.n, records(t, r))
-			require.True(t, r.Trusted, "it is on this machine")
+			require.False(t, r.Trusted, "whatever is on this machine may ask others")
 		}
 		require.NoError(t, p.Close())
 	}
@@ -231,12 +231,11 @@ func TestKeepCase(t *testing.T) {
 		}
 	}()
 	p := &resolver.Plain{Servers: []netip.AddrPort{conn.LocalAddr().(*net.UDPAddr).AddrPort()}}
-	_, err = p.Resolve(t.Context(), question)
-	require.Error(t, err)
-	p.KeepCase = true
-	r, err := p.Resolve(t.Context(), question)
-	require.NoError(t, err)
-	require.Equal(t, 1, records(t, r))
+	for _, p.KeepCase = range []bool{false, true} {
+		r, err := p.Resolve(t.Context(), question)
+		require.NoError(t, err)
+		require.Equal(t, 1, records(t, r))
+	}
 	require.NoError(t, conn.Close())
 	<-done
 }
@@ -365,7 +364,21 @@ func TestHTTPS(t *testing.T) {
 		require.Equal(t, dns.Response{Message: r.Message, Trusted: true, Age: 200 * time.Second, Fresh: 50 * time.Second, HasFresh: true}, r)
 		require.Equal(t, "HTTP/2.0", version.Load())
 	}
-	for path, want := range map[string]string{"/none": "404", "/text": "type", "/long": "longer"} {
+	clear := httptest.NewServer(mux)
+	defer clear.Close()
+	mux.HandleFunc("/moved", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, server.URL+"/dns-query", http.StatusPermanentRedirect)
+	})
+	mux.HandleFunc("/downgrade", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, clear.URL+"/moved", http.StatusPermanentRedirect)
+	})
+	for url, trusted := range map[string]bool{server.URL + "/moved": true, clear.URL + "/dns-query": false, clear.URL + "/moved": false} {
+		r, err := (&resolver.HTTPS{URL: url, Client: server.Client()}).Resolve(t.Context(), question)
+		require.NoError(t, err)
+		require.Equal(t, 200, records(t, r))
+		require.Equal(t, trusted, r.Trusted, url)
+	}
+	for path, want := range map[string]string{"/none": "404", "/text": "type", "/long": "longer", "/downgrade": "without TLS"} {
 		_, err := (&resolver.HTTPS{URL: server.URL + path, Client: server.Client()}).Resolve(t.Context(), question)
 		require.ErrorContains(t, err, want)
 	}

@@ -2,10 +2,8 @@ package resolver
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -18,19 +16,20 @@ import (
 const (
 	streamTimeout = 5 * time.Second
 	idleTime      = 10 * time.Second // RFC 7766 section 6.2.3: on the order of seconds
-	maxIdle       = 2                // for each server
+	maxReconnects = 3                // of one question
 )
 
-// streams asks by connections, each of which carries one question at a time and is
-// kept for the next (RFC 7766).
+// streams asks by one connection to each server, which carries many questions at a
+// time and is kept for more (RFC 7766 section 6.2).
 type streams struct {
-	mu   sync.Mutex // guards below
-	idle map[netip.AddrPort][]idleConn
+	mu    sync.Mutex // guards below
+	lanes map[netip.AddrPort]*lane
 }
 
-type idleConn struct {
-	conn  net.Conn
-	since time.Time
+// lane is the way to a server.
+type lane struct {
+	turn chan struct{} // held by who looks for a connection, or makes one
+	pipe *pipe
 }
 
 // resolve asks the servers one after the other.
@@ -46,7 +45,7 @@ func (s *streams) resolve(ctx context.Context, q dns.Question, servers []netip.A
 	query := dns.NewQuery(q, false, dns.NewRand())
 	query.Pad = pad
 	for _, server := range servers {
-		msg, e := s.ask(ctx, &query, server, timeout, dial)
+		msg, e := s.ask(ctx, query, server, timeout, dial)
 		if e != nil {
 			if ctx.Err() != nil {
 				return nil, server, fmt.Errorf("resolver: %s: %w", q, context.Cause(ctx))
@@ -67,103 +66,72 @@ func (s *streams) resolve(ctx context.Context, q dns.Question, servers []netip.A
 	return nil, netip.AddrPort{}, err
 }
 
-// ask asks one server, on a connection that is there or a new one: one that was
-// there may have been closed by the server.
-func (s *streams) ask(ctx context.Context, q *dns.Query, server netip.AddrPort, timeout time.Duration,
+// ask asks one server, on the connection that is there or a new one. A server may
+// close a connection at any time, also with questions on it (RFC 7766 section 6.2.4):
+// these are asked again, unless it never answers any.
+func (s *streams) ask(ctx context.Context, q dns.Query, server netip.AddrPort, timeout time.Duration,
 	dial func(context.Context, netip.AddrPort) (net.Conn, error),
 ) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	for conn := s.take(server); conn != nil; conn = s.take(server) {
-		if msg, err := s.exchange(ctx, conn, q, server); err == nil {
-			return msg, nil
+	for try := 0; ; try++ {
+		p, err := s.connect(ctx, server, dial)
+		if err != nil {
+			return nil, err
 		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+		msg, again, err := p.ask(ctx, q)
+		if err == nil || !again || try == maxReconnects {
+			return msg, err
 		}
+	}
+}
+
+// connect returns the connection to a server; the first to need one makes it.
+func (s *streams) connect(ctx context.Context, server netip.AddrPort, dial func(context.Context, netip.AddrPort) (net.Conn, error)) (*pipe, error) {
+	s.mu.Lock()
+	if s.lanes == nil {
+		s.lanes = make(map[netip.AddrPort]*lane)
+	}
+	l := s.lanes[server]
+	if l == nil {
+		l = &lane{turn: make(chan struct{}, 1)}
+		s.lanes[server] = l
+	}
+	s.mu.Unlock()
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if l.pipe != nil && l.pipe.alive() {
+		return l.pipe, nil
 	}
 	conn, err := dial(ctx, server)
 	if err != nil {
 		return nil, err
 	}
-	return s.exchange(ctx, conn, q, server)
-}
-
-// exchange sends the query and reads the answer. The connection is kept if both
-// succeed and closed otherwise.
-func (s *streams) exchange(ctx context.Context, conn net.Conn, q *dns.Query, server netip.AddrPort) (msg []byte, err error) {
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer func() {
-		if !stop() || err != nil {
-			_ = conn.Close()
-		} else {
-			s.put(server, conn)
-		}
-		if ctx.Err() != nil && err != nil {
-			err = ctx.Err()
-		}
-	}()
-	b := make([]byte, 2, 512)
-	b = q.AppendTo(b)
-	binary.BigEndian.PutUint16(b, uint16(len(b)-2))
-	if _, err := conn.Write(b); err != nil {
-		return nil, err
-	}
-	var length [2]byte
-	if _, err := io.ReadFull(conn, length[:]); err != nil {
-		return nil, err
-	}
-	msg = make([]byte, binary.BigEndian.Uint16(length[:]))
-	if _, err := io.ReadFull(conn, msg); err != nil {
-		return nil, err
-	}
-	if err := q.Check(msg); err != nil {
-		return nil, err
-	}
-	if binary.BigEndian.Uint16(msg[2:])&dns.FlagTruncated != 0 {
-		return nil, errTruncated
-	}
-	return msg, nil
+	p := newPipe(conn)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.pipe = p
+	return p, nil
 }
 
 var errTruncated = errors.New("truncated, although not by UDP")
 
-func (s *streams) take(server netip.AddrPort) net.Conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := s.idle[server]
-	for len(list) > 0 {
-		c := list[len(list)-1]
-		list = list[:len(list)-1]
-		s.idle[server] = list
-		if time.Since(c.since) < idleTime {
-			return c.conn
-		}
-		_ = c.conn.Close()
-	}
-	return nil
-}
-
-func (s *streams) put(server netip.AddrPort, conn net.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.idle == nil {
-		s.idle = make(map[netip.AddrPort][]idleConn)
-	}
-	if len(s.idle[server]) >= maxIdle {
-		_ = s.idle[server][0].conn.Close()
-		s.idle[server] = s.idle[server][1:]
-	}
-	s.idle[server] = append(s.idle[server], idleConn{conn, time.Now()})
-}
-
+// close closes the connections. Questions that come later make new ones.
 func (s *streams) close() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, list := range s.idle {
-		for _, c := range list {
-			_ = c.conn.Close()
+	var pipes []*pipe
+	for _, l := range s.lanes {
+		if l.pipe != nil {
+			pipes = append(pipes, l.pipe)
 		}
 	}
-	s.idle = nil
+	s.mu.Unlock()
+	for _, p := range pipes {
+		p.fail(net.ErrClosed)
+		<-p.done
+	}
 }

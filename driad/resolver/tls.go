@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/treedn/treedn/driad/dns"
@@ -24,7 +25,9 @@ type TLS struct {
 	// Dial opens connections for TCP. Default: net.Dialer's.
 	Dial Dial
 
-	streams streams
+	streams  streams
+	once     sync.Once
+	sessions tls.ClientSessionCache
 }
 
 // Resolve asks the servers until one answers.
@@ -51,6 +54,10 @@ func (t *TLS) dial(ctx context.Context, server netip.AddrPort) (net.Conn, error)
 			config.ServerName = server.Addr().WithZone("").String()
 		}
 	}
+	if config.ClientSessionCache == nil { // connections come again (RFC 7858 section 3.4)
+		t.once.Do(func() { t.sessions = tls.NewLRUClientSessionCache(0) })
+		config.ClientSessionCache = t.sessions
+	}
 	if config.NextProtos == nil {
 		config.NextProtos = []string{"dot"}
 	}
@@ -62,7 +69,7 @@ func (t *TLS) dial(ctx context.Context, server netip.AddrPort) (net.Conn, error)
 	return c, nil
 }
 
-// Close closes idle connections.
+// Close closes the connections; questions that are on them fail.
 func (t *TLS) Close() error {
 	t.streams.close()
 	return nil

@@ -238,8 +238,9 @@ remote-control:
 	return a
 }
 
-// StartUnbound runs unbound, which asks other servers about zones.
-func StartUnbound(t testing.TB, stubs map[string]netip.AddrPort) netip.AddrPort {
+// StartUnbound runs unbound, which asks other servers about zones. Options are more
+// lines of its configuration's section server, of which the last of a kind counts.
+func StartUnbound(t testing.TB, stubs map[string]netip.AddrPort, options ...string) netip.AddrPort {
 	t.Helper()
 	a := Address(t)
 	conf := fmt.Sprintf(`
@@ -261,6 +262,9 @@ server:
 remote-control:
 	control-enable: no
 `, a.Port())
+	for _, o := range options {
+		conf = strings.Replace(conf, "remote-control:", "\t"+o+"\nremote-control:", 1)
+	}
 	for name, server := range stubs {
 		conf = strings.Replace(conf, "remote-control:", fmt.Sprintf("\tlocal-zone: %q transparent\nremote-control:", name), 1)
 		conf += fmt.Sprintf("stub-zone:\n\tname: %q\n\tstub-addr: %s@%d\n", name, server.Addr(), server.Port())
