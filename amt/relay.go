@@ -319,8 +319,9 @@ func (r *Relay) handleUpdate(now time.Time, d *Datagram, m *Message) {
 	if !ok {
 		return
 	}
+	// IGMPv1 is not among what RFC 7450 section 5.3.3.4 lists.
 	var report gmp.Message
-	if err := report.Parse(m.Packet); err != nil || report.Type == gmp.TypeQuery {
+	if report.Parse(m.Packet) != nil || report.Type == gmp.TypeQuery || !report.IPv6() && report.Version == 1 {
 		r.stats.Malformed++
 		return
 	}
@@ -478,8 +479,10 @@ func (r *Relay) handleEvents(now time.Time) {
 		}
 		switch e.Type {
 		case gmp.EventSubscribed:
+			r.stats.Channels++
 			r.join(e.Source, e.Group)
 		case gmp.EventUnsubscribed:
+			r.stats.Channels--
 			r.leave(now, e.Source, e.Group)
 		case gmp.EventIdle:
 			r.close(TunnelID(e.Link))
@@ -577,6 +580,5 @@ func (r *Relay) HandlePathMTU(gateway netip.AddrPort, mtu int) {
 func (r *Relay) Stats() RelayStats {
 	s := r.stats
 	s.Tunnels = len(r.endpoints)
-	s.Channels = r.router.Channels()
 	return s
 }
