@@ -212,3 +212,36 @@ func TestRelayTakesNoIGMPv1(t *testing.T) {
 		require.Equal(t, tunnels, r.relay.Stats().Tunnels)
 	}
 }
+
+// VLC sends the MAC of its first Query for as long as it plays. That of a tunnel
+// that was never without an Update since stays good; not for others, not once the
+// gateway has shown a newer one, and not after a silence.
+func TestRelayKeepsTunnelsOfOldSecrets(t *testing.T) {
+	r := newRelayRig(t, amt.RelayConfig{})
+	vlc, fresh, late := gateway4, netip.AddrPortFrom(gateway4.Addr(), 1), netip.AddrPortFrom(gateway4.Addr(), 2)
+	record := allow("232.1.1.1", "10.12.0.1")
+	q := r.join(vlc, "10.12.0.1", "232.1.1.1")
+	renewed := r.join(fresh, "10.12.0.1", "232.1.1.1")
+	asked := r.query(late, 0, 7)
+	var again amt.Message
+	for range 24 * 3600 / 125 {
+		r.wait(125 * time.Second)
+		r.update(vlc, q, record)
+		again = r.query(fresh, 0, 8)
+		r.update(fresh, again, record)
+	}
+	s := r.relay.Stats()
+	require.Equal(t, 2, s.Tunnels)
+	require.Zero(t, s.BadMAC)
+
+	r.update(late, asked, record)
+	require.EqualValues(t, 1, r.relay.Stats().BadMAC)
+	r.update(fresh, renewed, record)
+	require.EqualValues(t, 2, r.relay.Stats().BadMAC)
+
+	r.wait(10 * time.Minute)
+	require.Zero(t, r.relay.Stats().Tunnels)
+	r.update(vlc, q, record)
+	require.EqualValues(t, 3, r.relay.Stats().BadMAC)
+	require.Zero(t, r.relay.Stats().Tunnels)
+}
