@@ -16,7 +16,7 @@ import (
 
 // peers reads testdata/peers.jsonl: messages to a relay and from two, of programs
 // that are run by hand and not by the tests.
-func peers(tb testing.TB) []vector { return readVectors(tb, "testdata/peers.jsonl", 29) }
+func peers(tb testing.TB) []vector { return readVectors(tb, "testdata/peers.jsonl", 33) }
 
 // They decode, and encode again to the same octets but for the one that VLC
 // appends to its Requests.
@@ -58,7 +58,7 @@ func TestRelayServesPeers(t *testing.T) {
 			q, ok := r.sendRaw(gateway, v.raw)
 			require.True(t, ok, v.Impl)
 			require.Equal(t, m.Nonce, q.Nonce)
-			require.Equal(t, m.Flags&amt.FlagP != 0, q.Packet[0]>>4 == 6)
+			require.Equal(t, m.Flags&(amt.FlagP|amt.FlagLinuxP) != 0, q.Packet[0]>>4 == 6)
 		case amt.TypeUpdate:
 			m.MAC = r.query(gateway, 0, m.Nonce).MAC
 			before := r.relay.Stats()
@@ -88,7 +88,7 @@ func TestRelayServesPeers(t *testing.T) {
 			require.EqualValues(t, before.BadMAC+1, r.relay.Stats().BadMAC)
 		}
 	}
-	require.Equal(t, 13, reports)
+	require.Equal(t, 15, reports)
 	tunnels, channels := 0, make(map[string]bool)
 	for _, groups := range now {
 		if len(groups) > 0 {
