@@ -55,8 +55,9 @@
 //
 // RFC 7450, with RFC 9601 (ECN) and what RFC 8777 says about the choice between
 // relays; module driad looks relays up in the DNS. A relay's first Query to an
-// endpoint does not carry the G flag, see [EndpointAuto]. Data with
-// checksums of zero over IPv6 are taken, and never sent.
+// endpoint does not carry the G flag, see [EndpointAuto], and it believes reports
+// whose IP headers are not quite what they should be, see [RelayCompat]. Data
+// with checksums of zero over IPv6 are taken, and never sent.
 //
 // # Threats
 //

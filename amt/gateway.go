@@ -348,7 +348,7 @@ func (g *Gateway) abandon(s *session) {
 
 // retire says goodbye to a relay, and again a second later.
 func (g *Gateway) retire(now time.Time, s *session) {
-	s.goodbye()
+	s.goodbye(now)
 	s.leaving = true
 	s.closeAt = now.Add(time.Second)
 	g.leaving = append(g.leaving, s)
@@ -593,7 +593,7 @@ func (g *Gateway) HandleTimeout(now time.Time) {
 	for len(g.leaving) > 0 && isDue(g.leaving[0].closeAt, now) {
 		s := g.leaving[0]
 		g.leaving = g.leaving[1:]
-		s.goodbye()
+		s.goodbye(now)
 		g.emit(GatewayClosed, s, nil)
 	}
 	if g.next != nil && isDue(g.moveEnd, now) {
@@ -654,10 +654,11 @@ func (g *Gateway) Stats() GatewayStats { return g.stats }
 
 // Close leaves all relays at once; what it has to say is in PollTransmission.
 func (g *Gateway) Close(now time.Time) {
-	for range 2 { // the second time for the first may be lost
+	for i := range 2 { // the second time for the first may be lost
 		for _, s := range [...]*session{g.active, g.next} {
 			if s != nil {
-				s.goodbye()
+				// Nobody waits until a report is due again.
+				s.goodbye(now.Add(time.Duration(i) * gmp.DefaultUnsolicitedReportInterval))
 			}
 		}
 	}

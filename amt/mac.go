@@ -28,6 +28,7 @@ type responder struct {
 	master []byte
 	keep   time.Duration // how long the former key is believed
 	keys   [3]epochKey   // of the present epoch and its neighbours, by epoch % 3
+	older  epochKey      // the last one that checkSecret was asked for
 	sum    [sha256.Size]byte
 	input  [23]byte
 }
@@ -47,8 +48,13 @@ func newResponder(master []byte, keep time.Duration) responder {
 	return responder{master: master, keep: keep}
 }
 
-func (r *responder) key(epoch int64) hash.Hash {
-	k := &r.keys[uint64(epoch)%3]
+// proof is what an authentic MAC tells of the Request that it was given for.
+type proof struct {
+	epoch int64 // of the secret
+	ecn   bool  // it had FlagE
+}
+
+func (r *responder) key(k *epochKey, epoch int64) hash.Hash {
 	if k.hmac == nil || k.epoch != epoch {
 		info := binary.BigEndian.AppendUint64([]byte("AMT response MAC "), uint64(epoch))
 		secret, err := hkdf.Key(sha256.New, r.master, nil, string(info), sha256.Size)
@@ -89,33 +95,45 @@ func (r *responder) mac(h hash.Hash, gateway netip.AddrPort, nonce uint32, ecn b
 // make returns the MAC for a Query at now.
 func (r *responder) make(now time.Time, gateway netip.AddrPort, nonce uint32, ecn bool) MAC {
 	epoch, _ := epochAt(now)
-	return r.mac(r.key(epoch), gateway, nonce, ecn)
+	return r.mac(r.key(r.slot(epoch), epoch), gateway, nonce, ecn)
 }
 
-// check compares the first n octets of the MAC, and says whether it was made for
-// a gateway that can handle ECN.
-func (r *responder) check(now time.Time, gateway netip.AddrPort, nonce uint32, m MAC, n int) (ecn, ok bool) {
+func (r *responder) slot(epoch int64) *epochKey { return &r.keys[uint64(epoch)%3] }
+
+// check compares the first n octets of the MAC.
+func (r *responder) check(now time.Time, gateway netip.AddrPort, nonce uint32, m MAC, n int) (proof, bool) {
 	epoch, since := epochAt(now)
-	if ecn, ok = r.equal(epoch, gateway, nonce, m, n); ok {
-		return ecn, true
+	if p, ok := r.equal(r.slot(epoch), epoch, gateway, nonce, m, n); ok {
+		return p, true
 	}
 	if since <= r.keep {
-		if ecn, ok = r.equal(epoch-1, gateway, nonce, m, n); ok {
-			return ecn, true
+		if p, ok := r.equal(r.slot(epoch-1), epoch-1, gateway, nonce, m, n); ok {
+			return p, true
 		}
 	}
 	if secretLifetime-since <= secretGrace {
-		return r.equal(epoch+1, gateway, nonce, m, n)
+		return r.equal(r.slot(epoch+1), epoch+1, gateway, nonce, m, n)
 	}
-	return false, false
+	return proof{}, false
 }
 
-func (r *responder) equal(epoch int64, gateway netip.AddrPort, nonce uint32, m MAC, n int) (ecn, ok bool) {
+// checkSecret compares the MAC with what the secret of some epoch makes, which
+// is the last one before now with these low bits.
+func (r *responder) checkSecret(now time.Time, secret uint16, gateway netip.AddrPort, nonce uint32, m MAC) (proof, bool) {
+	epoch, _ := epochAt(now)
+	age := uint16(epoch) - secret
+	if age == 0 || age > 1<<15 { // check has had the present one, and one of the future
+		return proof{}, false
+	}
+	return r.equal(&r.older, epoch-int64(age), gateway, nonce, m, len(m))
+}
+
+func (r *responder) equal(k *epochKey, epoch int64, gateway netip.AddrPort, nonce uint32, m MAC, n int) (proof, bool) {
 	for _, ecn := range []bool{false, true} {
-		want := r.mac(r.key(epoch), gateway, nonce, ecn)
+		want := r.mac(r.key(k, epoch), gateway, nonce, ecn)
 		if subtle.ConstantTimeCompare(want[:n], m[:n]) == 1 {
-			return ecn, true
+			return proof{epoch, ecn}, true
 		}
 	}
-	return false, false
+	return proof{}, false
 }

@@ -54,8 +54,8 @@ func TestSecretRotation(t *testing.T) {
 
 	_, ok := stranger.check(start, gateway, 7, ahead, 6)
 	require.False(t, ok)
-	ecn, ok := r.check(start, gateway, 7, ahead, 6)
-	require.True(t, ok && ecn)
+	p, ok := r.check(start, gateway, 7, ahead, 6)
+	require.True(t, ok && p.ecn)
 	for _, other := range []netip.AddrPort{
 		netip.MustParseAddrPort("192.0.2.1:51001"), netip.MustParseAddrPort("192.0.2.2:51000"),
 	} {

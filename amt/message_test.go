@@ -21,8 +21,10 @@ type vector struct {
 }
 
 // vectors reads testdata/vectors.jsonl; see the README beside it.
-func vectors(tb testing.TB) []vector {
-	f, err := os.Open("testdata/vectors.jsonl")
+func vectors(tb testing.TB) []vector { return readVectors(tb, "testdata/vectors.jsonl", 54) }
+
+func readVectors(tb testing.TB, name string, n int) []vector {
+	f, err := os.Open(name)
 	require.NoError(tb, err)
 	defer f.Close()
 	var list []vector
@@ -33,7 +35,7 @@ func vectors(tb testing.TB) []vector {
 		require.NoError(tb, err)
 		list = append(list, v)
 	}
-	require.Len(tb, list, 54)
+	require.Len(tb, list, n)
 	return list
 }
 

@@ -70,7 +70,8 @@ type tunnel struct {
 	local       uint16 // in Relay.locals
 	pathMTU     uint16 // 0: as configured
 	flags       tunnelFlags
-	unreachable uint8 // ICMP errors in a row
+	unreachable uint8  // ICMP errors in a row
+	secret      uint16 // that the last Update was proved with, see responder.checkSecret
 	rate        bucket
 	packets     uint64
 	octets      uint64
@@ -315,12 +316,21 @@ func (r *Relay) handleRequest(now time.Time, d *Datagram, m *Message, b []byte) 
 }
 
 func (r *Relay) handleUpdate(now time.Time, d *Datagram, m *Message) {
-	ecn, ok := r.authentic(now, d.Remote, m)
+	id, known := r.endpoints[keyOf(d.Remote)]
+	p, ok := r.authentic(now, d.Remote, m)
+	if !ok && known {
+		// VLC sends one Request, and Updates with its MAC as long as it plays. An old
+		// secret proves as much as a new one of an endpoint that has never been silent
+		// since; RFC 7450 section 5.3.3.4 sets the least that is believed.
+		p, ok = r.respond.checkSecret(now, r.tunnel(id).secret, d.Remote, m.Nonce, m.MAC)
+	}
 	if !ok {
+		r.stats.BadMAC++
 		return
 	}
+	// IGMPv1 is not among what RFC 7450 section 5.3.3.4 lists.
 	var report gmp.Message
-	if err := report.Parse(m.Packet); err != nil || report.Type == gmp.TypeQuery {
+	if report.Parse(m.Packet) != nil || report.Type == gmp.TypeQuery || !report.IPv6() && report.Version == 1 {
 		r.stats.Malformed++
 		return
 	}
@@ -330,7 +340,6 @@ func (r *Relay) handleUpdate(now time.Time, d *Datagram, m *Message) {
 			return
 		}
 	}
-	id, known := r.endpoints[keyOf(d.Remote)]
 	if known {
 		// The rate comes after the MAC: others cannot use up what is the gateway's.
 		perTick := float32(relayTick.Seconds())
@@ -344,7 +353,10 @@ func (r *Relay) handleUpdate(now time.Time, d *Datagram, m *Message) {
 	r.stats.Updates++
 	t := r.tunnel(id)
 	t.unreachable = 0
-	if (t.flags&tunnelECN != 0) != ecn {
+	if secret := uint16(p.epoch); !known || int16(secret-t.secret) > 0 {
+		t.secret = secret
+	}
+	if (t.flags&tunnelECN != 0) != p.ecn {
 		t.flags ^= tunnelECN
 		r.changes++
 	}
@@ -365,25 +377,22 @@ func (r *Relay) handleUpdate(now time.Time, d *Datagram, m *Message) {
 }
 
 // authentic checks the MAC of an Update or Teardown against the endpoint that
-// it speaks for, and says whether the Request had FlagE.
-func (r *Relay) authentic(now time.Time, gateway netip.AddrPort, m *Message) (ecn, ok bool) {
-	if ecn, ok = r.respond.check(now, gateway, m.Nonce, m.MAC, len(m.MAC)); ok {
-		return ecn, true
-	}
-	if r.config.Compat.ShortMAC {
-		if ecn, ok = r.respond.check(now, gateway, m.Nonce, m.MAC, 4); ok {
+// it speaks for.
+func (r *Relay) authentic(now time.Time, gateway netip.AddrPort, m *Message) (proof, bool) {
+	p, ok := r.respond.check(now, gateway, m.Nonce, m.MAC, len(m.MAC))
+	if !ok && r.config.Compat.ShortMAC {
+		if p, ok = r.respond.check(now, gateway, m.Nonce, m.MAC, 4); ok {
 			r.stats.ShortMAC++
-			return ecn, true
 		}
 	}
-	r.stats.BadMAC++
-	return false, false
+	return p, ok
 }
 
 func (r *Relay) handleTeardown(now time.Time, m *Message) {
 	// The endpoint in the message is what the MAC has to prove: the gateway has
 	// another one by now (RFC 7450 section 5.3.3.5).
 	if _, ok := r.authentic(now, m.Gateway, m); !ok {
+		r.stats.BadMAC++
 		return
 	}
 	r.stats.Teardowns++
@@ -478,8 +487,10 @@ func (r *Relay) handleEvents(now time.Time) {
 		}
 		switch e.Type {
 		case gmp.EventSubscribed:
+			r.stats.Channels++
 			r.join(e.Source, e.Group)
 		case gmp.EventUnsubscribed:
+			r.stats.Channels--
 			r.leave(now, e.Source, e.Group)
 		case gmp.EventIdle:
 			r.close(TunnelID(e.Link))
@@ -577,6 +588,5 @@ func (r *Relay) HandlePathMTU(gateway netip.AddrPort, mtu int) {
 func (r *Relay) Stats() RelayStats {
 	s := r.stats
 	s.Tunnels = len(r.endpoints)
-	s.Channels = r.router.Channels()
 	return s
 }

@@ -95,7 +95,8 @@ type RelayCompat struct {
 	// NoLinuxP ignores bit 0x80 of a Request, in which Linux has the P flag.
 	NoLinuxP bool
 	// StrictHeaders ignores Updates whose inner IP header is not what RFC 3376 or
-	// RFC 3810 ask for: TTL 1, Router Alert, the right destination.
+	// RFC 3810 ask for: TTL 1, Router Alert, the right destination. RFC 7450 section
+	// 5.3.3.4 wants that; go-amt's and VLC's would be ignored.
 	StrictHeaders bool
 	// ShortMAC accepts a MAC of which the first 4 octets are right. Cisco IOS XE
 	// 3.16 and 3.17 gateways need that. It leaves 32 bits.

@@ -95,6 +95,13 @@ const (
 	learnAfter = 4 * time.Second
 )
 
+func protocolOf(group netip.Addr) int {
+	if group.Is6() {
+		return protocolMLD
+	}
+	return protocolIGMP
+}
+
 func newSession(g *Gateway, now time.Time, candidate int) *session {
 	g.paths++
 	s := &session{gateway: g, path: g.paths, candidate: candidate}
@@ -116,11 +123,7 @@ func newSession(g *Gateway, now time.Time, candidate int) *session {
 }
 
 func (s *session) setFilter(now time.Time, group netip.Addr, f gmp.Filter) {
-	host := s.hosts[protocolIGMP]
-	if group.Is6() {
-		host = s.hosts[protocolMLD]
-	}
-	_ = host.SetFilter(now, group, f) // was checked when the gateway took it
+	_ = s.hosts[protocolOf(group)].SetFilter(now, group, f) // was checked when the gateway took it
 	if !slices.Contains(s.groups, group) {
 		s.groups = append(s.groups, group)
 	}
@@ -317,7 +320,6 @@ func (s *session) interval(protocol int) time.Duration {
 		return learnAfter + s.gateway.random(learnAfter)
 	}
 	d := min(s.hosts[protocol].Interval(), s.gateway.config.Keepalive)
-	d = max(d, minKeepalive)
 	if other := s.cycles[1-protocol].nextAt; !other.IsZero() {
 		return d // the other protocol decides, see handleTimeout
 	}
@@ -390,11 +392,7 @@ func (s *session) handleData(now time.Time, d *Datagram, p *Packet) bool {
 		return false
 	}
 	group := p.Destination.Addr()
-	host := s.hosts[protocolIGMP]
-	if group.Is6() {
-		host = s.hosts[protocolMLD]
-	}
-	if !host.Wants(p.Source.Addr(), group) {
+	if !s.hosts[protocolOf(group)].Wants(p.Source.Addr(), group) {
 		return false
 	}
 	s.probing = false
@@ -424,12 +422,21 @@ func (s *session) silentAt() time.Time {
 	return s.lastData.Add(min(max(c.Silence, 4*s.gap), 10*time.Second))
 }
 
-// goodbye leaves the relay: a Teardown if it has told our endpoint, else an
-// Update that deletes everything (RFC 7450 section 5.2.3.8).
-func (s *session) goodbye() {
+// goodbye leaves the relay: a Teardown if it has told our endpoint, else Updates
+// that delete everything (RFC 7450 section 5.2.3.8). What is wanted now goes by
+// the rules of IGMP, which means BLOCK_OLD_SOURCES: some relays know no other way
+// to leave a source. What was ever wanted here goes by a change to include
+// nothing.
+func (s *session) goodbye(now time.Time) {
 	if !s.joined {
 		return
 	}
+	for _, group := range s.groups {
+		if c := &s.cycles[protocolOf(group)]; c.query.Flags&FlagG == 0 {
+			s.setFilter(now, group, gmp.Filter{})
+		}
+	}
+	s.flush(now)
 	for i := range s.cycles {
 		c := &s.cycles[i]
 		if !c.confirmed {
@@ -441,7 +448,7 @@ func (s *session) goodbye() {
 		}
 		host := gmp.NewHost(gmp.HostConfig{IPv6: i == protocolMLD, MTU: controlMTU})
 		for _, group := range s.groups {
-			if group.Is6() == (i == protocolMLD) {
+			if protocolOf(group) == i {
 				host.Deleted(group)
 			}
 		}

@@ -151,8 +151,8 @@ func (c *Capture) Read(frames []Frame) ([]Frame, error) {
 		h.SetIovlen(1)
 		h.Flags = 0
 	}
-	if err := c.raw.Read(c.receive); err != nil {
-		return frames, err
+	if c.raw.Read(c.receive) != nil { // which there is no error of its own for
+		return frames, net.ErrClosed
 	}
 	switch c.errno {
 	case 0:

@@ -261,3 +261,16 @@ func TestIPv6(t *testing.T) {
 		require.True(t, f.Outgoing)
 	}
 }
+
+// Whoever closes a capture knows its reader's error when he sees it.
+func TestCaptureClosed(t *testing.T) {
+	_, c := openLoopback(t)
+	require.NoError(t, c.SetGroups(nil))
+	failed := make(chan error)
+	go func() {
+		_, err := c.Read(nil)
+		failed <- err
+	}()
+	require.NoError(t, c.Close())
+	require.ErrorIs(t, <-failed, net.ErrClosed)
+}
