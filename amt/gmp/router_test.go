@@ -357,7 +357,8 @@ func FuzzRouter(f *testing.F) {
 		config := gmp.RouterConfig{MaxGroups: 3, MaxSources: 4, MaxChannels: 10}
 		r := newRouterRig(t, config)
 		links := []gmp.Link{r.router.AddLink(), r.router.AddLink(),
-			r.router.AddSharedLink(r.now, netip.MustParseAddr("10.0.0.9"), netip.Addr{})}
+			r.router.AddSharedLink(r.now, gmp.LinkConfig{IGMP: netip.MustParseAddr("10.0.0.9"), MTU: 128}),
+			r.router.AddSharedLink(r.now, gmp.LinkConfig{IGMP: netip.MustParseAddr("10.0.0.9"), IGMPVersion: 2})}
 		for len(script) > 2 {
 			op, a, b := script[0], script[1], script[2]
 			script = script[3:]
@@ -382,8 +383,9 @@ func FuzzRouter(f *testing.F) {
 				if a&0x40 != 0 {
 					q.Group = netip.IPv4Unspecified()
 				}
-				if m.Parse(gmp.AppendQuery(nil, netip.AddrFrom4([4]byte{10, 0, 0, byte(a)}), 3, &q)) == nil {
-					r.router.HandleQuery(r.now, l, &m)
+				if m.Parse(gmp.AppendQuery(nil, netip.AddrFrom4([4]byte{10, 0, 0, byte(a)}), 1+int(b>>6)%3, &q)) == nil {
+					_ = r.router.HandleQuery(r.now, l, &m)
+					require.NoError(t, r.router.Check())
 				}
 			default:
 				r.wait(time.Duration(a) * time.Duration(b) * 10 * time.Millisecond)
