@@ -132,7 +132,16 @@ func (q *querier) adopt(c *RouterConfig, query *Query) {
 // membershipInterval is the Group Membership Interval on the link (RFC 3376
 // section 8.4).
 func (q *querier) membershipInterval(c *RouterConfig) tick {
-	return ticks(time.Duration(q.robustness)*q.interval + c.QueryResponseInterval)
+	return ticks(time.Duration(q.robustness)*q.interval + q.responseInterval(c))
+}
+
+// responseInterval is the Query Response Interval, which hosts of IGMPv1 take for
+// 10 s whatever it is (RFC 2236 section 4).
+func (q *querier) responseInterval(c *RouterConfig) time.Duration {
+	if q.version == 1 && q.source.Is4() {
+		return max(c.QueryResponseInterval, DefaultQueryResponseInterval)
+	}
+	return c.QueryResponseInterval
 }
 
 // lower reports whether the address of another router makes that the querier. Of
@@ -174,7 +183,7 @@ func (r *Router) HandleQuery(now time.Time, l Link, m *Message) error {
 		return odd
 	}
 	q.adopt(&r.config, &m.Query)
-	q.other = r.now + ticks(time.Duration(q.robustness)*q.interval+r.config.QueryResponseInterval/2)
+	q.other = r.now + ticks(time.Duration(q.robustness)*q.interval+q.responseInterval(&r.config)/2)
 	for g := range s.asked { // the other one asks now
 		if r.groupAddress(g).Is6() == m.IPv6() {
 			delete(s.asked, g)
