@@ -25,5 +25,3 @@ func reuseAddress(raw syscall.RawConn) error {
 	}
 	return failed
 }
-
-const sourceFilters = true
