@@ -15,7 +15,16 @@ const namespaceEnv = "GMP_TEST_IN_NAMESPACE"
 // own. It needs the commands of iproute2, and user namespaces if it is not run by
 // root. Where something is missing it fails if TREEDN_REQUIRE lists root.
 func TestInNamespace(t *testing.T) {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestLive", "-test.v", "-test.parallel=32")
+	for _, pattern := range []string{"^TestLive", "^TestFRR"} {
+		t.Run(pattern[1:], func(t *testing.T) {
+			t.Parallel()
+			runInNamespace(t, pattern)
+		})
+	}
+}
+
+func runInNamespace(t *testing.T, pattern string) {
+	cmd := exec.Command(os.Args[0], "-test.run="+pattern, "-test.v", "-test.parallel=32")
 	cmd.Env = append(os.Environ(), namespaceEnv+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 	if os.Getuid() != 0 {
@@ -36,7 +45,7 @@ func TestInNamespace(t *testing.T) {
 		t.Skipf("this system gives no namespace: %v", err)
 	}
 	if err != nil {
-		t.Fatalf("%v\n%s\nrerun with: unshare -Urn env %s=1 go test -run '^TestLive' -v", err, out, namespaceEnv)
+		t.Fatalf("%v\n%s\nrerun with: unshare -Urn env %s=1 go test -run '%s' -v", err, out, namespaceEnv, pattern)
 	}
 }
 
