@@ -71,6 +71,9 @@ func NewHost(config Config) *Host {
 // receiver of its packets. An empty name means [Config.Interface], or else the
 // interface on the route to the source. The receiver closes when ctx ends.
 //
+// It stays joined while the interface is down. One that is removed and made anew,
+// under whatever name, has to be joined again; nothing tells the receiver.
+//
 // Failures of the system are of type [*Error]; they match [errors.ErrUnsupported]
 // where the system has no source-specific multicast.
 func (h *Host) Join(ctx context.Context, ch Channel, iface string) (*Receiver, error) {
