@@ -101,8 +101,7 @@ func (f *frr) has(group, source string) bool {
 	return false
 }
 
-// Ours is the host, FRRouting the querier. A namespace has room for one multicast
-// router at a time.
+// Ours is the host, FRRouting the querier.
 func TestFRR(t *testing.T) {
 	inNamespace(t, "vtysh")
 	for _, version := range []string{"3", "2"} {

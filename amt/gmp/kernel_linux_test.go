@@ -209,7 +209,7 @@ func TestLiveOlderKernelHost(t *testing.T) {
 func TestLiveKernelFilter(t *testing.T) {
 	inNamespace(t)
 	l := newLink(t)
-	l.up("10.77.0.1")
+	l.up("10.78.0.1") // these calls name the interface by it, so that no other link may have it
 	r := newRouterOn(l, quick, ours)
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	require.NoError(t, err)
@@ -223,11 +223,11 @@ func TestLiveKernelFilter(t *testing.T) {
 		return b
 	}
 	require.NoError(t, unix.SetsockoptString(fd, unix.IPPROTO_IP, unix.IP_ADD_SOURCE_MEMBERSHIP,
-		string(octets(group, "10.77.0.1", all[0]))))
+		string(octets(group, "10.78.0.1", all[0]))))
 	r.settles(group, all, all[0])
 	// struct ip_msfilter: group, interface, mode, number, sources.
 	filter := func(mode byte, sources ...string) string {
-		b := octets(group, "10.77.0.1")
+		b := octets(group, "10.78.0.1")
 		b = append(b, native32(uint32(mode))...)
 		b = append(b, native32(uint32(len(sources)))...)
 		return string(append(b, octets(sources...)...))
