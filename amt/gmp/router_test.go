@@ -414,20 +414,23 @@ func FuzzRouter(f *testing.F) {
 }
 
 func BenchmarkRouterRefresh(b *testing.B) {
-	r := newRouterRig(b, gmp.RouterConfig{})
-	var m gmp.Message
-	require.NoError(b, m.Parse(gmp.AppendReport(nil, netip.Addr{}, false, record(gmp.ModeIsInclude, "232.1.1.1", "10.0.0.1"))))
-	const n = 100_000
-	for range n {
-		l := r.router.AddLink()
-		r.router.HandleReport(r.now, l, &m)
-		r.events()
-	}
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		i = i%n + 1
-		r.router.HandleReport(r.now, gmp.Link(i), &m)
+	for _, n := range []int{1, 100, 500_000} {
+		b.Run(fmt.Sprintf("hosts=%d", n), func(b *testing.B) {
+			r := newRouterRig(b, gmp.RouterConfig{})
+			var m gmp.Message
+			require.NoError(b, m.Parse(gmp.AppendReport(nil, netip.Addr{}, false, record(gmp.ModeIsInclude, "232.1.1.1", "10.0.0.1"))))
+			for range n {
+				l := r.router.AddLink()
+				r.router.HandleReport(r.now, l, &m)
+				r.events()
+			}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				i = i%n + 1
+				r.router.HandleReport(r.now, gmp.Link(i), &m)
+			}
+		})
 	}
 }
 
