@@ -55,6 +55,34 @@ func (r *Router) Check() error {
 			return fmt.Errorf("link %d: timer due %d, first group %d", l, k.due, k.first)
 		}
 	}
+	for l, s := range r.shared {
+		if len(s.groups) != int(r.links.at(uint32(l)).groups) {
+			return fmt.Errorf("link %d: %d groups in the index, %d alive", l, len(s.groups), r.links.at(uint32(l)).groups)
+		}
+		for ch, g := range s.groups {
+			if r.groups.at(g).channel != ch || r.groups.at(g).link != l {
+				return fmt.Errorf("link %d: wrong group %d in the index", l, g)
+			}
+		}
+		for g, a := range s.asked {
+			if s.groups[r.groups.at(g).channel] != g {
+				return fmt.Errorf("link %d: group %d is asked for and gone", l, g)
+			}
+			if a.group.left <= 0 && len(a.sources) == 0 {
+				return fmt.Errorf("link %d: nothing is asked of group %d", l, g)
+			}
+			for ch := range a.sources {
+				if *r.findSource(g, ch) == 0 {
+					return fmt.Errorf("link %d: source of group %d is asked for and gone", l, g)
+				}
+			}
+		}
+		for g := range s.older {
+			if s.groups[r.groups.at(g).channel] != g {
+				return fmt.Errorf("link %d: group %d has older hosts and is gone", l, g)
+			}
+		}
+	}
 	if groups != r.groups.live || sources != r.sources.live {
 		return fmt.Errorf("%d groups and %d sources reached, %d and %d alive", groups, sources, r.groups.live, r.sources.live)
 	}

@@ -22,7 +22,7 @@ var (
 
 // PacketError says which part of a packet is wrong and in which way.
 type PacketError struct {
-	Part string // "IPv4", "IPv6", "IGMP", "MLD" or, inside them, "query" and "report"
+	Part string // "IPv4", "IPv6", "IGMP", "MLD", inside them "query" and "report", or what is odd in a header
 	Err  error
 }
 
@@ -55,6 +55,7 @@ var (
 	errTTL          = &PacketError{"TTL is not 1", ErrHeader}
 	errRouterAlert  = &PacketError{"no Router Alert", ErrHeader}
 	errDestination  = &PacketError{"destination", ErrHeader}
+	errSource       = &PacketError{"source is not link-local", ErrHeader}
 )
 
 // Addresses that messages are sent to.
@@ -100,6 +101,35 @@ func (m *Message) Validate() error {
 		return errRouterAlert
 	}
 	if h.Destination != destination(m.Type, m.Version, h.Destination.Is6(), m.Query.Group) {
+		return errDestination
+	}
+	return nil
+}
+
+// checkLink reports why a node drops a message that came over its link. MLD
+// has to show that nothing forwarded it (RFC 3810 sections 6.2, 7.4 and 7.6, RFC
+// 3590 section 4); IGMP asks for less: hosts ignore a General Query that is sent
+// elsewhere, and one without Router Alert, which IGMPv1 does not have (RFC 3376
+// section 9.1). A message is also taken if it is sent to the node alone (section
+// 4.1.12).
+func (m *Message) checkLink() error {
+	h := &m.Header
+	if m.IPv6() {
+		switch {
+		case h.TTL != 1:
+			return errTTL
+		case !h.RouterAlert:
+			return errRouterAlert
+		case !h.Source.IsLinkLocalUnicast():
+			return errSource
+		}
+		return nil
+	}
+	switch {
+	case m.Type != TypeQuery:
+	case m.Version > 1 && !h.RouterAlert:
+		return errRouterAlert
+	case m.General() && h.Destination.IsMulticast() && h.Destination != allSystems4:
 		return errDestination
 	}
 	return nil

@@ -176,6 +176,7 @@ func (m *Message) parseIGMP(b []byte) error {
 		switch { // RFC 3376 section 7.1
 		case len(b) == 8 && b[1] == 0:
 			m.Version = 1
+			m.Query.Group = unspecified4 // ignored when received, RFC 1112 appendix I
 			m.Query.MaxResponse = 10 * time.Second
 			return nil
 		case len(b) == 8:

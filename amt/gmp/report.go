@@ -11,6 +11,9 @@ type ReportResult struct {
 	Changed bool
 	// Ignored is the number of additions that a limit or Allow refused.
 	Ignored int
+	// Err says why the report as a whole was discarded, as routers have to do on a
+	// shared link (RFC 3810 section 7.4). It matches [ErrHeader].
+	Err error
 }
 
 // HandleReport takes a report or leave from a host on the link, the tables of
@@ -20,6 +23,17 @@ type ReportResult struct {
 func (r *Router) HandleReport(now time.Time, l Link, m *Message) ReportResult {
 	r.now = r.tick(now)
 	r.ignored, r.changed = 0, false
+	r.hold = r.gmi
+	if r.links.at(uint32(l)).shared {
+		q := r.shared[l].of(m.IPv6())
+		if !q.source.IsValid() || q.version == 1 && m.Type == TypeLeave && !m.IPv6() { // RFC 3376 section 7.3.1
+			return ReportResult{}
+		}
+		if err := m.checkLink(); err != nil {
+			return ReportResult{Err: err}
+		}
+		r.hold = q.membershipInterval(&r.config)
+	}
 	before := r.Idle(l)
 	for rec := range m.Records {
 		if !Routable(rec.Group) {
@@ -38,7 +52,7 @@ func (r *Router) HandleReport(now time.Time, l Link, m *Message) ReportResult {
 		r.emit(EventIdle, l, nil)
 	}
 	r.schedule(uint32(l))
-	return ReportResult{r.changed, r.ignored}
+	return ReportResult{Changed: r.changed, Ignored: r.ignored}
 }
 
 func (r *Router) apply(l Link, rec *Record) {
@@ -90,7 +104,11 @@ func (r *Router) lookup(l Link, group netip.Addr) uint32 {
 	if !ok {
 		return 0
 	}
-	for i := r.links.at(uint32(l)).first; i != 0; i = r.groups.at(i).next {
+	k := r.links.at(uint32(l))
+	if k.shared {
+		return r.shared[l].groups[ch]
+	}
+	for i := k.first; i != 0; i = r.groups.at(i).next {
 		if r.groups.at(i).channel == ch {
 			return i
 		}
@@ -112,6 +130,9 @@ func (r *Router) addGroup(l Link, group netip.Addr) uint32 {
 	*r.groups.at(i) = groupState{link: l, channel: ch, next: k.first}
 	k.first = i
 	k.groups++
+	if k.shared {
+		r.shared[l].groups[ch] = i
+	}
 	return i
 }
 
@@ -177,6 +198,9 @@ func (r *Router) dropSource(g uint32, p *uint32) {
 		r.prune(ch, s.pos)
 	case s.expiry == 0:
 		r.noteBlock(g, ch, EventUnblock)
+	}
+	if r.links.at(uint32(state.link)).shared {
+		r.forgetAsked(g, ch)
 	}
 	*p = s.next
 	state.sources--
@@ -250,11 +274,11 @@ func (r *Router) crowded(ch uint32) bool {
 func (r *Router) include(g uint32, rec *Record) {
 	r.each(g, rec, true, func(ch uint32, p *uint32) {
 		if *p == 0 {
-			r.addSource(g, ch, r.now+r.gmi)
+			r.addSource(g, ch, r.now+r.hold)
 			return
 		}
 		r.sources.at(*p).mark = r.mark
-		r.setExpiry(g, *p, r.now+r.gmi)
+		r.setExpiry(g, *p, r.now+r.hold)
 	})
 }
 
@@ -289,7 +313,7 @@ func (r *Router) exclude(g uint32, rec *Record, shared bool) {
 	r.mark++
 	var unknown tick // the timer of sources not known before
 	if shared && state.mode == Exclude {
-		unknown = r.now + r.gmi
+		unknown = r.now + r.hold
 		if rec.Type == ChangeToExclude {
 			unknown = state.expiry
 		}
@@ -306,7 +330,7 @@ func (r *Router) exclude(g uint32, rec *Record, shared bool) {
 		}
 	})
 	r.dropUnmarked(g)
-	state.expiry = r.now + r.gmi
+	state.expiry = r.now + r.hold
 	if shared && rec.Type == ChangeToExclude {
 		r.askRequested(g)
 	}

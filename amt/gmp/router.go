@@ -1,6 +1,7 @@
 package gmp
 
 import (
+	"math"
 	"net/netip"
 	"time"
 )
@@ -11,15 +12,17 @@ type RouterConfig struct {
 	Robustness int
 	// QueryInterval is the time between General Queries. Default: 125 s.
 	QueryInterval time.Duration
-	// QueryResponseInterval is the time for hosts to answer them. Default: 10 s.
+	// QueryResponseInterval is the time for hosts to answer them, at most the Query
+	// Interval. Default: 10 s.
 	QueryResponseInterval time.Duration
 	// LastMemberQueryInterval is the time for hosts to object to a leave.
 	// Default: 1 s.
 	LastMemberQueryInterval time.Duration
 
-	// MaxGroups bounds the groups of a link. Default: 64.
+	// MaxGroups bounds the groups of a link. Default: 64; at most 65,535.
 	MaxGroups int
-	// MaxSources bounds the sources of a group on a link. Default: 64.
+	// MaxSources bounds the sources of a group on a link. Default: 64; at most
+	// 65,535.
 	MaxSources int
 	// MaxChannels bounds the different channels and groups of all links together.
 	// Default: 65,536.
@@ -42,6 +45,7 @@ func (c *RouterConfig) populate() {
 	if c.QueryResponseInterval <= 0 {
 		c.QueryResponseInterval = DefaultQueryResponseInterval
 	}
+	c.QueryResponseInterval = min(c.QueryResponseInterval, c.QueryInterval) // RFC 3376 section 8.3
 	if c.LastMemberQueryInterval <= 0 {
 		c.LastMemberQueryInterval = DefaultLastMemberQueryInterval
 	}
@@ -51,6 +55,7 @@ func (c *RouterConfig) populate() {
 	if c.MaxSources <= 0 {
 		c.MaxSources = 64
 	}
+	c.MaxGroups, c.MaxSources = min(c.MaxGroups, math.MaxUint16), min(c.MaxSources, math.MaxUint16)
 	if c.MaxChannels <= 0 {
 		c.MaxChannels = 1 << 16
 	}
@@ -78,6 +83,7 @@ type Router struct {
 	base   time.Time
 	now    tick
 	gmi    tick // Group Membership Interval
+	hold   tick // the same on the link of the report at hand
 
 	links    slab[link]
 	groups   slab[groupState]

@@ -357,7 +357,8 @@ func FuzzRouter(f *testing.F) {
 		config := gmp.RouterConfig{MaxGroups: 3, MaxSources: 4, MaxChannels: 10}
 		r := newRouterRig(t, config)
 		links := []gmp.Link{r.router.AddLink(), r.router.AddLink(),
-			r.router.AddSharedLink(r.now, netip.MustParseAddr("10.0.0.9"), netip.Addr{})}
+			r.router.AddSharedLink(r.now, gmp.LinkConfig{IGMP: netip.MustParseAddr("10.0.0.9"), MTU: 128}),
+			r.router.AddSharedLink(r.now, gmp.LinkConfig{IGMP: netip.MustParseAddr("10.0.0.9"), IGMPVersion: 2})}
 		for len(script) > 2 {
 			op, a, b := script[0], script[1], script[2]
 			script = script[3:]
@@ -382,8 +383,9 @@ func FuzzRouter(f *testing.F) {
 				if a&0x40 != 0 {
 					q.Group = netip.IPv4Unspecified()
 				}
-				if m.Parse(gmp.AppendQuery(nil, netip.AddrFrom4([4]byte{10, 0, 0, byte(a)}), 3, &q)) == nil {
-					r.router.HandleQuery(r.now, l, &m)
+				if m.Parse(gmp.AppendQuery(nil, netip.AddrFrom4([4]byte{10, 0, 0, byte(a)}), 1+int(b>>6)%3, &q)) == nil {
+					_ = r.router.HandleQuery(r.now, l, &m)
+					require.NoError(t, r.router.Check())
 				}
 			default:
 				r.wait(time.Duration(a) * time.Duration(b) * 10 * time.Millisecond)
@@ -412,20 +414,23 @@ func FuzzRouter(f *testing.F) {
 }
 
 func BenchmarkRouterRefresh(b *testing.B) {
-	r := newRouterRig(b, gmp.RouterConfig{})
-	var m gmp.Message
-	require.NoError(b, m.Parse(gmp.AppendReport(nil, netip.Addr{}, false, record(gmp.ModeIsInclude, "232.1.1.1", "10.0.0.1"))))
-	const n = 100_000
-	for range n {
-		l := r.router.AddLink()
-		r.router.HandleReport(r.now, l, &m)
-		r.events()
-	}
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		i = i%n + 1
-		r.router.HandleReport(r.now, gmp.Link(i), &m)
+	for _, n := range []int{1, 100, 500_000} {
+		b.Run(fmt.Sprintf("hosts=%d", n), func(b *testing.B) {
+			r := newRouterRig(b, gmp.RouterConfig{})
+			var m gmp.Message
+			require.NoError(b, m.Parse(gmp.AppendReport(nil, netip.Addr{}, false, record(gmp.ModeIsInclude, "232.1.1.1", "10.0.0.1"))))
+			for range n {
+				l := r.router.AddLink()
+				r.router.HandleReport(r.now, l, &m)
+				r.events()
+			}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				i = i%n + 1
+				r.router.HandleReport(r.now, gmp.Link(i), &m)
+			}
+		})
 	}
 }
 

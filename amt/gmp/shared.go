@@ -1,7 +1,11 @@
 package gmp
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -10,6 +14,8 @@ import (
 // hosts of older versions (section 7.3).
 type sharedLink struct {
 	family [2]querier // IGMP, MLD
+	mtu    int
+	groups map[uint32]uint32 // groupState by channel
 	asked  map[uint32]*lastMember
 	older  map[uint32]*[3]tick // until when hosts of a version are present, by group
 	out    []Query
@@ -17,29 +23,83 @@ type sharedLink struct {
 
 type querier struct {
 	source  netip.Addr // zero: the protocol is not spoken
+	version int        // of the queries
 	general tick       // when the next General Query is due
 	startup int        // General Queries at the shorter interval left
 	other   tick       // until when another querier is present
+
+	// What the queries of the other querier say; the configuration while there is
+	// none (RFC 3376 sections 4.1.6 and 4.1.7).
+	robustness int
+	interval   time.Duration
 }
 
 // lastMember is a group that is asked for its last members.
 type lastMember struct {
-	at      tick           // when the next queries are due
-	group   int            // Group-Specific Queries left
-	sources map[uint32]int // the same for sources, by channel
+	group   asking            // Group-Specific Queries
+	sources map[uint32]asking // the same for sources, by channel
 }
 
+// asking is a question that is put a number of times.
+type asking struct {
+	at   tick // when it is due next
+	left int
+}
+
+// LinkConfig configures a link with several hosts.
+type LinkConfig struct {
+	// IGMP and MLD are the router's own addresses on the link, which queries come
+	// from; that of MLD is link-local. A protocol whose address is the zero address
+	// is not spoken.
+	IGMP, MLD netip.Addr
+	// IGMPVersion, 1 to 3, and MLDVersion, 1 or 2, are those of the queries. They
+	// have to be the lowest that any router on the link speaks (RFC 3376 section
+	// 7.3.1, RFC 3810 section 8.3.1). Default: 3 and 2.
+	IGMPVersion, MLDVersion int
+	// MTU bounds queries, in octets with the IP header. Default: 1500; at least 128.
+	MTU int
+}
+
+func (c *LinkConfig) populate() {
+	if c.IGMPVersion < 1 || c.IGMPVersion > 3 {
+		c.IGMPVersion = 3
+	}
+	if c.MLDVersion < 1 || c.MLDVersion > 2 {
+		c.MLDVersion = 2
+	}
+	if c.MTU <= 0 {
+		c.MTU = DefaultMTU
+	}
+	c.MTU = max(c.MTU, 128)
+}
+
+// ErrVersion is matched by what [Router.HandleQuery] returns about a querier that
+// speaks another version than the router is configured for. Hosts follow the
+// older one. The standards have it logged, at a limited rate.
+var ErrVersion = errors.New("querier of another version")
+
+var errVersion = fmt.Errorf("gmp: %w", ErrVersion)
+
 // AddSharedLink adds a link with any number of hosts, on which the router is a
-// querier. The addresses are its own on the link; a protocol whose address is
-// the zero address is not spoken.
-func (r *Router) AddSharedLink(now time.Time, igmp, mld netip.Addr) Link {
+// querier.
+func (r *Router) AddSharedLink(now time.Time, config LinkConfig) Link {
+	config.populate()
 	r.now = r.tick(now)
 	l := r.AddLink()
 	r.links.at(uint32(l)).shared = true
-	s := &sharedLink{asked: make(map[uint32]*lastMember), older: make(map[uint32]*[3]tick)}
-	for i, source := range [...]netip.Addr{igmp, mld} {
+	s := &sharedLink{
+		mtu:    config.MTU,
+		groups: make(map[uint32]uint32),
+		asked:  make(map[uint32]*lastMember),
+		older:  make(map[uint32]*[3]tick),
+	}
+	for i, source := range [...]netip.Addr{config.IGMP, config.MLD} {
 		if source.IsValid() {
-			s.family[i] = querier{source: source, general: r.now, startup: r.config.Robustness}
+			s.family[i] = querier{
+				source: source.WithZone(""), version: [...]int{config.IGMPVersion, config.MLDVersion}[i],
+				general: r.now, startup: r.config.Robustness,
+			}
+			s.family[i].adopt(&r.config, &Query{})
 		}
 	}
 	r.shared[l] = s
@@ -48,47 +108,125 @@ func (r *Router) AddSharedLink(now time.Time, igmp, mld netip.Addr) Link {
 
 func ticks(d time.Duration) tick { return max(1, tick(d/tickUnit)) }
 
+// of returns the querier of a protocol.
+func (s *sharedLink) of(v6 bool) *querier {
+	if v6 {
+		return &s.family[1]
+	}
+	return &s.family[0]
+}
+
+func (q *querier) newest() bool { return q.version == 3 || q.version == 2 && q.source.Is6() }
+
+// adopt takes over what a query says about the intervals; 0 says nothing.
+func (q *querier) adopt(c *RouterConfig, query *Query) {
+	q.robustness, q.interval = c.Robustness, c.QueryInterval
+	if query.Robustness > 0 {
+		q.robustness = int(query.Robustness)
+	}
+	if query.Interval > 0 {
+		q.interval = query.Interval
+	}
+}
+
+// membershipInterval is the Group Membership Interval on the link (RFC 3376
+// section 8.4).
+func (q *querier) membershipInterval(c *RouterConfig) tick {
+	return ticks(time.Duration(q.robustness)*q.interval + q.responseInterval(c))
+}
+
+// responseInterval is the Query Response Interval, which hosts of IGMPv1 take for
+// 10 s whatever it is (RFC 2236 section 4).
+func (q *querier) responseInterval(c *RouterConfig) time.Duration {
+	if q.version == 1 && q.source.Is4() {
+		return max(c.QueryResponseInterval, DefaultQueryResponseInterval)
+	}
+	return c.QueryResponseInterval
+}
+
+// lower reports whether the address of another router makes that the querier. Of
+// MLD the interface identifiers count (RFC 3810 section 7.6.2).
+func (q *querier) lower(other netip.Addr) bool {
+	if other.Is6() {
+		a, b := other.As16(), q.source.As16()
+		return bytes.Compare(a[8:], b[8:]) < 0
+	}
+	return other.Less(q.source)
+}
+
 // HandleQuery takes a query of another router on a shared link (RFC 3376
-// section 6.6.2): the lower address is the querier.
-func (r *Router) HandleQuery(now time.Time, l Link, m *Message) {
+// section 6.6, RFC 3810 section 7.6): the lower address is the querier. An error
+// matches [ErrHeader] if the query is one that routers discard. If it matches
+// [ErrVersion], the query was taken.
+func (r *Router) HandleQuery(now time.Time, l Link, m *Message) error {
 	r.now = r.tick(now)
 	s := r.shared[l]
 	if s == nil || m.Type != TypeQuery {
-		return
+		return nil
 	}
-	q := &s.family[0]
-	if m.IPv6() {
-		q = &s.family[1]
+	q := s.of(m.IPv6())
+	if !q.source.IsValid() {
+		return nil
+	}
+	if err := m.checkLink(); err != nil {
+		return err
 	}
 	from := m.Header.Source
-	if !q.source.IsValid() || from.IsUnspecified() || !from.Less(q.source) {
-		return
+	if from.IsUnspecified() || from.WithZone("") == q.source {
+		return nil // a switch that takes part in no election (RFC 4541 section 2.1.1), or the router itself
 	}
-	q.other = r.now + ticks(time.Duration(r.config.Robustness)*r.config.QueryInterval+r.config.QueryResponseInterval/2)
-	if m.General() || m.Query.Suppress {
-		return
+	var odd error
+	if m.Version != q.version && (m.Version == 1 || m.General()) {
+		odd = errVersion
 	}
-	// Section 6.6.1: the timers follow the querier's question.
-	g := r.lookup(l, m.Query.Group)
+	if !q.lower(from) {
+		return odd
+	}
+	q.adopt(&r.config, &m.Query)
+	q.other = r.now + ticks(time.Duration(q.robustness)*q.interval+q.responseInterval(&r.config)/2)
+	for g := range s.asked { // the other one asks now
+		if r.groupAddress(g).Is6() == m.IPv6() {
+			delete(s.asked, g)
+		}
+	}
+	if !m.General() && !m.Query.Suppress {
+		r.lowerTimers(l, &m.Query, q.robustness)
+	}
+	return odd
+}
+
+// lowerTimers: the timers follow the querier's question (RFC 3376 section 6.6.1).
+// How long hosts have is what it says itself (RFC 2236 section 3).
+func (r *Router) lowerTimers(l Link, q *Query, count int) {
+	g := r.lookup(l, q.Group)
 	if g == 0 {
 		return
 	}
-	limit := r.now + r.lastMemberTime()
-	if m.Query.Sources.Len() == 0 {
+	interval := q.MaxResponse
+	if interval == 0 {
+		interval = r.config.LastMemberQueryInterval
+	}
+	limit := r.now + tick(count)*ticks(interval)
+	if q.Sources.Len() == 0 {
 		if state := r.groups.at(g); state.mode == Exclude && state.expiry > limit {
 			state.expiry = limit
 			r.scheduleAt(uint32(l), limit)
 		}
 		return
 	}
-	for a := range m.Query.Sources.All() {
-		if ch, ok := r.index[keyOf(a, m.Query.Group)]; ok {
+	for a := range q.Sources.All() {
+		if ch, ok := r.index[keyOf(a, q.Group)]; ok {
 			if p := r.findSource(g, ch); *p != 0 && r.sources.at(*p).expiry > limit {
 				r.sources.at(*p).expiry = limit
 				r.scheduleAt(uint32(l), limit)
 			}
 		}
 	}
+}
+
+func (r *Router) groupAddress(g uint32) netip.Addr {
+	_, group := r.channels.at(r.groups.at(g).channel).key.addresses()
+	return group
 }
 
 // lastMemberTime is the Last Member Query Time (RFC 3376 section 8.8 and 8.9).
@@ -104,11 +242,11 @@ func (r *Router) PollQuery(b []byte) (packet []byte, l Link, ok bool) {
 			continue
 		}
 		q := s.out[0]
-		s.out = s.out[1:]
-		if q.Group.Is6() {
-			return AppendQuery(b, s.family[1].source, 2, &q), l, true
+		if s.out = s.out[1:]; len(s.out) == 0 {
+			s.out = nil
 		}
-		return AppendQuery(b, s.family[0].source, 3, &q), l, true
+		family := s.of(q.Group.Is6())
+		return AppendQuery(b, family.source, family.version, &q), l, true
 	}
 	return b, 0, false
 }
@@ -121,19 +259,33 @@ func (s *sharedLink) next() (t tick) {
 		}
 	}
 	for _, a := range s.asked {
-		if t == 0 || a.at < t {
-			t = a.at
+		if n := a.next(); t == 0 || n < t {
+			t = n
 		}
 	}
 	return t
 }
 
-func (r *Router) handleShared(l Link, s *sharedLink) {
+// next returns when the next question is due.
+func (a *lastMember) next() (t tick) {
+	if a.group.left > 0 {
+		t = a.group.at
+	}
+	for _, s := range a.sources {
+		if t == 0 || s.at < t {
+			t = s.at
+		}
+	}
+	return t
+}
+
+func (r *Router) handleShared(s *sharedLink) {
 	for i, group := range [...]netip.Addr{unspecified4, unspecified6} {
 		q := &s.family[i]
 		if !q.source.IsValid() || max(q.general, q.other) > r.now {
 			continue
 		}
+		q.adopt(&r.config, &Query{})
 		s.out = append(s.out, r.query(group, r.config.QueryResponseInterval))
 		q.general = r.now + ticks(r.config.QueryInterval)
 		if q.startup > 1 { // sections 8.6 and 8.7
@@ -142,8 +294,8 @@ func (r *Router) handleShared(l Link, s *sharedLink) {
 		}
 	}
 	for g, a := range s.asked {
-		if a.at <= r.now {
-			r.ask(l, s, g, a)
+		if a.next() <= r.now {
+			r.ask(s, g, a)
 		}
 	}
 }
@@ -157,27 +309,31 @@ func (r *Router) query(group netip.Addr, response time.Duration) Query {
 
 // ask sends the queries that are due for a group (RFC 3376 section 6.6.3). Those
 // whose timers have been refreshed meanwhile go with the S flag.
-func (r *Router) ask(l Link, s *sharedLink, g uint32, a *lastMember) {
+func (r *Router) ask(s *sharedLink, g uint32, a *lastMember) {
 	state := r.groups.at(g)
-	_, group := r.channels.at(state.channel).key.addresses()
+	group := r.groupAddress(g)
 	limit := r.now + r.lastMemberTime()
-	if a.group > 0 {
-		a.group--
+	again := r.now + ticks(r.config.LastMemberQueryInterval)
+	whole := a.group.left > 0 && a.group.at <= r.now
+	if whole {
+		a.group = asking{again, a.group.left - 1}
 		q := r.query(group, r.config.LastMemberQueryInterval)
 		q.Suppress = state.expiry > limit
-		s.out = append(s.out, q)
+		if !q.Suppress || s.of(group.Is6()).newest() {
+			s.out = append(s.out, q) // versions without the flag stop asking (RFC 2236 section 7)
+		}
 	}
 	var sources [2][]netip.Addr
 	for i := state.first; i != 0; i = r.sources.at(i).next {
 		src := r.sources.at(i)
-		left := a.sources[src.channel]
-		if left == 0 {
+		asked, ok := a.sources[src.channel]
+		if !ok || asked.at > r.now {
 			continue
 		}
-		if left--; left == 0 {
+		if asked = (asking{again, asked.left - 1}); asked.left == 0 {
 			delete(a.sources, src.channel)
 		} else {
-			a.sources[src.channel] = left
+			a.sources[src.channel] = asked
 		}
 		address, _ := r.channels.at(src.channel).key.addresses()
 		refreshed := 0
@@ -186,39 +342,53 @@ func (r *Router) ask(l Link, s *sharedLink, g uint32, a *lastMember) {
 		}
 		sources[refreshed] = append(sources[refreshed], address)
 	}
+	if whole {
+		sources[1] = nil // may be left out (section 6.6.3.2)
+	}
 	for refreshed, list := range sources {
-		if len(list) > 0 {
+		for chunk := range slices.Chunk(list, s.maxSources(group.Is6())) {
 			q := r.query(group, r.config.LastMemberQueryInterval)
 			q.Suppress = refreshed == 1
-			q.Sources = SourcesOf(list...)
+			q.Sources = SourcesOf(chunk...)
 			s.out = append(s.out, q)
 		}
 	}
-	a.at = r.now + ticks(r.config.LastMemberQueryInterval)
-	if a.group == 0 && len(a.sources) == 0 {
+	s.settle(g, a)
+}
+
+// maxSources is the number of sources that a query has room for.
+func (s *sharedLink) maxSources(v6 bool) int {
+	if v6 {
+		return (s.mtu - sizeIPv6 - 28) / 16
+	}
+	return (s.mtu - sizeIPv4 - 12) / 4
+}
+
+// settle forgets a group of which nothing is asked any more.
+func (s *sharedLink) settle(g uint32, a *lastMember) {
+	if a.group.left == 0 && len(a.sources) == 0 {
 		delete(s.asked, g)
 	}
 }
 
-// querying returns the state of the questions about a group, or nil while
-// another router asks them.
-func (r *Router) querying(g uint32) *lastMember {
-	l := r.groups.at(g).link
-	s := r.shared[l]
-	_, group := r.channels.at(r.groups.at(g).channel).key.addresses()
-	q := &s.family[0]
-	if group.Is6() {
-		q = &s.family[1]
+// querying returns the state of the questions about a group, or nil where it is
+// not for this router to ask: another one does, or the version has no such
+// question.
+func (r *Router) querying(g uint32, version int) *lastMember {
+	s := r.shared[r.groups.at(g).link]
+	v6 := r.groupAddress(g).Is6()
+	q := s.of(v6)
+	if v6 {
+		version-- // MLDv1 is IGMPv2
 	}
-	if q.other > r.now || !q.source.IsValid() {
+	if q.other > r.now || q.version < version {
 		return nil
 	}
 	a := s.asked[g]
 	if a == nil {
-		a = &lastMember{sources: make(map[uint32]int)}
+		a = &lastMember{sources: make(map[uint32]asking)}
 		s.asked[g] = a
 	}
-	a.at = r.now
 	return a
 }
 
@@ -230,55 +400,60 @@ func (r *Router) askSource(a *lastMember, g, i uint32) {
 		return
 	}
 	s.expiry = limit
-	a.sources[s.channel] = r.config.Robustness
+	a.sources[s.channel] = asking{r.now, r.config.Robustness}
 	r.scheduleAt(uint32(r.groups.at(g).link), limit)
 }
 
-// askGroup lowers the group timer and asks for the group (section 6.6.3.1).
+// askGroup lowers the group timer and asks for the group (section 6.6.3.1). As
+// with sources, it does not if the timer ends as soon anyway: else hosts could
+// make a router send as fast as they do.
 func (r *Router) askGroup(a *lastMember, g uint32) {
 	state := r.groups.at(g)
 	limit := r.now + r.lastMemberTime()
-	state.expiry = min(state.expiry, limit)
-	a.group = r.config.Robustness
+	if state.expiry <= limit {
+		return
+	}
+	state.expiry = limit
+	a.group = asking{r.now, r.config.Robustness}
 	r.scheduleAt(uint32(state.link), limit)
+}
+
+// askSources asks for the sources of g that are forwarded, except those wanted.
+func (r *Router) askSources(g uint32, wanted func(source netip.Addr) bool) {
+	a := r.querying(g, 3)
+	if a == nil {
+		return
+	}
+	for i := r.groups.at(g).first; i != 0; i = r.sources.at(i).next {
+		source, _ := r.channels.at(r.sources.at(i).channel).key.addresses()
+		if r.sources.at(i).expiry != 0 && !wanted(source) {
+			r.askSource(a, g, i)
+		}
+	}
+	r.settle(g, a)
 }
 
 // askAllBut: TO_IN leaves what it does not list.
 func (r *Router) askAllBut(g uint32, rec *Record) {
-	a := r.querying(g)
-	if a == nil {
-		return
-	}
-	state := r.groups.at(g)
-	for i := state.first; i != 0; i = r.sources.at(i).next {
-		source, _ := r.channels.at(r.sources.at(i).channel).key.addresses()
-		if r.sources.at(i).expiry != 0 && !rec.Sources.Contains(source) {
-			r.askSource(a, g, i)
+	r.askSources(g, rec.Sources.Contains)
+	if r.groups.at(g).mode == Exclude {
+		if a := r.querying(g, 2); a != nil {
+			r.askGroup(a, g)
+			r.settle(g, a)
 		}
-	}
-	if state.mode == Exclude {
-		r.askGroup(a, g)
 	}
 }
 
 // askRequested: TO_EX leaves some of the sources that are forwarded for others.
 func (r *Router) askRequested(g uint32) {
-	a := r.querying(g)
-	if a == nil {
-		return
-	}
-	for i := r.groups.at(g).first; i != 0; i = r.sources.at(i).next {
-		if r.sources.at(i).expiry != 0 {
-			r.askSource(a, g, i)
-		}
-	}
+	r.askSources(g, func(netip.Addr) bool { return false })
 }
 
 // askBlocked: BLOCK leaves what it lists.
 func (r *Router) askBlocked(g uint32, rec *Record) {
 	state := r.groups.at(g)
 	exclude := state.mode == Exclude
-	a := r.querying(g)
+	a := r.querying(g, 3)
 	r.each(g, rec, exclude, func(ch uint32, p *uint32) {
 		i := *p
 		if i == 0 {
@@ -289,10 +464,25 @@ func (r *Router) askBlocked(g uint32, rec *Record) {
 			r.askSource(a, g, i)
 		}
 	})
+	if a != nil {
+		r.settle(g, a)
+	}
+}
+
+func (r *Router) settle(g uint32, a *lastMember) { r.shared[r.groups.at(g).link].settle(g, a) }
+
+// forgetAsked: a source that is gone is not asked for any more.
+func (r *Router) forgetAsked(g, ch uint32) {
+	s := r.shared[r.groups.at(g).link]
+	if a := s.asked[g]; a != nil {
+		delete(a.sources, ch)
+		s.settle(g, a)
+	}
 }
 
 func (r *Router) forgetShared(l Link, g uint32) {
 	if s := r.shared[l]; s != nil {
+		delete(s.groups, r.groups.at(g).channel)
 		delete(s.asked, g)
 		delete(s.older, g)
 	}
@@ -314,7 +504,7 @@ func (r *Router) noteOlder(l Link, m *Message) {
 	if s.older[g] == nil {
 		s.older[g] = new([3]tick)
 	}
-	s.older[g][m.Version] = r.now + r.gmi
+	s.older[g][m.Version] = r.now + r.hold
 }
 
 // ignoresForOlder applies RFC 3376 section 7.3.2: what hosts of the older

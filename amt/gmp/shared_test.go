@@ -34,7 +34,7 @@ func (r *routerRig) queries() (list []gmp.Message) {
 // then one each interval.
 func TestGeneralQueries(t *testing.T) {
 	r := newRouterRig(t, gmp.RouterConfig{})
-	r.router.AddSharedLink(r.now, querier4, querier6)
+	r.router.AddSharedLink(r.now, gmp.LinkConfig{IGMP: querier4, MLD: querier6})
 	var at []time.Duration
 	for range 6 {
 		r.now = r.router.NextTimeout()
@@ -56,7 +56,7 @@ func TestGeneralQueries(t *testing.T) {
 // The router with the lower address asks (section 6.6.2).
 func TestQuerierElection(t *testing.T) {
 	r := newRouterRig(t, gmp.RouterConfig{})
-	l := r.router.AddSharedLink(r.now, querier4, netip.Addr{})
+	l := r.router.AddSharedLink(r.now, gmp.LinkConfig{IGMP: querier4})
 	r.wait(0)
 	require.Len(t, r.queries(), 1)
 	hear := func(from string) {
@@ -114,7 +114,7 @@ func TestLeaveOnSharedLink(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			for _, objected := range []bool{false, true} {
 				r := newRouterRig(t, gmp.RouterConfig{})
-				l := r.router.AddSharedLink(r.now, querier4, netip.Addr{})
+				l := r.router.AddSharedLink(r.now, gmp.LinkConfig{IGMP: querier4})
 				r.report(l, c.before)
 				r.wait(0)
 				r.queries()
@@ -160,7 +160,7 @@ func TestLeaveOnSharedLink(t *testing.T) {
 // An answer that comes before the last query makes that carry the S flag.
 func TestSuppressFlag(t *testing.T) {
 	r := newRouterRig(t, gmp.RouterConfig{})
-	l := r.router.AddSharedLink(r.now, querier4, netip.Addr{})
+	l := r.router.AddSharedLink(r.now, gmp.LinkConfig{IGMP: querier4})
 	r.wait(0)
 	r.queries()
 	r.report(l, record(gmp.AllowNewSources, "232.1.1.1", "10.9.0.1"))
@@ -176,7 +176,7 @@ func TestSuppressFlag(t *testing.T) {
 func TestOlderHostOnSharedLink(t *testing.T) {
 	const g, s = "239.1.1.1", "10.9.0.1"
 	r := newRouterRig(t, gmp.RouterConfig{})
-	l := r.router.AddSharedLink(r.now, querier4, netip.Addr{})
+	l := r.router.AddSharedLink(r.now, gmp.LinkConfig{IGMP: querier4})
 	r.deliver(l, gmp.AppendOlder(nil, netip.Addr{}, 2, gmp.TypeReport, netip.MustParseAddr(g)))
 	r.report(l, record(gmp.BlockOldSources, g, s))
 	r.report(l, record(gmp.ChangeToExclude, g, s))
@@ -200,7 +200,7 @@ func TestHostsOnSharedLink(t *testing.T) {
 	for seed := range uint64(10) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		r := newRouterRig(t, gmp.RouterConfig{})
-		l := r.router.AddSharedLink(r.now, querier4, netip.Addr{})
+		l := r.router.AddSharedLink(r.now, gmp.LinkConfig{IGMP: querier4})
 		var hosts []*gmp.Host
 		for range 3 {
 			hosts = append(hosts, gmp.NewHost(gmp.HostConfig{Rand: rng}))

@@ -3,15 +3,12 @@ package gmp
 import "time"
 
 // schedule sees to it that the timer of a link runs if and only if it wants
-// something. A timer that runs already is early enough for whatever a report
-// has set: all of that is a membership interval away.
+// something, early enough for all that a report sets.
 func (r *Router) schedule(l uint32) {
-	k := r.links.at(l)
-	switch {
-	case k.first == 0:
+	if r.links.at(l).first == 0 {
 		r.unschedule(l)
-	case k.due == 0:
-		r.scheduleAt(l, r.now+r.gmi)
+	} else {
+		r.scheduleAt(l, r.now+r.hold)
 	}
 }
 
@@ -82,8 +79,8 @@ func (r *Router) HandleTimeout(now time.Time) {
 		}
 	}
 	r.wheel.now = max(r.wheel.now, r.now-1)
-	for l, s := range r.shared {
-		r.handleShared(l, s)
+	for _, s := range r.shared {
+		r.handleShared(s)
 	}
 }
 

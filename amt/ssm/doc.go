@@ -60,9 +60,12 @@
 //
 // # Other systems
 //
-// Elsewhere the package uses golang.org/x/net: one packet per read, and where
-// the system cannot join a source (Windows through x/net, WebAssembly) Join
-// returns an error that matches [errors.ErrUnsupported].
+// macOS, iOS, FreeBSD, Solaris, illumos and Windows join sources, too, with one
+// packet per read. OpenBSD, NetBSD, DragonFly, AIX, Plan 9 and WebAssembly do
+// not: there Join returns an error that matches [errors.ErrUnsupported], and an
+// AMT tunnel is the way (package amt). On Windows a receiver of one group gets
+// nothing of others on its port, so that it does not need the destination of a
+// packet, which the system does not tell; see [Message.Destination].
 //
 // # Threats
 //

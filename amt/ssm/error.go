@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"strings"
 )
 
@@ -71,9 +72,9 @@ func remedy(op string, ifi *net.Interface, source netip.Addr, err error) string 
 	loopback6 := source.Is6() && ifi != nil && ifi.Flags&net.FlagLoopback != 0
 	switch {
 	case errors.Is(err, errors.ErrUnsupported) || isUnsupported(err):
-		return "this system cannot join a source through the socket interface; run on Linux, " +
-			"or in a sandbox such as gVisor with the network of the machine (runsc --network=host)"
-	case isTooMany(err) && op == "join":
+		return "this system cannot join a source through the socket interface; run on Linux, FreeBSD, " +
+			"macOS or Windows, or in a sandbox such as gVisor with the network of the machine (runsc --network=host)"
+	case isTooMany(err) && op == "join" && runtime.GOOS == "linux":
 		return "raise the limit: sysctl -w net.ipv4.igmp_max_memberships=64 net.core.optmem_max=131072"
 	case isUnreachable(err) && loopback6:
 		return "Linux has no multicast route on loopback for IPv6: use IPv4 (source 127.0.0.1), " +

@@ -11,8 +11,8 @@ import (
 
 // Config configures a [Host]. The zero value is useful.
 type Config struct {
-	// Interface is where groups are joined, by name or index, unless the Join
-	// says otherwise. Default: the interface on the route to the source.
+	// Interface is where groups are joined, by name, index or address, unless the
+	// Join says otherwise. Default: the interface on the route to the source.
 	Interface string
 	// ReceiveBuffer is the size in octets to ask for each socket; what the
 	// system grants is in [Receiver.ReceiveBuffer]. Default: 4 MiB, half a
@@ -67,13 +67,20 @@ func NewHost(config Config) *Host {
 	return &Host{config: config, receivers: make(map[*Receiver]struct{})}
 }
 
-// Join joins ch on the interface given by name or index and returns a receiver
-// of its packets. An empty name means [Config.Interface], or else the interface
-// on the route to the source. The receiver closes when ctx ends.
+// Join joins ch on the interface given by name, index or address and returns a
+// receiver of its packets. An empty name means [Config.Interface], or else the
+// interface on the route to the source. The receiver closes when ctx ends.
 //
-// Failures of the system are of type [*Error].
+// It stays joined while the interface is down. One that is removed and made anew,
+// under whatever name, has to be joined again; nothing tells the receiver.
+//
+// Failures of the system are of type [*Error]; they match [errors.ErrUnsupported]
+// where the system has no source-specific multicast.
 func (h *Host) Join(ctx context.Context, ch Channel, iface string) (*Receiver, error) {
 	if err := ch.Validate(); err != nil {
+		return nil, err
+	}
+	if err := supported("join", ch.Source, ch.Group); err != nil {
 		return nil, err
 	}
 	if ctx.Err() != nil {

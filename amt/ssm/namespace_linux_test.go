@@ -2,6 +2,7 @@ package ssm_test
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -77,6 +79,64 @@ func TestNamespace(t *testing.T) {
 		require.Equal(t, len(sent), n)
 		require.Equal(t, sent, collect(t, rx, len(sent)))
 	}
+
+	// Both ends are here, so that the kernel has to take packets from itself.
+	ip(t, "link", "add", "ssm0", "type", "veth", "peer", "name", "ssm1")
+	for _, path := range []string{"all/rp_filter", "ssm0/rp_filter"} {
+		require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/conf/"+path, []byte("0"), 0))
+	}
+	require.NoError(t, os.WriteFile("/proc/sys/net/ipv4/conf/ssm0/accept_local", []byte("1"), 0))
+	for i, name := range []string{"ssm0", "ssm1"} {
+		ip(t, "address", "add", fmt.Sprintf("10.88.%d.1/24", i), "dev", name)
+		ip(t, "address", "add", fmt.Sprintf("fd88:%d::1/64", i), "dev", name, "nodad")
+		ip(t, "link", "set", name, "up")
+	}
+	testInterface(t, "10.88.0.1", "10.88.1.1", "232.1.1.1")
+	ip(t, "address", "add", "fd88:0::1/64", "dev", "ssm0", "nodad") // it went when the link was down
+	testInterface(t, "fd88::1", "fd88:1::1", "ff3e::8000:1")
+}
+
+// Over a link between two interfaces: the one given by its address, the other by
+// its name. A membership survives that its interface goes down and comes back.
+func testInterface(t *testing.T, at, source, group string) {
+	ch, err := ssm.RandomChannel(netip.MustParseAddr(source))
+	require.NoError(t, err)
+	ch.Group = netip.MustParseAddr(group)
+	rx, err := newHost(t, ssm.Config{}).Join(context.Background(), ch, at)
+	require.NoError(t, err)
+	require.Equal(t, "ssm0", rx.Interface())
+	other := ch // of the same group and port, from another source
+	other.Source = ch.Source.Next()
+	rxOther, err := newHost(t, ssm.Config{}).Join(context.Background(), other, at)
+	require.NoError(t, err)
+	tx := newSender(t, ch.Source, &ssm.SenderConfig{Interface: "ssm1", NoLoopback: true})
+	arrives := func() {
+		ms := ssm.NewMessages(1)
+		for end := time.Now().Add(20 * time.Second); ; {
+			_, err := tx.WriteBatch(numbered(100), ch.Destination())
+			require.NoError(t, err)
+			require.NoError(t, rx.SetReadDeadline(time.Now().Add(50*time.Millisecond)))
+			if _, err = rx.ReadBatch(ms); err == nil {
+				require.Equal(t, tx.Source(), ms[0].Source)
+				require.Equal(t, ch.Group, ms[0].Destination)
+				return
+			}
+			require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+			require.True(t, time.Now().Before(end), "nothing arrives")
+		}
+	}
+	arrives()
+	ip(t, "link", "set", "ssm0", "down")
+	_, _ = tx.WriteBatch(numbered(100), ch.Destination())
+	ip(t, "link", "set", "ssm0", "up")
+	arrives()
+	requireNothing(t, rxOther)
+	require.Zero(t, rxOther.Stats().Rejected, "the kernel filters")
+}
+
+func ip(t *testing.T, args ...string) {
+	out, err := exec.Command("ip", args...).CombinedOutput()
+	require.NoError(t, err, "ip %v: %s", args, out)
 }
 
 // setLoopback brings the loopback interface of the namespace up.

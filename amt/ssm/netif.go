@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// pickInterface returns the interface given by name or index, or, if name is
-// empty, the one through which this machine reaches peer. A loopback peer has
+// pickInterface returns the interface given by name, index or address, or, if
+// name is empty, the one through which this machine reaches peer. A loopback peer has
 // to be on a loopback interface: elsewhere its packets are martians.
 func pickInterface(name string, peer netip.Addr) (*net.Interface, error) {
 	ifi, err := findInterface(name, peer)
@@ -34,34 +34,57 @@ func pickInterface(name string, peer netip.Addr) (*net.Interface, error) {
 
 func findInterface(name string, peer netip.Addr) (*net.Interface, error) {
 	if name != "" {
-		if ifi, err := net.InterfaceByName(name); err == nil {
-			return ifi, nil
-		}
-		if index, err := strconv.Atoi(name); err == nil && index > 0 {
-			if ifi, err := net.InterfaceByIndex(index); err == nil {
-				return ifi, nil
-			}
-		}
-		return nil, fmt.Errorf("%w: no interface %q", ErrInterface, name)
+		return namedInterface(name)
 	}
 	if !peer.IsValid() {
 		return nil, fmt.Errorf("%w: any-source groups need an interface by name", ErrInterface)
 	}
-	ifs, err := net.Interfaces()
-	if err != nil {
-		return nil, err
-	}
 	if peer.IsLoopback() {
-		for i := range ifs {
-			if ifs[i].Flags&net.FlagLoopback != 0 {
-				return &ifs[i], nil
-			}
-		}
-		return nil, fmt.Errorf("%w: no loopback interface", ErrInterface)
+		return loopbackInterface()
 	}
 	local, err := localAddrToward(peer)
 	if err != nil {
 		return nil, fmt.Errorf("no route to %v: %w", peer, err)
+	}
+	return interfaceWith(local)
+}
+
+func namedInterface(name string) (*net.Interface, error) {
+	if ifi, err := net.InterfaceByName(name); err == nil {
+		return ifi, nil
+	}
+	if index, err := strconv.Atoi(name); err == nil && index > 0 {
+		if ifi, err := net.InterfaceByIndex(index); err == nil {
+			return ifi, nil
+		}
+	}
+	if a, err := netip.ParseAddr(name); err == nil {
+		if a.Zone() != "" { // several interfaces may have that address
+			return namedInterface(a.Zone())
+		}
+		return interfaceWith(a.Unmap())
+	}
+	return nil, fmt.Errorf("%w: no interface %q", ErrInterface, name)
+}
+
+func loopbackInterface() (*net.Interface, error) {
+	ifs, err := net.Interfaces()
+	if err != nil {
+		return nil, err
+	}
+	for i := range ifs {
+		if ifs[i].Flags&net.FlagLoopback != 0 {
+			return &ifs[i], nil
+		}
+	}
+	return nil, fmt.Errorf("%w: no loopback interface", ErrInterface)
+}
+
+// interfaceWith returns the interface that has an address.
+func interfaceWith(local netip.Addr) (*net.Interface, error) {
+	ifs, err := net.Interfaces()
+	if err != nil {
+		return nil, err
 	}
 	for i := range ifs {
 		addrs, err := ifs[i].Addrs()

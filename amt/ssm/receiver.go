@@ -81,19 +81,24 @@ func openReceiver(h *Host, ch Channel, ifi *net.Interface) (*Receiver, error) {
 
 func join(conn *net.UDPConn, ch Channel, ifi *net.Interface) error {
 	group := &net.UDPAddr{IP: ch.Group.AsSlice()}
-	source := &net.UDPAddr{IP: ch.Source.AsSlice()}
 	switch {
-	case ch.Source.IsValid() && !sourceFilters:
-		return fmt.Errorf("source-specific join on %s: %w", runtime.GOOS, errors.ErrUnsupported)
-	case ch.Group.Is4() && ch.Source.IsValid():
-		return ipv4.NewPacketConn(conn).JoinSourceSpecificGroup(ifi, group, source)
+	case ch.Source.IsValid():
+		return joinSource(conn, ch, ifi)
 	case ch.Group.Is4():
 		return ipv4.NewPacketConn(conn).JoinGroup(ifi, group)
-	case ch.Source.IsValid():
-		return ipv6.NewPacketConn(conn).JoinSourceSpecificGroup(ifi, group, source)
-	default:
-		return ipv6.NewPacketConn(conn).JoinGroup(ifi, group)
 	}
+	return ipv6.NewPacketConn(conn).JoinGroup(ifi, group)
+}
+
+// supported says what the system lacks for op, before it is asked for anything.
+func supported(op string, source, group netip.Addr) error {
+	switch {
+	case !multicast:
+		return newError(op, nil, source, group, fmt.Errorf("multicast on %s: %w", runtime.GOOS, errors.ErrUnsupported))
+	case op == "join" && source.IsValid() && !sourceFilters:
+		return newError(op, nil, source, group, fmt.Errorf("source-specific join on %s: %w", runtime.GOOS, errors.ErrUnsupported))
+	}
+	return nil
 }
 
 func (r *Receiver) watch(ctx context.Context) {

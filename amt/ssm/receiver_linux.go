@@ -16,8 +16,6 @@ import (
 // call.
 const batchSize = 64
 
-const sourceFilters = true
-
 // listenGroup binds a socket to the group itself. The net package would bind to
 // the wildcard address, where the packets of every group on that port arrive
 // that any process on this machine has joined.

@@ -14,7 +14,7 @@ import (
 func reuseAddress(raw syscall.RawConn) error {
 	var failed error
 	err := raw.Control(func(fd uintptr) {
-		for _, option := range []int{unix.SO_REUSEADDR, unix.SO_REUSEPORT} {
+		for _, option := range reuseOptions() {
 			if err := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, option, 1); err != nil {
 				failed = os.NewSyscallError("setsockopt", err)
 			}
@@ -25,5 +25,3 @@ func reuseAddress(raw syscall.RawConn) error {
 	}
 	return failed
 }
-
-const sourceFilters = true

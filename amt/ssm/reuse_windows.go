@@ -19,6 +19,3 @@ func reuseAddress(raw syscall.RawConn) error {
 	}
 	return failed
 }
-
-// sourceFilters: golang.org/x/net cannot join a source here.
-const sourceFilters = false

@@ -12,8 +12,8 @@ import (
 
 // SenderConfig configures a [Sender]. The zero value is useful.
 type SenderConfig struct {
-	// Interface is where packets leave, by name or index. Default: the one that
-	// has the source address.
+	// Interface is where packets leave, by name, index or address. Default: the
+	// one that has the source address.
 	Interface string
 	// TTL is the IPv4 time to live or IPv6 hop limit, 1 to 255. Default: 64.
 	// Source-specific multicast goes only where someone has joined, so that the
@@ -50,6 +50,9 @@ type Sender struct {
 func NewSender(source netip.Addr, config *SenderConfig) (*Sender, error) {
 	if !source.IsValid() || source.IsUnspecified() || source.IsMulticast() || source.Is4In6() {
 		return nil, fmt.Errorf("ssm: %w: source %v is not a unicast address", ErrChannel, source)
+	}
+	if err := supported("bind", source, netip.Addr{}); err != nil {
+		return nil, err
 	}
 	var c SenderConfig
 	if config != nil {
