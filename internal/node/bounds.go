@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -49,10 +50,12 @@ type bounds struct {
 	mu    sync.Mutex // guards below
 	n     int
 	peers map[netip.Addr]int
+	fresh map[*boundedConn]struct{} // no request has come on them
+	ended bool                      // none is waited for
 }
 
 func newBounds(l Limits) *bounds {
-	return &bounds{limits: l.withDefaults(), peers: make(map[netip.Addr]int)}
+	return &bounds{limits: l.withDefaults(), peers: make(map[netip.Addr]int), fresh: make(map[*boundedConn]struct{})}
 }
 
 // status returns the limits as a status has them.
@@ -87,6 +90,40 @@ func (b *bounds) admit(c net.Conn) net.Conn {
 	b.n++
 	b.peers[peer]++
 	return &boundedConn{Conn: c, bounds: b, peer: peer}
+}
+
+// state follows a connection of the server.
+func (b *bounds) state(conn net.Conn, state http.ConnState) {
+	c := boundedOf(conn)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case state != http.StateNew:
+		delete(b.fresh, c)
+	case b.ended:
+		_ = c.Conn.Close()
+	default:
+		b.fresh[c] = struct{}{}
+	}
+}
+
+// end closes the connections on which no request has come, as clients open some in store. An http.Server that shuts down
+// waits five seconds for one, and then does not answer it.
+func (b *bounds) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ended = true
+	for c := range b.fresh {
+		_ = c.Conn.Close()
+	}
+}
+
+// boundedOf finds what bounds has admitted below a connection of the server.
+func boundedOf(c net.Conn) *boundedConn {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	return c.(*boundedConn)
 }
 
 func (b *bounds) leave(peer netip.Addr) {

@@ -40,6 +40,7 @@ func serve(ln net.Listener, b *bounds, cert *tls.Certificate, h http.Handler, co
 	s.http = &http.Server{
 		Handler:           h,
 		ConnContext:       connContext,
+		ConnState:         b.state,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    maxHeader,
@@ -120,6 +121,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
+	s.bounds.end()
 	err := s.http.Shutdown(ctx)
 	if ctx.Err() != nil {
 		err = s.http.Close()
