@@ -106,8 +106,8 @@ type Ingress struct {
 	repairs    int
 	fetches    int
 	queue      []*refetch
-	begins     bool // new objects are taken
-	ctx        context.Context
+	begins     bool            // new objects are taken
+	ctx        context.Context // of what is done beside receiving; nil: there is no Run, and nothing is begun
 
 	works chan *route.Work
 	group sync.WaitGroup
@@ -144,8 +144,8 @@ func (in *Ingress) Stats() Stats {
 	return st
 }
 
-// Retire makes the Ingress take no new objects: another one does. Those under way go on. It returns once they have
-// ended, or ctx has.
+// Retire makes the Ingress take no new objects: another one does. Those under way go on, whether by multicast or from a
+// parent. It returns once they have ended, or ctx has.
 func (in *Ingress) Retire(ctx context.Context) {
 	in.mu.Lock()
 	in.begins = false
@@ -154,7 +154,7 @@ func (in *Ingress) Retire(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		in.mu.Lock()
-		n := len(in.objects)
+		n := len(in.objects) + in.fetches
 		in.mu.Unlock()
 		if n == 0 {
 			return
@@ -187,6 +187,9 @@ func (in *Ingress) Run(ctx context.Context, src Source) error {
 	}
 	in.group.Go(func() { in.timers(ctx) })
 	err := in.receive(src)
+	in.mu.Lock()
+	in.ctx = nil // nothing more begins
+	in.mu.Unlock()
 	cancel()
 	in.group.Wait()
 	in.mu.Lock()
