@@ -1,10 +1,11 @@
 package node
 
 import (
-	"bytes"
 	"cmp"
+	"context"
 	"crypto/tls"
 	"errors"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -95,6 +96,17 @@ func (b *bounds) admit(c net.Conn) net.Conn {
 // state follows a connection of the server.
 func (b *bounds) state(conn net.Conn, state http.ConnState) {
 	c := boundedOf(conn)
+	if state == http.StateIdle || state == http.StateClosed {
+		// An http.Server answers a head beyond its bound itself. With TLS that answer cannot be told from others here, but
+		// that so much came and nobody was asked can.
+		switch n := c.head.Load(); {
+		case n >= headBound(conn):
+			b.header.Add(1)
+			c.head.Store(0)
+		case n < 0:
+			c.head.Store(0)
+		}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
@@ -116,6 +128,15 @@ func (b *bounds) end() {
 	for c := range b.fresh {
 		_ = c.Conn.Close()
 	}
+}
+
+// headBound is how many octets, at the least, make a head that was refused. With HTTP/2 a length alone may be reason
+// enough; but what is longer than a frame comes in whole frames (RFC 9113 section 4.2).
+func headBound(c net.Conn) int64 {
+	if t, ok := c.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol == "h2" {
+		return 16 << 10
+	}
+	return maxHeader
 }
 
 // boundedOf finds what bounds has admitted below a connection of the server.
@@ -173,19 +194,21 @@ type boundedConn struct {
 	bounds *bounds
 	peer   netip.Addr
 	left   sync.Once
+	head   atomic.Int64 // octets that have come since the last request, far below zero while one is being answered
 
 	mu     sync.Mutex // guards below
 	stall  time.Time  // when the piece under way must have gone; zero: none is
 	wanted time.Time  // the deadline that the server has set
 }
 
-// tooLarge is how an http.Server answers a head beyond its bound, without a handler.
-var tooLarge = []byte("HTTP/1.1 431 ")
+// Read implements net.Conn.
+func (c *boundedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.head.Add(int64(n))
+	return n, err
+}
 
 func (c *boundedConn) Write(p []byte) (n int, err error) {
-	if bytes.HasPrefix(p, tooLarge) {
-		c.bounds.header.Add(1)
-	}
 	for first := true; first || n < len(p); first = false {
 		c.begin()
 		var m int
@@ -253,6 +276,21 @@ func (c *boundedConn) CloseWrite() error {
 func (c *boundedConn) Close() error {
 	c.left.Do(func() { c.bounds.leave(c.peer) })
 	return c.Conn.Close()
+}
+
+type connKey struct{}
+
+// context lets a handler find its connection.
+func (b *bounds) context(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, boundedOf(c))
+}
+
+// heard notes that the head of a request has come in whole.
+func (b *bounds) heard(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Context().Value(connKey{}).(*boundedConn).head.Store(math.MinInt64 / 2)
+		h.ServeHTTP(w, r)
+	})
 }
 
 // bodiless is for handlers that want no bodies. An http.Server reads what a handler has left of one, however slowly it

@@ -38,8 +38,13 @@ func Listen(address string, cert *tls.Certificate, h http.Handler, log *slog.Log
 func serve(ln net.Listener, b *bounds, cert *tls.Certificate, h http.Handler, connContext func(context.Context, net.Conn) context.Context, log *slog.Logger) *Server {
 	s := &Server{ln: ln, bounds: b, done: make(chan struct{})}
 	s.http = &http.Server{
-		Handler:           h,
-		ConnContext:       connContext,
+		Handler: b.heard(h),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if connContext != nil {
+				ctx = connContext(ctx, c)
+			}
+			return b.context(ctx, c)
+		},
 		ConnState:         b.state,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       60 * time.Second,
