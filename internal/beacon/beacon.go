@@ -66,13 +66,19 @@ func (n *Node) open(o Options) (err error) {
 			return err
 		}
 	}
-	n.origins.Set(cfg.HTTP.CORS.Origins)
 	players := edge.New(edge.Config{Store: n.base.Store, Services: n.base.Services.Lookup, Node: cfg.Node.Name, Via: n.base.Via})
 	if n.http, err = node.Open(cfg.HTTP.Listen, cfg.HTTP.TLS, n.count.Wrap(n.origins.Wrap(players)), n.log); err != nil {
 		return err
 	}
+	n.tune(cfg)
 	n.admin, err = node.Open(cfg.Admin.Listen, config.TLS{}, telemetry.NewHandler(telemetry.Config{Status: n.Status, Pprof: cfg.Admin.Pprof, Log: n.log}), n.log)
 	return err
+}
+
+// tune makes the server for players what a configuration says of it, but for what needs a restart.
+func (n *Node) tune(cfg *config.Beacon) {
+	n.origins.Set(cfg.HTTP.CORS.Origins)
+	n.http.SetLimits(cfg.HTTP.Limits)
 }
 
 // URL and AdminURL are the base URLs of the node's servers, empty for one that is off.
@@ -106,7 +112,7 @@ func (n *Node) Apply(next *config.Beacon) error {
 	if err := n.http.Renew(next.HTTP.TLS); err != nil {
 		return err
 	}
-	n.origins.Set(next.HTTP.CORS.Origins)
+	n.tune(next)
 	applied := *next
 	var err error
 	applied.Services, err = node.ApplyEach(n.cfg.Services, next.Services, node.Actions[config.Service]{

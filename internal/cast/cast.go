@@ -126,8 +126,15 @@ func (n *Node) open(o Options) (err error) {
 	if n.repairServer, err = node.Open(cfg.Repair.Listen, config.TLS{}, n.repairCount.Wrap(objects), n.log); err != nil {
 		return err
 	}
+	n.tune(cfg)
 	n.adminServer, err = node.Open(cfg.Admin.Listen, config.TLS{}, telemetry.NewHandler(telemetry.Config{Status: n.Status, Pprof: cfg.Admin.Pprof, Log: n.log}), n.log)
 	return err
+}
+
+// tune bounds the servers as a configuration says.
+func (n *Node) tune(cfg *config.Cast) {
+	n.ingestServer.SetLimits(cfg.Ingest.Limits)
+	n.repairServer.SetLimits(cfg.Repair.Limits)
 }
 
 // counted is the ingest with its requests counted.
@@ -342,6 +349,7 @@ func (n *Node) Apply(next *config.Cast) error {
 	if err := n.ingestServer.Renew(next.Ingest.TLS); err != nil {
 		return err
 	}
+	n.tune(next)
 	applied := *next
 	var err error
 	applied.Channels, err = node.ApplyEach(n.cfg.Channels, next.Channels, node.Actions[config.Channel]{

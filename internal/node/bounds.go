@@ -14,14 +14,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/treedn/treedn/internal/config"
 	"github.com/treedn/treedn/internal/telemetry"
 )
 
 // Limits bound what the clients of a server may take. Zero fields mean the defaults.
 type Limits struct {
-	// Connections at a time, of all clients and of one address, which with IPv6 is a network of 64 bits. What comes beyond
-	// is closed at once. A player has six over HTTP/1.1, and many of them may share one address. Defaults 16384 and 4096.
-	Connections, PerPeer int
+	config.Limits
 	// Stall is how long a client may take to read a piece of what it is sent. Default 30 s.
 	Stall time.Duration
 	// Body is how long a client may take for a body that nobody wants. Default 10 s.
@@ -29,8 +28,7 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
-	l.Connections = cmp.Or(l.Connections, 16384)
-	l.PerPeer = cmp.Or(l.PerPeer, 4096)
+	l.Limits = l.Limits.WithDefaults()
 	l.Stall = cmp.Or(l.Stall, 30*time.Second)
 	l.Body = cmp.Or(l.Body, 10*time.Second)
 	return l
@@ -45,7 +43,7 @@ const (
 
 // bounds keeps the limits of one server, and counts what hit them.
 type bounds struct {
-	limits                            Limits
+	limits                            Limits // its connections are guarded by mu
 	refused, crowded, stalled, header atomic.Uint64
 
 	mu    sync.Mutex // guards below
@@ -62,17 +60,24 @@ func newBounds(l Limits) *bounds {
 // status returns the limits as a status has them.
 func (b *bounds) status() []telemetry.Limit {
 	b.mu.Lock()
-	n, most := b.n, 0
+	n, most, limits := b.n, 0, b.limits.Limits
 	for _, k := range b.peers {
 		most = max(most, k)
 	}
 	b.mu.Unlock()
 	return []telemetry.Limit{
-		{Name: "connections", Used: uint64(n), Max: uint64(b.limits.Connections), Hits: b.refused.Load()},
-		{Name: "connections_per_peer", Used: uint64(most), Max: uint64(b.limits.PerPeer), Hits: b.crowded.Load()},
+		{Name: "connections", Used: uint64(n), Max: uint64(limits.Connections), Hits: b.refused.Load()},
+		{Name: "connections_per_peer", Used: uint64(most), Max: uint64(limits.ConnectionsPerPeer), Hits: b.crowded.Load()},
 		{Name: "stalled_seconds", Max: uint64((b.limits.Stall + time.Second - 1) / time.Second), Hits: b.stalled.Load()},
 		{Name: "header_octets", Max: maxHeader, Hits: b.header.Load()},
 	}
+}
+
+// set changes what is admitted from now on.
+func (b *bounds) set(l config.Limits) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limits.Limits = l.WithDefaults()
 }
 
 // admit takes a connection in, or returns nil.
@@ -84,7 +89,7 @@ func (b *bounds) admit(c net.Conn) net.Conn {
 	case b.n >= b.limits.Connections:
 		b.refused.Add(1)
 		return nil
-	case b.peers[peer] >= b.limits.PerPeer:
+	case b.peers[peer] >= b.limits.ConnectionsPerPeer:
 		b.crowded.Add(1)
 		return nil
 	}

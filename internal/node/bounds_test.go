@@ -124,7 +124,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("127.0.0.2 is no address of this host")
 	}
-	s := bounded(t, Limits{Connections: 3, PerPeer: 2}, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "small") })
+	s := bounded(t, Limits{Limits: config.Limits{Connections: 3, ConnectionsPerPeer: 2}}, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "small") })
 	one, two := dial(t, s, "127.0.0.1"), dial(t, s, "127.0.0.1")
 	require.True(t, served(one))
 	require.True(t, served(two))
@@ -137,6 +137,15 @@ func TestConnectionsAreBounded(t *testing.T) {
 	one.Close()
 	require.Eventually(t, func() bool { return limitOf(t, s, "connections").Used == 2 }, 5*time.Second, time.Millisecond)
 	require.True(t, served(dial(t, s, "127.0.0.1")))
+
+	// Other limits are for those that come from then on.
+	s.SetLimits(config.Limits{Connections: 1})
+	require.True(t, served(other))
+	require.False(t, served(dial(t, s, "127.0.0.2")))
+	require.Equal(t, telemetry.Limit{Name: "connections_per_peer", Used: 2, Max: 1, Hits: 1}, limitOf(t, s, "connections_per_peer"))
+	s.SetLimits(config.Limits{Connections: 5})
+	require.True(t, served(dial(t, s, "127.0.0.2")))
+	(*Server)(nil).SetLimits(config.Limits{})
 }
 
 func TestPeer(t *testing.T) {

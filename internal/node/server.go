@@ -86,6 +86,13 @@ func (s *Server) Renew(t config.TLS) error {
 	return nil
 }
 
+// SetLimits bounds the connections that come from now on. It has no effect on a nil server.
+func (s *Server) SetLimits(l config.Limits) {
+	if s != nil {
+		s.bounds.set(l)
+	}
+}
+
 // Limits are the bounds on what the server's clients may take; none for a nil server.
 func (s *Server) Limits() []telemetry.Limit {
 	if s == nil {

@@ -84,7 +84,6 @@ func (n *Node) open(o Options) (err error) {
 			return err
 		}
 	}
-	n.origins.Set(cfg.HTTP.CORS.Origins)
 	objects := edge.New(edge.Config{Store: n.base.Store, Services: n.base.Services.Lookup, Node: cfg.Node.Name, Via: n.base.Via})
 	n.repairs = &repair.Handler{Backend: n.depot, NodeID: n.base.Via, RetryAfter: node.RetryAfter, Logger: n.log}
 	children := http.NewServeMux()
@@ -98,11 +97,19 @@ func (n *Node) open(o Options) (err error) {
 	if n.repairServer, err = node.Open(cfg.Repair.Listen, config.TLS{}, n.repairCount.Wrap(children), n.log); err != nil {
 		return err
 	}
+	n.tune(cfg)
 	if n.amt, err = amtrelay.Open(cfg.AMT, n.log); err != nil {
 		return err
 	}
 	n.admin, err = node.Open(cfg.Admin.Listen, config.TLS{}, telemetry.NewHandler(telemetry.Config{Status: n.Status, Pprof: cfg.Admin.Pprof, Log: n.log}), n.log)
 	return err
+}
+
+// tune makes the servers what a configuration says of them, but for what needs a restart.
+func (n *Node) tune(cfg *config.Relay) {
+	n.origins.Set(cfg.HTTP.CORS.Origins)
+	n.http.SetLimits(cfg.HTTP.Limits)
+	n.repairServer.SetLimits(cfg.Repair.Limits)
 }
 
 // add starts a service.
@@ -244,7 +251,7 @@ func (n *Node) Apply(next *config.Relay) error {
 	if err := n.http.Renew(next.HTTP.TLS); err != nil {
 		return err
 	}
-	n.origins.Set(next.HTTP.CORS.Origins)
+	n.tune(next)
 	applied := *next
 	var err error
 	applied.Services, err = node.ApplyEach(n.cfg.Services, next.Services, node.Actions[config.RelayService]{
