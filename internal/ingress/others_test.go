@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -15,21 +17,26 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/treedn/treedn/amt/ssm"
+	"github.com/treedn/treedn/flute/fdt"
 	"github.com/treedn/treedn/flute/flutetest"
+	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/internal/ingress"
 	"github.com/treedn/treedn/internal/service"
 	"github.com/treedn/treedn/route"
+	"github.com/treedn/treedn/route/sls"
 )
 
 // replay is a source of the packets of a capture to one group and port.
 type replay struct {
 	packets []flutetest.Packet
+	begin   sync.Once
+	reading chan struct{} // closed when it is read
 	closing sync.Once
 	closed  chan struct{}
 }
 
 func newReplay(packets []flutetest.Packet, to netip.AddrPort) *replay {
-	r := &replay{closed: make(chan struct{})}
+	r := &replay{reading: make(chan struct{}), closed: make(chan struct{})}
 	for _, p := range packets {
 		if p.Dst == to {
 			r.packets = append(r.packets, p)
@@ -39,6 +46,7 @@ func newReplay(packets []flutetest.Packet, to netip.AddrPort) *replay {
 }
 
 func (r *replay) ReadBatch(messages []ssm.Message) (int, error) {
+	r.begin.Do(func() { close(r.reading) })
 	if len(r.packets) == 0 {
 		<-r.closed
 		return 0, net.ErrClosed
@@ -70,6 +78,12 @@ func (s *sums) add(body []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.list = append(s.list, hex.EncodeToString(sum[:]))
+}
+
+func (s *sums) has(want []string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !slices.ContainsFunc(want, func(sum string) bool { return !slices.Contains(s.list, sum) })
 }
 
 type summed struct {
@@ -140,13 +154,8 @@ func TestOtherSessionsAreJoined(t *testing.T) {
 				require.Eventually(t, func() bool { return in.Stats().Receiver.Packets == uint64(len(of(packets, session))) }, 10*time.Second, time.Millisecond)
 				require.Zero(t, in.Stats().Others)
 			} else {
-				require.Eventually(t, func() bool {
-					got.mu.Lock()
-					defer got.mu.Unlock()
-					return len(got.list) >= len(want)
-				}, 20*time.Second, time.Millisecond)
+				require.Eventually(t, func() bool { return got.has(want) }, 20*time.Second, time.Millisecond, "media are missing")
 				require.Equal(t, 2, in.Stats().Others)
-				require.Subset(t, got.list, want)
 			}
 			cancel()
 			require.NoError(t, <-ended)
@@ -162,4 +171,85 @@ func TestOtherSessionsAreJoined(t *testing.T) {
 
 func of(packets []flutetest.Packet, s route.Session) []flutetest.Packet {
 	return newReplay(packets, netip.AddrPortFrom(s.Group, s.Port)).packets
+}
+
+// What an S-TSID names is joined within bounds, and left when the next one does not name it.
+func TestOtherSessionsAreBounded(t *testing.T) {
+	var mu sync.Mutex
+	open := map[route.Session]*replay{}
+	in := ingress.New(ingress.Config{
+		Service: newService(t, "live"), Receiver: route.ReceiverConfig{Session: session},
+		Join: func(_ context.Context, s route.Session) (ingress.Source, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			require.Nil(t, open[s])
+			open[s] = newReplay(nil, netip.AddrPort{})
+			return open[s], nil
+		},
+	})
+	main := newReplay(nil, netip.AddrPort{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- in.Run(ctx, main) }()
+	<-main.reading
+	version := uint8(0)
+	announce := func(sessions ...route.Session) {
+		doc := sls.STSID{RS: []sls.RS{{}}}
+		doc.RS[0].Source, doc.RS[0].Destination, doc.RS[0].Port = session.Source, session.Group, session.Port
+		for i, s := range append([]route.Session{session}, sessions...) {
+			rs := sls.RS{Source: s.Source, Destination: s.Group, Port: s.Port, LS: []sls.LS{{TSI: uint32(i + 1), SrcFlow: &sls.SrcFlow{EFDT: &fdt.Instance{
+				Expires: 0xffffffff, MaxTransportSize: 1000, FileTemplate: fmt.Sprintf("%d-$TOI$", i),
+			}}}}}
+			if i == 0 {
+				doc.RS[0] = rs
+			} else {
+				doc.RS = append(doc.RS, rs)
+			}
+		}
+		body, err := doc.Append(nil)
+		require.NoError(t, err)
+		version++
+		pkg := sls.Package{NoEnvelope: true, Version: version, Parts: []sls.Part{{ContentType: sls.MediaTypeSTSID, Location: "stsid.xml", Body: body}}}
+		b, err := pkg.AppendGzip(nil)
+		require.NoError(t, err)
+		h := lct.Header{PSI: 2, Codepoint: 3, TOI: uint64(pkg.TOI(true)), HasTOI: true}
+		h.Extensions, _ = h.Extensions.AppendTOL(uint64(len(b)))
+		head, err := h.AppendTo(nil)
+		require.NoError(t, err)
+		in.Push(netip.AddrPortFrom(session.Source, 5000), append(binary.BigEndian.AppendUint32(head, 0), b...))
+	}
+	others := func() int { return in.Stats().Others }
+	joined := func() (n int) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, r := range open {
+			select {
+			case <-r.closed:
+			default:
+				n++
+			}
+		}
+		return n
+	}
+	other := func(group string, port uint16) route.Session {
+		return route.Session{Source: session.Source, Group: netip.MustParseAddr(group), Port: port}
+	}
+	foreign := other("232.9.9.9", 1)
+	foreign.Source = netip.MustParseAddr("192.0.2.99")
+	announce(other("239.1.1.1", 7000), other("192.0.2.7", 7000), foreign, other("232.9.9.1", 7000))
+	require.Equal(t, 1, others(), "of any source, of no group, of another source, and one that may be joined")
+	var many []route.Session
+	for i := range 12 {
+		many = append(many, other(fmt.Sprintf("232.9.8.%d", i+1), 7000))
+	}
+	announce(many...)
+	require.Equal(t, 8, others())
+	require.Eventually(t, func() bool { return joined() == 8 }, 10*time.Second, time.Millisecond)
+	announce(many[1])
+	require.Equal(t, 1, others())
+	require.Eventually(t, func() bool { return joined() == 1 }, 10*time.Second, time.Millisecond)
+	cancel()
+	require.NoError(t, <-ended)
+	require.Zero(t, joined())
 }
