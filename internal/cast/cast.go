@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/treedn/treedn/cache"
@@ -41,7 +40,6 @@ type Options struct {
 type Node struct {
 	log     *slog.Logger
 	now     func() time.Time
-	name    string
 	via     string // stands for this node in Via fields
 	started time.Time
 	store   *cache.Store
@@ -51,14 +49,10 @@ type Node struct {
 
 	ingestServer, repairServer, adminServer *node.Server
 	ingestCount, repairCount                telemetry.Requests
-	closing                                 sync.Once
-	draining                                atomic.Bool
-	closed                                  error
 
-	applying sync.Mutex // guards below; held while a configuration is applied
-	cfg      *config.Cast
-	pulls    map[string]*pull // by channel
-	ended    bool
+	life  node.Life[config.Cast]
+	self  config.Node
+	pulls map[string]*pull // by channel; see pull
 
 	mu       sync.RWMutex // guards below
 	channels map[string]*channel
@@ -81,17 +75,17 @@ type channel struct {
 // New opens the node's servers and sockets. The configuration must be complete, as config.Complete returns it. Close the
 // node, or Run it.
 func New(cfg *config.Cast, o Options) (*Node, error) {
-	n := &Node{log: o.Logger, now: node.Clock(cfg.Node.ClockOffset), name: cfg.Node.Name, via: node.Pseudonym(cfg.Node.Name), cfg: cfg, channels: make(map[string]*channel)}
+	n := &Node{log: o.Logger, now: node.Clock(cfg.Node.ClockOffset), via: node.Pseudonym(cfg.Node.Name), self: cfg.Node, channels: make(map[string]*channel)}
 	n.started = n.now()
-	if err := n.open(o); err != nil {
+	n.life.Begin(cfg)
+	if err := n.open(cfg, o); err != nil {
 		_ = n.Close(node.AtOnce())
 		return nil, err
 	}
 	return n, nil
 }
 
-func (n *Node) open(o Options) (err error) {
-	cfg := n.cfg
+func (n *Node) open(cfg *config.Cast, o Options) (err error) {
 	if n.store, err = cache.Open(cache.Config{MaxObject: node.MaxObject, Now: n.now, Logger: n.log}); err != nil {
 		return err
 	}
@@ -126,8 +120,15 @@ func (n *Node) open(o Options) (err error) {
 	if n.repairServer, err = node.Open(cfg.Repair.Listen, config.TLS{}, n.repairCount.Wrap(objects), n.log); err != nil {
 		return err
 	}
+	n.tune(cfg)
 	n.adminServer, err = node.Open(cfg.Admin.Listen, config.TLS{}, telemetry.NewHandler(telemetry.Config{Status: n.Status, Pprof: cfg.Admin.Pprof, Log: n.log}), n.log)
 	return err
+}
+
+// tune bounds the servers as a configuration says.
+func (n *Node) tune(cfg *config.Cast) {
+	n.ingestServer.SetLimits(cfg.Ingest.Limits)
+	n.repairServer.SetLimits(cfg.Repair.Limits)
 }
 
 // counted is the ingest with its requests counted.
@@ -166,7 +167,7 @@ func (n *Node) add(c config.Channel) error {
 		cfg: c, delay: new(telemetry.Latency), rate: new(telemetry.Rate),
 		svc: service.New(service.Config{Name: c.Name, Store: n.store, Runs: true, Now: n.now, Logger: n.log}),
 	}
-	state, err := node.SealState(n.cfg.Node, c.Name+".hop")
+	state, err := node.SealState(n.self, c.Name+".hop")
 	if err != nil {
 		return fmt.Errorf("channel %s: %w", c.Name, err)
 	}
@@ -194,7 +195,7 @@ func (n *Node) seal(x *channel, c config.Channel) error {
 	if x.sealer != nil && reflect.DeepEqual(c.SealKey, x.cfg.SealKey) {
 		return nil
 	}
-	key, err := node.SealKey(n.cfg.Node, c.SealKey, c.Name, n.log)
+	key, err := node.SealKey(n.self, c.SealKey, c.Name, n.log)
 	if err != nil {
 		return err
 	}
@@ -202,7 +203,7 @@ func (n *Node) seal(x *channel, c config.Channel) error {
 		x.key = key
 		return x.sealer.Rotate(key)
 	}
-	state, err := node.SealState(n.cfg.Node, c.Name)
+	state, err := node.SealState(n.self, c.Name)
 	if err != nil {
 		return err
 	}
@@ -323,34 +324,31 @@ func (n *Node) Addresses() []slog.Attr {
 // Apply changes the running node to another configuration and touches only what differs. What cannot change without a
 // restart is named in the error, and then nothing is changed. A channel that cannot be changed stays as it is, one that
 // cannot be added stays away, until the configuration is applied again.
-func (n *Node) Apply(next *config.Cast) error {
-	n.applying.Lock()
-	defer n.applying.Unlock()
-	if n.ended {
-		return net.ErrClosed
-	}
+func (n *Node) Apply(next *config.Cast) error { return n.life.Change(next, n.apply) }
+
+func (n *Node) apply(have, next *config.Cast) (*config.Cast, error) {
 	if err := node.Fixed(
-		node.Value{Key: "node", Old: n.cfg.Node, New: next.Node},
-		node.Value{Key: "ingest.listen", Old: n.cfg.Ingest.Listen, New: next.Ingest.Listen},
-		node.Value{Key: "ingest.tls", Old: n.cfg.Ingest.TLS.Enabled(), New: next.Ingest.TLS.Enabled()},
-		node.Value{Key: "repair.listen", Old: n.cfg.Repair.Listen, New: next.Repair.Listen},
-		node.Value{Key: "admin", Old: n.cfg.Admin, New: next.Admin},
-		node.Value{Key: "log.format", Old: n.cfg.Log.Format, New: next.Log.Format},
+		node.Value{Key: "node", Old: have.Node, New: next.Node},
+		node.Value{Key: "ingest.listen", Old: have.Ingest.Listen, New: next.Ingest.Listen},
+		node.Value{Key: "ingest.tls", Old: have.Ingest.TLS.Enabled(), New: next.Ingest.TLS.Enabled()},
+		node.Value{Key: "repair.listen", Old: have.Repair.Listen, New: next.Repair.Listen},
+		node.Value{Key: "admin", Old: have.Admin, New: next.Admin},
+		node.Value{Key: "log.format", Old: have.Log.Format, New: next.Log.Format},
 	); err != nil {
-		return err
+		return nil, err
 	}
 	if err := n.ingestServer.Renew(next.Ingest.TLS); err != nil {
-		return err
+		return nil, err
 	}
+	n.tune(next)
 	applied := *next
 	var err error
-	applied.Channels, err = node.ApplyEach(n.cfg.Channels, next.Channels, node.Actions[config.Channel]{
+	applied.Channels, err = node.ApplyEach(have.Channels, next.Channels, node.Actions[config.Channel]{
 		Add: n.add, Change: n.change, Remove: n.remove,
 	})
-	n.cfg = &applied
 	err = errors.Join(err, n.ingest.SetChannels(ingestChannels(applied.Channels)))
 	n.pull(applied.Channels)
-	return err
+	return &applied, err
 }
 
 // Run waits until ctx ends, and then closes the node: it takes no new publishers and lets what is under way end.
@@ -362,25 +360,18 @@ func (n *Node) Run(ctx context.Context) error {
 		case <-sweep.C:
 			n.store.Sweep()
 		case <-ctx.Done():
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), node.DrainTime)
-			defer cancel()
-			return n.Close(ctx)
+			return node.Drain(ctx, n.Close)
 		}
 	}
 }
 
 // Close ends the node. Requests under way may go on until ctx ends. It may be called more than once.
 func (n *Node) Close(ctx context.Context) error {
-	n.closing.Do(func() { n.closed = n.close(ctx) })
-	return n.closed
+	return n.life.End(func() error { return n.close(ctx) })
 }
 
 func (n *Node) close(ctx context.Context) error {
-	n.draining.Store(true)
-	n.applying.Lock()
-	n.ended = true
 	n.pull(nil)
-	n.applying.Unlock()
 	err := n.ingestServer.Shutdown(ctx)
 	if n.ingest != nil {
 		err = errors.Join(err, n.ingest.Close())
@@ -388,9 +379,11 @@ func (n *Node) close(ctx context.Context) error {
 	n.mu.RLock()
 	channels := maps.Clone(n.channels)
 	n.mu.RUnlock()
+	var ends sync.WaitGroup
 	for _, x := range channels {
-		x.end(ctx)
+		ends.Go(func() { x.end(ctx) })
 	}
+	ends.Wait()
 	err = errors.Join(err, n.repairServer.Shutdown(ctx), n.adminServer.Shutdown(ctx))
 	if n.store != nil {
 		err = errors.Join(err, n.store.Close())

@@ -14,7 +14,8 @@ type pull struct {
 	done   chan struct{}
 }
 
-// pull makes the running pulls those of the channels. It is called with applying held, or before the node is anybody's.
+// pull makes the running pulls those of the channels. It is called while a configuration is applied,
+// before the node is anybody's, and when it ends.
 func (n *Node) pull(channels []config.Channel) {
 	want := make(map[string]string)
 	for _, c := range channels {

@@ -17,7 +17,7 @@ func (n *Node) Status() telemetry.Status {
 	channels := slices.Collect(maps.Values(n.channels))
 	n.mu.RUnlock()
 	st := telemetry.Status{
-		Node:   telemetry.NewNode(n.name, "cast", n.started, now),
+		Node:   telemetry.NewNode(n.self.Name, "cast", n.started, now),
 		Cache:  node.CacheStatus(n.store.Stats()),
 		Ingest: n.ingestCount.Server(),
 		Repair: n.repairCount.Server(),
@@ -50,7 +50,7 @@ func (n *Node) Status() telemetry.Status {
 	slices.SortFunc(st.Services, func(a, b telemetry.Service) int { return strings.Compare(a.Name, b.Name) })
 	slices.Sort(reasons)
 	st.Readiness = telemetry.NotReadyFor(reasons)
-	if n.draining.Load() {
+	if n.life.Draining() {
 		st.Drain()
 	}
 	return st

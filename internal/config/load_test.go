@@ -386,6 +386,10 @@ services:
 	{"servers on one address", "beacon", "http: {listen: \":9103\"}\n", []string{"1:1: admin.listen: 127.0.0.1:9103 is taken by http.listen"}},
 	{"half a certificate", "beacon", "http: {tls: {cert: a.pem}}\n", []string{"1:14: http.tls: has a cert and no key"}},
 	{"no such certificate", "beacon", "http: {tls: {cert: a.pem, key: b.pem}}\n", []string{"1:14: http.tls: open "}},
+	{"too many connections", "beacon", "http: {limits: {connections: 2000000}}\n", []string{"1:30: http.limits.connections: is not from 1 to 1000000"}},
+	{"no connections", "cast", "ingest: {limits: {connections: -1}}\n", []string{"1:32: ingest.limits.connections: is not from 1"}},
+	{"more connections of a peer than of all", "relay", "repair: {limits: {connections: 10, connections_per_peer: 11}}\n", []string{
+		"1:58: repair.limits.connections_per_peer: is not from 1 to 10"}},
 	{"origins", "beacon", "http: {cors: {origins: [tv.example, \"https://a/b\"]}}\n", []string{
 		"1:25: http.cors.origins[0]: \"tv.example\" is not an origin", "1:37: http.cors.origins[1]:"}},
 	{"cache", "beacon", "cache: {memory: 1kB, disk: {size: 1GB}}\n", []string{"1:17: cache.memory: is less than 1MiB", "1:29: cache.disk: has a size and no dir"}},

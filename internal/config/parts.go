@@ -24,6 +24,7 @@ type Ingest struct {
 	// Listen default: 127.0.0.1:8090.
 	Listen Listen `yaml:"listen"`
 	TLS    TLS    `yaml:"tls"`
+	Limits Limits `yaml:"limits"`
 }
 
 // HTTP is a server for players.
@@ -32,6 +33,17 @@ type HTTP struct {
 	Listen Listen `yaml:"listen"`
 	TLS    TLS    `yaml:"tls"`
 	CORS   CORS   `yaml:"cors"`
+	Limits Limits `yaml:"limits"`
+}
+
+// Limits bound the connections to a server. What comes beyond is closed at once.
+type Limits struct {
+	// Connections are those of all clients at a time. Default 16384.
+	Connections int `yaml:"connections"`
+	// ConnectionsPerPeer are those of one address, which with IPv6 is a network of
+	// 64 bits. A player has six over HTTP/1.1, and many of them may share one
+	// address. Default 4096, or Connections if that is less.
+	ConnectionsPerPeer int `yaml:"connections_per_peer"`
 }
 
 // TLS is a certificate chain and its key, both PEM files. Both are read again
@@ -54,6 +66,7 @@ type CORS struct {
 type Repair struct {
 	// Listen default: 127.0.0.1:8081.
 	Listen Listen `yaml:"listen"`
+	Limits Limits `yaml:"limits"`
 }
 
 // Admin is the server for operators: /metrics, /status, /healthz, /readyz.

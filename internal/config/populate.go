@@ -18,6 +18,9 @@ const (
 	defaultRetention = time.Minute
 	defaultMemory    = Size(256 << 20)
 	defaultDisk      = Size(4 << 30)
+
+	defaultConnections        = 16384
+	defaultConnectionsPerPeer = 4096
 )
 
 func loopback(port uint16) Listen {
@@ -37,6 +40,8 @@ func (c *Cast) populate() {
 	c.Node.populate()
 	orDefault(&c.Ingest.Listen, loopback(8090))
 	orDefault(&c.Repair.Listen, loopback(8081))
+	c.Ingest.Limits = c.Ingest.Limits.WithDefaults()
+	c.Repair.Limits = c.Repair.Limits.WithDefaults()
 	orDefault(&c.Admin.Listen, loopback(9101))
 	orDefault(&c.Log.Format, "text")
 	c.Channels = slices.Clone(c.Channels)
@@ -52,6 +57,7 @@ func (r *Relay) populate() {
 	r.Node.populate()
 	r.HTTP.populate(8080)
 	orDefault(&r.Repair.Listen, loopback(8081))
+	r.Repair.Limits = r.Repair.Limits.WithDefaults()
 	orDefault(&r.Admin.Listen, loopback(9102))
 	orDefault(&r.Log.Format, "text")
 	r.Cache.populate()
@@ -88,10 +94,18 @@ func (n *Node) populate() {
 
 func (h *HTTP) populate(port uint16) {
 	orDefault(&h.Listen, loopback(port))
+	h.Limits = h.Limits.WithDefaults()
 	h.CORS.Origins = slices.Clone(h.CORS.Origins)
 	if len(h.CORS.Origins) == 0 {
 		h.CORS.Origins = []string{"*"}
 	}
+}
+
+// WithDefaults fills in what was left out.
+func (l Limits) WithDefaults() Limits {
+	orDefault(&l.Connections, defaultConnections)
+	orDefault(&l.ConnectionsPerPeer, min(defaultConnectionsPerPeer, l.Connections))
+	return l
 }
 
 func (c *Cache) populate() {

@@ -9,12 +9,13 @@ import (
 )
 
 const (
-	maxName      = 63
-	minRetention = time.Second
-	maxRetention = 24 * time.Hour
-	maxOffset    = 10 * 365 * 24 * time.Hour
-	minRate      = Rate(10_000)
-	maxRate      = Rate(400_000_000_000)
+	maxName        = 63
+	minRetention   = time.Second
+	maxRetention   = 24 * time.Hour
+	maxConnections = 1_000_000
+	maxOffset      = 10 * 365 * 24 * time.Hour
+	minRate        = Rate(10_000)
+	maxRate        = Rate(400_000_000_000)
 )
 
 // Of a document with values that could not be read the rest is validated as
@@ -24,6 +25,8 @@ const (
 func (c *Cast) validate(p *problems) {
 	c.Node.validate(p)
 	c.Ingest.TLS.validate(p, "ingest.tls")
+	c.Ingest.Limits.validate(p, "ingest.limits")
+	c.Repair.Limits.validate(p, "repair.limits")
 	c.Admin.validate(p)
 	c.Log.validate(p)
 	distinct(p, server{"ingest.listen", c.Ingest.Listen}, server{"repair.listen", c.Repair.Listen}, server{"admin.listen", c.Admin.Listen})
@@ -52,6 +55,7 @@ func (c *Cast) validate(p *problems) {
 func (r *Relay) validate(p *problems) {
 	r.Node.validate(p)
 	r.HTTP.validate(p)
+	r.Repair.Limits.validate(p, "repair.limits")
 	r.Admin.validate(p)
 	r.Log.validate(p)
 	r.Cache.validate(p)
@@ -118,6 +122,7 @@ func (n *Node) validate(p *problems) {
 
 func (h *HTTP) validate(p *problems) {
 	h.TLS.validate(p, "http.tls")
+	h.Limits.validate(p, "http.limits")
 	for i, o := range h.CORS.Origins {
 		if o == "*" {
 			continue
@@ -136,6 +141,12 @@ func (t *TLS) validate(p *problems, path string) {
 		p.addf(path, "has a cert and no key")
 	case t.Cert == "" && t.Key != "":
 		p.addf(path, "has a key and no cert")
+	}
+}
+
+func (l *Limits) validate(p *problems, path string) {
+	if between(p, path+".connections", l.Connections, 1, maxConnections); l.Connections >= 1 {
+		between(p, path+".connections_per_peer", l.ConnectionsPerPeer, 1, l.Connections)
 	}
 }
 

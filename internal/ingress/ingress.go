@@ -60,6 +60,8 @@ type Config struct {
 	Fetch *sealing.Fetcher
 	// Plain is the same for a service without a gate.
 	Plain service.Fetcher
+	// Join joins another session of the same service, of those that its S-TSID names; nil: none is joined.
+	Join func(context.Context, route.Session) (Source, error)
 	// Loss drops packets on purpose.
 	Loss lossy.Config
 	// Delay is told of each object how long loss kept octets of it from their readers; nil: nobody is.
@@ -83,6 +85,8 @@ type Stats struct {
 	// Doubts are the objects that no seal tells of yet, of MaxDoubts; DoubtsEvicted had to go because there were too many.
 	Doubts        int
 	DoubtsEvicted uint64
+	// Others are the sessions that are received beside the configured one, since the S-TSID names them.
+	Others int
 	// Announced counts the S-TSIDs that came from a parent.
 	Announced uint64
 }
@@ -106,8 +110,9 @@ type Ingress struct {
 	repairs    int
 	fetches    int
 	queue      []*refetch
-	begins     bool // new objects are taken
-	ctx        context.Context
+	others     map[route.Session]context.CancelFunc // sessions that are joined beside this one
+	begins     bool                                 // new objects are taken
+	ctx        context.Context                      // of what is done beside receiving; nil: there is no Run, and nothing is begun
 
 	works chan *route.Work
 	group sync.WaitGroup
@@ -129,6 +134,7 @@ func New(cfg Config) *Ingress {
 		rx:      route.NewReceiver(cfg.Receiver),
 		objects: make(map[*route.Object]*incoming),
 		bodies:  make(map[bodyKey]*heldBody),
+		others:  make(map[route.Session]context.CancelFunc),
 		begins:  true,
 		works:   make(chan *route.Work, 64),
 	}
@@ -140,12 +146,13 @@ func (in *Ingress) Stats() Stats {
 	defer in.mu.Unlock()
 	st := in.counts
 	st.Doubts, st.DoubtsEvicted = in.doubts.n[expected]+in.doubts.n[unexpected], in.doubts.evicted
+	st.Others = len(in.others)
 	st.Receiver, st.LastPacket, st.Repairs, st.Rate = in.rx.Stats(), in.lastPacket, in.repairs, in.rate.Bits(in.cfg.Now())
 	return st
 }
 
-// Retire makes the Ingress take no new objects: another one does. Those under way go on. It returns once they have
-// ended, or ctx has.
+// Retire makes the Ingress take no new objects: another one does. Those under way go on, whether by multicast or from a
+// parent. It returns once they have ended, or ctx has.
 func (in *Ingress) Retire(ctx context.Context) {
 	in.mu.Lock()
 	in.begins = false
@@ -154,7 +161,7 @@ func (in *Ingress) Retire(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		in.mu.Lock()
-		n := len(in.objects)
+		n := len(in.objects) + in.fetches
 		in.mu.Unlock()
 		if n == 0 {
 			return
@@ -187,6 +194,9 @@ func (in *Ingress) Run(ctx context.Context, src Source) error {
 	}
 	in.group.Go(func() { in.timers(ctx) })
 	err := in.receive(src)
+	in.mu.Lock()
+	in.ctx = nil // nothing more begins
+	in.mu.Unlock()
 	cancel()
 	in.group.Wait()
 	in.mu.Lock()

@@ -41,6 +41,11 @@ func newService(t *testing.T, name string) *service.Service {
 
 func newHop(t *testing.T, repair ingress.Repairer, loss lossy.Config, noFEC bool) *hop {
 	t.Helper()
+	return newHopOf(t, ingress.Config{Repair: repair, Loss: loss}, noFEC)
+}
+
+func newHopOf(t *testing.T, c ingress.Config, noFEC bool) *hop {
+	t.Helper()
 	ch := ssmtest.Channel(t)
 	session := route.Session{Source: ch.Source, Group: ch.Group, Port: ch.Port}
 	h := &hop{above: newService(t, "live"), below: newService(t, "live")}
@@ -49,9 +54,8 @@ func newHop(t *testing.T, repair ingress.Repairer, loss lossy.Config, noFEC bool
 	t.Cleanup(func() { host.Close() })
 	rx, err := host.Join(t.Context(), ch, "")
 	require.NoError(t, err)
-	h.in = ingress.New(ingress.Config{
-		Service: h.below, Repair: repair, Loss: loss, Receiver: route.ReceiverConfig{Session: session},
-	})
+	c.Service, c.Receiver.Session = h.below, session
+	h.in = ingress.New(c)
 	h.out, err = egress.New(egress.Config{Session: session, Sender: route.SenderConfig{FirstTSI: 7, NoRepair: noFEC}})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -233,6 +237,67 @@ func TestRetireEndsWithTheLastObject(t *testing.T) {
 	time.Sleep(100 * time.Millisecond)
 	_, err = h.below.Open(t.Context(), "seg-00002.m4s")
 	require.ErrorIs(t, err, service.ErrNotFound)
+}
+
+// slowParent gives the rest of an object when it is told to.
+type slowParent struct {
+	asked chan service.Request
+	give  chan []byte
+}
+
+func (p *slowParent) Fetch(ctx context.Context, r service.Request, begin func(service.Meta) (io.Writer, error)) error {
+	p.asked <- r
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case b := <-p.give:
+		w, err := begin(service.Meta{Name: r.Name, Length: -1})
+		if err == nil {
+			_, err = w.Write(b)
+		}
+		return err
+	}
+}
+
+// What a parent brings of an object that multicast has begun comes to its end, too, before a session that is left counts as
+// ended: its reader has the first half already.
+func TestRetireWaitsForWhatParentsBring(t *testing.T) {
+	p := &slowParent{asked: make(chan service.Request, 1), give: make(chan []byte)}
+	h := newHopOf(t, ingress.Config{Plain: p}, false)
+	o, err := h.above.Begin(service.Meta{
+		Name: "seg-00001.m4s", Generation: 100, Kind: service.Media, Length: -1,
+		Track: route.Track{Stem: "seg-$TOI%05d$.m4s", Number: 1, Run: 100},
+	})
+	require.NoError(t, err)
+	head, tail := octets(1, 5000), octets(2, 5000)
+	require.NoError(t, o.Write(head, true))
+	require.Eventually(t, func() bool {
+		o, err := h.below.Open(t.Context(), "seg-00001.m4s")
+		if err != nil {
+			return false
+		}
+		n, _, _ := o.Size()
+		return n == 5000
+	}, 10*time.Second, 2*time.Millisecond)
+	fed := make(chan error, 1)
+	go func() { fed <- h.in.Feed(t.Context(), "seg-00001.m4s") }()
+	require.EqualValues(t, 5000, (<-p.asked).Offset)
+
+	retired := make(chan struct{})
+	go func() {
+		h.in.Retire(t.Context())
+		close(retired)
+	}()
+	select {
+	case <-retired:
+		t.Fatal("an object is still under way")
+	case <-time.After(150 * time.Millisecond):
+	}
+	p.give <- tail
+	require.NoError(t, <-fed)
+	<-retired
+	require.Equal(t, append(head, tail...), h.read(t, "seg-00001.m4s"))
+	o.Abort(io.ErrUnexpectedEOF)
 }
 
 // TestChunkLeavesBeforeItsSegmentEnds is what low latency rests on.

@@ -31,7 +31,11 @@ func (in *Ingress) stsidName() string {
 
 // signalling acts on an S-TSID once it is known to be genuine. Without a gate the receiver has done so.
 func (in *Ingress) signalling(now time.Time, s *route.Signal) {
-	if in.cfg.Gate == nil || s.TSI != 0 {
+	if in.cfg.Gate == nil {
+		in.joinOthers()
+		return
+	}
+	if s.TSI != 0 {
 		return // an EFDT of its own is sealed by nobody: it stays without effect
 	}
 	in.hold(now, bodyKey{in.stsidName(), s.Generation}, s.Body, func(now time.Time, _ []byte) { in.accept(now, s) })
@@ -40,6 +44,7 @@ func (in *Ingress) signalling(now time.Time, s *route.Signal) {
 func (in *Ingress) accept(now time.Time, s *route.Signal) {
 	in.announced = announced{accepted: s.Generation, asking: in.announced.asking}
 	in.rx.Accept(now, s)
+	in.joinOthers()
 }
 
 // discover asks the parents for the S-TSID if multicast does not bring it: whoever sends to the group, too, can keep its

@@ -2,6 +2,8 @@ package node
 
 import (
 	"bufio"
+	"crypto/tls"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/treedn/treedn/internal/config"
 	"github.com/treedn/treedn/internal/telemetry"
 )
 
@@ -121,7 +124,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("127.0.0.2 is no address of this host")
 	}
-	s := bounded(t, Limits{Connections: 3, PerPeer: 2}, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "small") })
+	s := bounded(t, Limits{Limits: config.Limits{Connections: 3, ConnectionsPerPeer: 2}}, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "small") })
 	one, two := dial(t, s, "127.0.0.1"), dial(t, s, "127.0.0.1")
 	require.True(t, served(one))
 	require.True(t, served(two))
@@ -134,6 +137,15 @@ func TestConnectionsAreBounded(t *testing.T) {
 	one.Close()
 	require.Eventually(t, func() bool { return limitOf(t, s, "connections").Used == 2 }, 5*time.Second, time.Millisecond)
 	require.True(t, served(dial(t, s, "127.0.0.1")))
+
+	// Other limits are for those that come from then on.
+	s.SetLimits(config.Limits{Connections: 1})
+	require.True(t, served(other))
+	require.False(t, served(dial(t, s, "127.0.0.2")))
+	require.Equal(t, telemetry.Limit{Name: "connections_per_peer", Used: 2, Max: 1, Hits: 1}, limitOf(t, s, "connections_per_peer"))
+	s.SetLimits(config.Limits{Connections: 5})
+	require.True(t, served(dial(t, s, "127.0.0.2")))
+	(*Server)(nil).SetLimits(config.Limits{})
 }
 
 func TestPeer(t *testing.T) {
@@ -146,20 +158,101 @@ func TestPeer(t *testing.T) {
 	require.False(t, peerOf(&net.UnixAddr{Name: "x"}).IsValid())
 }
 
-// The head of a request is bounded before any handler sees it, and a body that nobody wants holds nothing for long.
-func TestRequestsAreBounded(t *testing.T) {
+// The head of a request is bounded before any handler sees it, with and without TLS, and every hit counts.
+func TestHeadsAreBounded(t *testing.T) {
+	cert, roots := certificate(t, t.TempDir(), "one")
+	for _, c := range []config.TLS{{}, cert} {
+		s := open(t, c, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "small") })
+		secure := func() net.Conn {
+			c := dial(t, s, "127.0.0.1")
+			if s.cert.Load() != nil {
+				c = tls.Client(c, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"})
+			}
+			return c
+		}
+		ask := func(c net.Conn, name int) {
+			_, _ = fmt.Fprintf(c, "GET /%s HTTP/1.1\r\nHost: x\r\n\r\n", strings.Repeat("n", name))
+		}
+		for i, name := range []int{1 << 20, 80_000} {
+			c := secure()
+			require.True(t, served(c), "a small one before")
+			go ask(c, name)
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, resp.StatusCode)
+			require.Eventually(t, func() bool { return limitOf(t, s, "header_octets").Hits == uint64(i+1) }, 10*time.Second, time.Millisecond)
+		}
+
+		// What is within the bound is answered, however much comes on one connection, and large bodies are no heads.
+		c := secure()
+		for range 3 {
+			go ask(c, 60_000)
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusOK, resp.StatusCode)
+			_, err = io.Copy(io.Discard, resp.Body)
+			require.NoError(t, err)
+		}
+		_, err := fmt.Fprintf(c, "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n%s", strings.Repeat("n", 200_000))
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		_, err = fmt.Fprint(c, "nonsense\r\n\r\n")
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, c)
+		require.NoError(t, err)
+		c.Close()
+		require.Eventually(t, func() bool { return limitOf(t, s, "connections").Used == 0 }, 10*time.Second, time.Millisecond)
+		require.EqualValues(t, 2, limitOf(t, s, "header_octets").Hits)
+	}
+}
+
+// A head of HTTP/2 counts as well, of clients that do not mind what the server has told them.
+func TestHeadsOfHTTP2AreBounded(t *testing.T) {
+	cert, roots := certificate(t, t.TempDir(), "one")
+	s := open(t, cert, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "small") })
+	for i, name := range []int{66_000, 1 << 20} {
+		c := tls.Client(dial(t, s, "127.0.0.1"), &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", NextProtos: []string{"h2"}})
+		// RFC 9113: the preface, empty SETTINGS, and HEADERS with CONTINUATIONs of the fields :method, :scheme and :path
+		// (RFC 7541).
+		b := []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+		b = append(b, 0, 0, 0, 4, 0, 0, 0, 0, 0)
+		head := binary.AppendUvarint([]byte{0x82, 0x87, 0x04, 0x7f}, uint64(name-0x7f))
+		head = append(head, "/"+strings.Repeat("n", name-1)...)
+		frame := byte(1)
+		for len(head) > 0 {
+			n := min(len(head), 16<<10)
+			flags := byte(1) // END_STREAM
+			if n == len(head) {
+				flags |= 4 // END_HEADERS
+			}
+			b = append(b, byte(n>>16), byte(n>>8), byte(n), frame, flags, 0, 0, 0, 1)
+			b = append(b, head[:n]...)
+			head, frame = head[n:], 9
+		}
+		go func() { _, _ = c.Write(b) }()
+		go func() { _, _ = io.Copy(io.Discard, c) }()
+		require.Eventually(t, func() bool { return limitOf(t, s, "header_octets").Hits == uint64(i+1) }, 10*time.Second, time.Millisecond)
+		c.Close()
+	}
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+	for range 5 {
+		resp, err := (&http.Client{Transport: tr}).Get(s.URL() + "/" + strings.Repeat("n", 50_000))
+		require.NoError(t, err)
+		require.Equal(t, "HTTP/2.0", resp.Proto)
+		resp.Body.Close()
+	}
+	tr.CloseIdleConnections()
+	require.Eventually(t, func() bool { return limitOf(t, s, "connections").Used == 0 }, 10*time.Second, time.Millisecond)
+	require.EqualValues(t, 2, limitOf(t, s, "header_octets").Hits)
+}
+
+// A body that nobody wants holds nothing for long.
+func TestBodiesAreBounded(t *testing.T) {
 	s := bounded(t, Limits{Body: 200 * time.Millisecond}, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "small") })
 	c := dial(t, s, "127.0.0.1")
-	go func() {
-		_, _ = fmt.Fprintf(c, "GET /%s HTTP/1.1\r\nHost: x\r\n\r\n", strings.Repeat("n", 1<<20))
-	}()
-	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-	require.NoError(t, err)
-	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, resp.StatusCode)
-	require.EqualValues(t, 1, limitOf(t, s, "header_octets").Hits)
-
-	c = dial(t, s, "127.0.0.1")
-	_, err = io.WriteString(c, "GET /small HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+	_, err := io.WriteString(c, "GET /small HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
 	require.NoError(t, err)
 	require.True(t, served(dial(t, s, "127.0.0.1")))
 	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))

@@ -72,7 +72,7 @@ func OpenIngest(l config.Listen, t config.TLS, h IngestHandler, log *slog.Logger
 		return nil, err
 	}
 	b := newBounds(Limits{})
-	return serve(pushListener{boundedListener{ln, b}}, b, cert, h, h.ConnContext, log), nil
+	return serve(boundedListener{pushListener{ln}, b}, b, cert, h, h.ConnContext, log), nil
 }
 
 func load(t config.TLS) (*tls.Certificate, error) {

@@ -38,8 +38,14 @@ func Listen(address string, cert *tls.Certificate, h http.Handler, log *slog.Log
 func serve(ln net.Listener, b *bounds, cert *tls.Certificate, h http.Handler, connContext func(context.Context, net.Conn) context.Context, log *slog.Logger) *Server {
 	s := &Server{ln: ln, bounds: b, done: make(chan struct{})}
 	s.http = &http.Server{
-		Handler:           h,
-		ConnContext:       connContext,
+		Handler: b.heard(h),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if connContext != nil {
+				ctx = connContext(ctx, c)
+			}
+			return b.context(ctx, c)
+		},
+		ConnState:         b.state,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    maxHeader,
@@ -78,6 +84,13 @@ func (s *Server) Renew(t config.TLS) error {
 	}
 	s.cert.Store(&cert)
 	return nil
+}
+
+// SetLimits bounds the connections that come from now on. It has no effect on a nil server.
+func (s *Server) SetLimits(l config.Limits) {
+	if s != nil {
+		s.bounds.set(l)
+	}
 }
 
 // Limits are the bounds on what the server's clients may take; none for a nil server.
@@ -120,6 +133,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
+	s.bounds.end()
 	err := s.http.Shutdown(ctx)
 	if ctx.Err() != nil {
 		err = s.http.Close()

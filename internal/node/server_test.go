@@ -9,12 +9,14 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -168,4 +170,31 @@ func TestShutdownLetsRequestsEndAndCutsThemThen(t *testing.T) {
 	defer cancel()
 	require.NoError(t, s.Shutdown(ctx), "cutting what takes too long is no failure")
 	require.Equal(t, "cut", <-answer)
+}
+
+// Connections that clients have opened in store, as browsers and pools do, keep a server from ending no longer than those
+// that wait for another request.
+func TestShutdownDoesNotWaitForConnectionsInStore(t *testing.T) {
+	cert, roots := certificate(t, t.TempDir(), "one")
+	for _, c := range []config.TLS{{}, cert} {
+		s := open(t, c, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "small") })
+		conn, err := net.Dial("tcp", s.Addr().String())
+		require.NoError(t, err)
+		defer conn.Close()
+		used, err := net.Dial("tcp", s.Addr().String())
+		require.NoError(t, err)
+		defer used.Close()
+		if c.Enabled() {
+			conn, used = tls.Client(conn, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}), tls.Client(used, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"})
+			require.NoError(t, conn.(*tls.Conn).HandshakeContext(t.Context()))
+		}
+		require.True(t, served(used))
+		require.Eventually(t, func() bool { return limitOf(t, s, "connections").Used == 2 }, 5*time.Second, time.Millisecond)
+		begun := time.Now()
+		require.NoError(t, s.Shutdown(t.Context()))
+		require.Less(t, time.Since(begun), 4*time.Second, "five seconds are those of an http.Server")
+		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_, err = io.Copy(io.Discard, conn)
+		require.False(t, errors.Is(err, os.ErrDeadlineExceeded))
+	}
 }

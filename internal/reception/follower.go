@@ -29,6 +29,7 @@ type follower struct {
 	jobs    map[uint64]context.CancelFunc
 	growing map[*followed]struct{}
 	packets uint64
+	ended   bool // no more jobs
 }
 
 // look is how often the follower looks at the packets and at the clock. It is what silence is measured by.
@@ -45,8 +46,7 @@ func newFollower(x *Service, from service.Fetcher, packets func() uint64) *follo
 // run follows the service until its context ends.
 func (f *follower) run() {
 	f.x.AddSink(f)
-	defer f.group.Wait()
-	defer f.x.RemoveSink(f)
+	defer f.end()
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	for {
@@ -57,6 +57,14 @@ func (f *follower) run() {
 			f.look()
 		}
 	}
+}
+
+func (f *follower) end() {
+	f.x.RemoveSink(f)
+	f.mu.Lock()
+	f.ended = true
+	f.mu.Unlock()
+	f.group.Wait()
 }
 
 func (f *follower) look() {
@@ -79,7 +87,7 @@ func (f *follower) look() {
 
 // settle does what the machine wants. It is called with mu held.
 func (f *follower) settle() {
-	for {
+	for !f.ended {
 		a, ok := f.machine.Poll()
 		if !ok {
 			return
@@ -99,9 +107,7 @@ func (f *follower) settle() {
 			defer f.mu.Unlock()
 			delete(f.jobs, a.Job)
 			f.machine.Result(f.x.set.cfg.Now(), a.Job, out)
-			if f.ctx.Err() == nil {
-				f.settle()
-			}
+			f.settle()
 		})
 	}
 }

@@ -154,6 +154,7 @@ func (x *Service) receive(c config.Service) error {
 			MaxMemory: maxMemory,
 		},
 		Repair: x.parents, Gate: x.gate, Fetch: x.fetcher, Plain: x.parents,
+		Join: func(ctx context.Context, s route.Session) (ingress.Source, error) { return x.openOther(ctx, &up, s) },
 		Loss: x.set.cfg.Loss, Delay: &x.delay, Now: x.set.cfg.Now, Logger: x.set.cfg.Logger,
 	})}
 	x.receptions = append(x.receptions, r)

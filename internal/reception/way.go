@@ -9,6 +9,7 @@ import (
 	"github.com/treedn/treedn/internal/gateway"
 	"github.com/treedn/treedn/internal/ingress"
 	"github.com/treedn/treedn/internal/telemetry"
+	"github.com/treedn/treedn/route"
 )
 
 // way is how the packets of a session come to this node: natively, or by whatever a gateway uses.
@@ -24,14 +25,11 @@ type way struct {
 func (x *Service) open(ctx context.Context, up *config.Upstream) (w way, err error) {
 	ch := ssm.Channel{Source: up.Source, Group: up.Group, Port: up.Port}
 	if up.AMT.Tunnels() {
-		c := gateway.Config{
-			Channel: ch, Mode: up.AMT.Mode.Mode(), Relays: up.AMT.Candidates(), Discovery: up.AMT.Discovery(),
-			Interface: up.Interface, Logger: x.set.cfg.Logger.With("service", x.Name()),
-		}
+		seals := uint16(0)
 		if x.gate != nil {
-			c.Beside = up.SealPort
+			seals = up.SealPort
 		}
-		if w.conn, err = gateway.Dial(ctx, c); err != nil {
+		if w.conn, err = x.dial(ctx, up, ch, seals); err != nil {
 			return w, err
 		}
 		w.media = w.conn
@@ -56,6 +54,23 @@ func (x *Service) open(ctx context.Context, up *config.Upstream) (w way, err err
 	}
 	w.seals, w.native = seals, append(w.native, seals)
 	return w, nil
+}
+
+// dial joins a channel, and another UDP port of its group unless that is 0, by whatever way a gateway finds.
+func (x *Service) dial(ctx context.Context, up *config.Upstream, ch ssm.Channel, beside uint16) (*gateway.Conn, error) {
+	return gateway.Dial(ctx, gateway.Config{
+		Channel: ch, Beside: beside, Mode: up.AMT.Mode.Mode(), Relays: up.AMT.Candidates(), Discovery: up.AMT.Discovery(),
+		Interface: up.Interface, Logger: x.set.cfg.Logger.With("service", x.Name()),
+	})
+}
+
+// openOther joins another session of the same service, by the way of the upstream.
+func (x *Service) openOther(ctx context.Context, up *config.Upstream, s route.Session) (ingress.Source, error) {
+	ch := ssm.Channel{Source: s.Source, Group: s.Group, Port: s.Port}
+	if up.AMT.Tunnels() {
+		return x.dial(ctx, up, ch, 0)
+	}
+	return x.set.cfg.Host.Join(ctx, ch, up.Interface)
 }
 
 // status returns the way by which packets come now, for a reception of which some came or not.

@@ -9,11 +9,9 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"reflect"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/treedn/treedn/flute/repair"
@@ -48,13 +46,9 @@ type Node struct {
 	http, repairServer, admin *node.Server
 	count, repairCount        telemetry.Requests
 	origins                   node.Origins
-	closing                   sync.Once
-	draining                  atomic.Bool
-	closed                    error
 
-	applying sync.Mutex // guards below; held while a configuration is applied
-	cfg      *config.Relay
-	ended    bool
+	life node.Life[config.Relay]
+	self config.Node
 
 	mu        sync.Mutex                    // guards below
 	emissions map[string]*emission.Emission // by service
@@ -64,16 +58,16 @@ type Node struct {
 // New opens the node's servers and sockets. The configuration must be complete, as config.Complete returns it. Close the
 // node, or Run it.
 func New(cfg *config.Relay, o Options) (*Node, error) {
-	n := &Node{log: o.Logger, now: node.Clock(cfg.Node.ClockOffset), cfg: cfg, emissions: make(map[string]*emission.Emission), keys: make(map[string]ed25519.PrivateKey)}
-	if err := n.open(o); err != nil {
+	n := &Node{log: o.Logger, now: node.Clock(cfg.Node.ClockOffset), self: cfg.Node, emissions: make(map[string]*emission.Emission), keys: make(map[string]ed25519.PrivateKey)}
+	n.life.Begin(cfg)
+	if err := n.open(cfg, o); err != nil {
 		_ = n.Close(node.AtOnce())
 		return nil, err
 	}
 	return n, nil
 }
 
-func (n *Node) open(o Options) (err error) {
-	cfg := n.cfg
+func (n *Node) open(cfg *config.Relay, o Options) (err error) {
 	n.base, err = reception.OpenBase("relay", cfg.Node, cfg.Cache, reception.Options{Loss: o.Loss, Children: true, Now: n.now, Logger: n.log})
 	if err != nil {
 		return err
@@ -84,7 +78,6 @@ func (n *Node) open(o Options) (err error) {
 			return err
 		}
 	}
-	n.origins.Set(cfg.HTTP.CORS.Origins)
 	objects := edge.New(edge.Config{Store: n.base.Store, Services: n.base.Services.Lookup, Node: cfg.Node.Name, Via: n.base.Via})
 	n.repairs = &repair.Handler{Backend: n.depot, NodeID: n.base.Via, RetryAfter: node.RetryAfter, Logger: n.log}
 	children := http.NewServeMux()
@@ -98,11 +91,19 @@ func (n *Node) open(o Options) (err error) {
 	if n.repairServer, err = node.Open(cfg.Repair.Listen, config.TLS{}, n.repairCount.Wrap(children), n.log); err != nil {
 		return err
 	}
+	n.tune(cfg)
 	if n.amt, err = amtrelay.Open(cfg.AMT, n.log); err != nil {
 		return err
 	}
 	n.admin, err = node.Open(cfg.Admin.Listen, config.TLS{}, telemetry.NewHandler(telemetry.Config{Status: n.Status, Pprof: cfg.Admin.Pprof, Log: n.log}), n.log)
 	return err
+}
+
+// tune makes the servers what a configuration says of them, but for what needs a restart.
+func (n *Node) tune(cfg *config.Relay) {
+	n.origins.Set(cfg.HTTP.CORS.Origins)
+	n.http.SetLimits(cfg.HTTP.Limits)
+	n.repairServer.SetLimits(cfg.Repair.Limits)
 }
 
 // add starts a service.
@@ -111,7 +112,7 @@ func (n *Node) add(c config.RelayService) error {
 	if err != nil {
 		return err
 	}
-	state, err := node.SealState(n.cfg.Node, c.Name+".hop")
+	state, err := node.SealState(n.self, c.Name+".hop")
 	if err != nil {
 		n.base.Services.Remove(c.Name)
 		return fmt.Errorf("service %s: %w", c.Name, err)
@@ -143,7 +144,7 @@ func (n *Node) key(old, c config.RelayService) (ed25519.PrivateKey, error) {
 	if key != nil && reflect.DeepEqual(old.SealKey, c.SealKey) {
 		return key, nil
 	}
-	return node.SealKey(n.cfg.Node, c.SealKey, c.Name, n.log)
+	return node.SealKey(n.self, c.SealKey, c.Name, n.log)
 }
 
 // seals returns the newest seals of a service, for children at their first contact.
@@ -221,37 +222,33 @@ func (n *Node) Addresses() []slog.Attr {
 // Apply changes the running node to another configuration and touches only what differs. What cannot change without a
 // restart is named in the error, and then nothing is changed. A service that cannot be changed stays as it is, one that
 // cannot be added stays away, until the configuration is applied again.
-func (n *Node) Apply(next *config.Relay) error {
-	n.applying.Lock()
-	defer n.applying.Unlock()
-	if n.ended {
-		return net.ErrClosed
-	}
+func (n *Node) Apply(next *config.Relay) error { return n.life.Change(next, n.apply) }
+
+func (n *Node) apply(have, next *config.Relay) (*config.Relay, error) {
 	if err := node.Fixed(
-		node.Value{Key: "node", Old: n.cfg.Node, New: next.Node},
-		node.Value{Key: "http.listen", Old: n.cfg.HTTP.Listen, New: next.HTTP.Listen},
-		node.Value{Key: "http.tls", Old: n.cfg.HTTP.TLS.Enabled(), New: next.HTTP.TLS.Enabled()},
-		node.Value{Key: "repair.listen", Old: n.cfg.Repair.Listen, New: next.Repair.Listen},
-		node.Value{Key: "admin", Old: n.cfg.Admin, New: next.Admin},
-		node.Value{Key: "log.format", Old: n.cfg.Log.Format, New: next.Log.Format},
-		node.Value{Key: "cache", Old: n.cfg.Cache, New: next.Cache},
+		node.Value{Key: "node", Old: have.Node, New: next.Node},
+		node.Value{Key: "http.listen", Old: have.HTTP.Listen, New: next.HTTP.Listen},
+		node.Value{Key: "http.tls", Old: have.HTTP.TLS.Enabled(), New: next.HTTP.TLS.Enabled()},
+		node.Value{Key: "repair.listen", Old: have.Repair.Listen, New: next.Repair.Listen},
+		node.Value{Key: "admin", Old: have.Admin, New: next.Admin},
+		node.Value{Key: "log.format", Old: have.Log.Format, New: next.Log.Format},
+		node.Value{Key: "cache", Old: have.Cache, New: next.Cache},
 	); err != nil {
-		return err
+		return nil, err
 	}
 	if err := n.amt.Apply(next.AMT); err != nil {
-		return err
+		return nil, err
 	}
 	if err := n.http.Renew(next.HTTP.TLS); err != nil {
-		return err
+		return nil, err
 	}
-	n.origins.Set(next.HTTP.CORS.Origins)
+	n.tune(next)
 	applied := *next
 	var err error
-	applied.Services, err = node.ApplyEach(n.cfg.Services, next.Services, node.Actions[config.RelayService]{
+	applied.Services, err = node.ApplyEach(have.Services, next.Services, node.Actions[config.RelayService]{
 		Add: n.add, Change: n.change, Remove: n.remove,
 	})
-	n.cfg = &applied
-	return err
+	return &applied, err
 }
 
 // Status returns what the node does now.
@@ -266,7 +263,7 @@ func (n *Node) Status() telemetry.Status {
 			e.Status(&st.Services[i])
 		}
 	}
-	if n.draining.Load() {
+	if n.life.Draining() {
 		st.Drain()
 	}
 	return st
@@ -279,22 +276,15 @@ func (n *Node) Injected() uint64 { return n.base.Injected() }
 func (n *Node) Run(ctx context.Context) error {
 	n.base.Sweep(ctx)
 	n.amt.Drain(context.WithoutCancel(ctx))
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), node.DrainTime)
-	defer cancel()
-	return n.Close(ctx)
+	return node.Drain(ctx, n.Close)
 }
 
 // Close ends the node. Requests under way may go on until ctx ends. It may be called more than once.
 func (n *Node) Close(ctx context.Context) error {
-	n.closing.Do(func() { n.closed = n.close(ctx) })
-	return n.closed
+	return n.life.End(func() error { return n.close(ctx) })
 }
 
 func (n *Node) close(ctx context.Context) error {
-	n.draining.Store(true)
-	n.applying.Lock()
-	n.ended = true
-	n.applying.Unlock()
 	err := errors.Join(node.ShutdownAll(ctx, n.http, n.repairServer), n.amt.Close(), n.admin.Shutdown(ctx))
 	if n.base != nil {
 		n.base.Services.Close()
@@ -302,9 +292,11 @@ func (n *Node) close(ctx context.Context) error {
 	n.mu.Lock()
 	emissions := maps.Clone(n.emissions)
 	n.mu.Unlock()
+	var ends sync.WaitGroup
 	for _, e := range emissions {
-		e.Close(ctx)
+		ends.Go(func() { e.Close(ctx) })
 	}
+	ends.Wait()
 	if n.base != nil {
 		err = errors.Join(err, n.base.Close())
 	}
