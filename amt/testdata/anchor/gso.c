@@ -35,7 +35,7 @@ int main(int argc, char **argv)
 	if (argc != 4)
 		return 2;
 	int size = atoi(argv[1]), segments = atoi(argv[2]), rounds = atoi(argv[3]);
-	char *data = malloc((size_t)size * segments), text[64];
+	char *data = aligned_alloc(4096, ((size_t)size * segments + 4095) & ~4095ul), text[64];
 	memset(data, 7, (size_t)size * segments);
 	struct iovec part = {data, (size_t)size * segments};
 	control.header.cmsg_level = IPPROTO_UDP;
