@@ -3,6 +3,7 @@ package xdp
 import (
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,10 +18,13 @@ import (
 func TestNeighboursOverflow(t *testing.T) {
 	peer := nettest.NewPeer(t, "out", "10.1.0.1/16", "10.1.255.1/16")
 	hop := netip.MustParseAddr("10.1.7.7")
+	var block atomic.Bool
 	blocked := make(chan struct{})
 	missed := make(chan struct{}, 1)
 	n, err := watchNeighbours(peer.Here, func(a netip.Addr) {
-		<-blocked
+		if block.Load() {
+			<-blocked
+		}
 		if !a.IsValid() {
 			select {
 			case missed <- struct{}{}:
@@ -30,6 +34,7 @@ func TestNeighboursOverflow(t *testing.T) {
 	})
 	require.NoError(t, err)
 	defer n.close()
+	block.Store(true)
 	set := func(m mac) {
 		require.NoError(t, netlink.NeighSet(&netlink.Neigh{
 			LinkIndex: peer.Here.Index, IP: ipOf(hop), State: netlink.NUD_PERMANENT, HardwareAddr: net.HardwareAddr(m[:]),
@@ -41,6 +46,7 @@ func TestNeighboursOverflow(t *testing.T) {
 	last := mac{2, 1, 1, 1, 1, 1}
 	set(last)
 	close(blocked)
+	block.Store(false)
 	require.Eventually(t, func() bool {
 		_, m, ok := n.resolve(netip.MustParseAddr("10.1.0.1"), hop)
 		return ok && m == last
