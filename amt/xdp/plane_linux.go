@@ -219,7 +219,9 @@ func (p *Plane) Mode() Mode { return p.engine.mode }
 func (p *Plane) Exact() bool { return p.engine.exact }
 
 // Version returns a number that changes when Route would answer otherwise than
-// it did, as next hops have been found or routes have changed.
+// it did, as next hops have been found or routes have changed. Channels that the
+// plane had may have ended by then: their packets are the caller's until Route
+// takes them again.
 func (p *Plane) Version() uint64 { return p.version.Load() }
 
 // changed is told of a next hop, or of other routes.
