@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -63,18 +64,21 @@ func newFanOut(t testing.TB, n int) *fanOut {
 	return f
 }
 
-// cost is the processor time of the relay for a datagram, in nanoseconds: that
-// of the thread that sends, since the gateways live in this process as well.
+// cost is the processor time of the relay for a datagram, in nanoseconds, in the
+// cheapest of some rounds: that of the thread that sends, since the gateways live
+// in this process as well.
 func (f *fanOut) cost(t testing.TB, rounds int) float64 {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var before, after unix.Timespec
-	require.NoError(t, unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &before))
+	best := int64(math.MaxInt64)
 	for range rounds {
+		var before, after unix.Timespec
+		require.NoError(t, unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &before))
 		f.up.send(f.packets...)
+		require.NoError(t, unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &after))
+		best = min(best, after.Nano()-before.Nano())
 	}
-	require.NoError(t, unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &after))
-	return float64(after.Nano()-before.Nano()) / float64(rounds*f.n*fanSegments)
+	return float64(best) / float64(f.n*fanSegments)
 }
 
 // buildAnchor compiles the C program that does the same, or skips.
@@ -102,9 +106,9 @@ func (f *fanOut) anchor(t testing.TB, program string, rounds int) float64 {
 // compare takes turns, and the best of each: what else runs on the machine makes
 // either worse.
 func (f *fanOut) compare(t testing.TB, program string) (ours, anchor float64) {
-	const rounds = 40
-	f.cost(t, rounds) // fills the socket
-	for range 7 {
+	const rounds = 60
+	f.cost(t, 2*rounds) // fills the socket
+	for range 10 {
 		if a := f.anchor(t, program, rounds); anchor == 0 || a < anchor {
 			anchor = a
 		}
@@ -117,7 +121,7 @@ func (f *fanOut) compare(t testing.TB, program string) (ours, anchor float64) {
 }
 
 // What the relay does to send 16 packets to each of 256 gateways costs at most
-// 1.4 times what a C program does that does nothing else, on a machine that has
+// 1.15 times what a C program does that does nothing else, on a machine that has
 // nothing else to do.
 func TestFanOutCost(t *testing.T) {
 	if testing.Short() {
@@ -129,7 +133,7 @@ func TestFanOutCost(t *testing.T) {
 	ours, anchor := f.compare(t, program)
 	t.Logf("%.0f ns of processor time for a datagram, in C %.0f: %.2f times", ours, anchor, ours/anchor)
 	if quiet {
-		require.LessOrEqual(t, ours/anchor, 1.4)
+		require.LessOrEqual(t, ours/anchor, 1.15)
 	}
 	st := f.server.Stats()
 	require.Equal(t, st.Packets*uint64(f.n), st.Copies)

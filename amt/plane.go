@@ -12,6 +12,10 @@ type Plane interface {
 	// and the server sends it. After an error the plane takes nothing of the channel
 	// any more. It keeps copies.
 	Forward(source, group netip.Addr, copies []PlaneCopy) error
+	// Version returns a number that changes when Forward might answer otherwise than
+	// it did: what it had taken it has given up, as an interface has gone, or what it
+	// refused it could take now. It may be called at any time.
+	Version() uint64
 	// Stop ends Forward.
 	Stop(source, group netip.Addr)
 	// Counters yields what has been sent to each tunnel since it was asked last,

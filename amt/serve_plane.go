@@ -8,6 +8,7 @@ import (
 // planed is what a server's plane knows of a channel.
 type planed struct {
 	version [2]uint64
+	known   bool // the plane has been told of the version
 	taken   bool
 }
 
@@ -22,6 +23,7 @@ func (s *Server) runPlane() {
 	defer tick.Stop()
 	channels := make(map[[2]netip.Addr]*planed)
 	var counted time.Time
+	planeVersion := s.config.Plane.Version()
 	for {
 		select {
 		case <-s.closed:
@@ -30,6 +32,12 @@ func (s *Server) runPlane() {
 			}
 			return
 		case now := <-tick.C:
+			if v := s.config.Plane.Version(); v != planeVersion {
+				planeVersion = v
+				for _, c := range channels {
+					c.known = false
+				}
+			}
 			s.updatePlane(channels)
 			if now.Sub(counted) >= counterInterval {
 				counted = now
@@ -51,12 +59,12 @@ func (s *Server) updatePlane(channels map[[2]netip.Addr]*planed) {
 		version := s.relay.Version(key[0], key[1])
 		c := channels[key]
 		if c == nil {
-			c = &planed{version: version}
+			c = &planed{}
 			channels[key] = c
-		} else if c.version == version {
+		} else if c.known && c.version == version {
 			continue
 		}
-		c.version = version
+		c.version, c.known = version, true
 		changed = append(changed, key)
 	}
 	for key := range channels {

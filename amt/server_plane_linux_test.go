@@ -20,16 +20,32 @@ type fakePlane struct {
 	copies  []amt.PlaneCopy
 	stopped int
 	sent    uint64
+	version uint64
+	full    bool
 }
 
 func (p *fakePlane) Forward(_, _ netip.Addr, copies []amt.PlaneCopy) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.copies = nil; len(copies) < 2 {
+	if p.copies = nil; len(copies) < 2 || p.full {
 		return errors.New("too few")
 	}
 	p.copies = copies
 	return nil
+}
+
+func (p *fakePlane) Version() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.version
+}
+
+// change makes the plane take everything or nothing.
+func (p *fakePlane) change(full bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.full = full
+	p.version++
 }
 
 func (p *fakePlane) Stop(netip.Addr, netip.Addr) {
@@ -83,6 +99,11 @@ func TestServerPlane(t *testing.T) {
 	p.mu.Unlock()
 	require.Eventually(t, func() bool { return s.Stats().Copies == 21 }, 10*time.Second, time.Millisecond)
 	require.EqualValues(t, 2100, s.Stats().Octets)
+	// It gives up what it had, and has it again, though no tunnel has changed.
+	p.change(true)
+	becomes(0)
+	p.change(false)
+	becomes(3)
 	require.NoError(t, a.Close())
 	becomes(2)
 	require.NoError(t, b.Close())

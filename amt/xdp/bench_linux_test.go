@@ -54,17 +54,23 @@ func (s *sender) send(t testing.TB) {
 	}
 }
 
-// quartile is the time that a quarter of the calls of f stay below: what else
-// runs on the machine makes some longer, and takes over the work of others.
-func quartile(rounds int, f func()) (lower, median time.Duration) {
-	var all []time.Duration
+// quartiles are the times that a quarter and half of the calls of each function
+// stay below: what else runs on the machine makes some longer, and takes over the
+// work of others. The functions take turns, so that this is the same for all.
+func quartiles(rounds int, functions ...func()) (lower, median []time.Duration) {
+	all := make([][]time.Duration, len(functions))
 	for range rounds {
-		start := time.Now()
-		f()
-		all = append(all, time.Since(start))
+		for i, f := range functions {
+			start := time.Now()
+			f()
+			all[i] = append(all[i], time.Since(start))
+		}
 	}
-	slices.Sort(all)
-	return all[len(all)/4], all[len(all)/2]
+	for _, times := range all {
+		slices.Sort(times)
+		lower, median = append(lower, times[len(times)/4]), append(median, times[len(times)/2])
+	}
+	return lower, median
 }
 
 // newSink makes an interface that drops what is sent by it: a TAP whose queue
@@ -118,26 +124,25 @@ func benchmarkCopy(b *testing.B, n int) {
 	rounds := max(20, min(b.N, 4000))
 	sent := 0
 	b.ResetTimer()
-	copies, copiesMedian := quartile(rounds, func() {
+	lower, median := quartiles(rounds, func() {
 		if n, err := p.Send(source4, group4, packets); err != nil || n != 1 {
 			b.Fatal(n, err)
 		}
 		sent++
-	})
+	}, func() { same.send(b) }, func() { other.send(b) })
 	b.StopTimer()
-	veth, _ := quartile(rounds/4+5, func() { same.send(b) })
-	drop, dropMedian := quartile(rounds/4+5, func() { other.send(b) })
+	copies, veth, drop := lower[0], lower[1], lower[2]
 	s, err := p.Stats()
 	require.NoError(b, err)
 	require.EqualValues(b, sent*n+2, s.Copies+s.Lost)
 	per := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / float64(n) }
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(per(copies), "ns/copy")
-	b.ReportMetric(per(copiesMedian), "ns/copy-median")
+	b.ReportMetric(per(median[0]), "ns/copy-median")
 	b.ReportMetric(per(veth), "ns/sendto-veth")
 	b.ReportMetric(per(drop), "ns/sendto-sink")
 	b.ReportMetric(float64(veth)/float64(copies), "x-veth")
 	b.ReportMetric(float64(drop)/float64(copies), "x-sink")
-	b.ReportMetric(float64(dropMedian)/float64(copiesMedian), "x-sink-median")
+	b.ReportMetric(float64(median[1])/float64(median[0]), "x-veth-median")
 	b.ReportMetric(float64(s.Lost), "lost")
 }

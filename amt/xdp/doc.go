@@ -1,7 +1,7 @@
 // Package xdp makes the copies of an AMT relay (RFC 7450) in the Linux kernel: a
 // packet of a channel goes in once, and comes out as one Multicast Data message
 // for each tunnel, each with its own Ethernet, IP and UDP headers and checksums,
-// for a sixth to an eighth of what sendto costs. IPv4 and IPv6, inside and
+// for a fifth to an eighth of what sendto costs. IPv4 and IPv6, inside and
 // outside.
 //
 // With an [amt.Server]:
@@ -45,7 +45,9 @@
 //   - Firewalls, traffic control, connection tracking and captures on the egress
 //     interface do not see the copies.
 //   - Next hops are those of the kernel's tables, and follow them. Tunnels that
-//     are reached by another interface are not taken.
+//     are reached by another interface are not taken. Channels with a tunnel that
+//     cannot be reached any more are given up whole, as are all of an interface
+//     that goes down or gets another address or MTU; [Plane.Version] tells.
 //   - Fragments, packets with IPv4 options or IPv6 extension headers, and packets
 //     that do not fit all tunnels are left to the caller, see [Plane.Send].
 //   - The interface has to be Ethernet without a VLAN, and its driver should be

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -33,51 +34,120 @@ func watchNeighbours(ifi *net.Interface, changed func(hop netip.Addr)) (*neighbo
 		return nil, err
 	}
 	n := &neighbours{ifi: ifi, handle: h, done: make(chan struct{}), known: make(map[netip.Addr]mac)}
-	neigh := make(chan netlink.NeighUpdate, 64)
-	route := make(chan netlink.RouteUpdate, 64)
-	links := make(chan netlink.LinkUpdate, 64)
-	if err = netlink.NeighSubscribeWithOptions(neigh, n.done, netlink.NeighSubscribeOptions{}); err == nil {
-		err = netlink.RouteSubscribeWithOptions(route, n.done, netlink.RouteSubscribeOptions{})
-	}
-	if err == nil {
-		err = netlink.LinkSubscribeWithOptions(links, n.done, netlink.LinkSubscribeOptions{})
-	}
-	if err == nil {
-		err = n.load()
-	}
+	f, err := n.subscribe(changed)
 	if err != nil {
 		close(n.done)
 		h.Close()
 		return nil, err
 	}
 	n.wg.Go(func() {
-		// Ends when all three have been closed, which follows the end of done.
-		for neigh != nil || route != nil || links != nil {
-			select {
-			case u, ok := <-neigh:
-				if !ok {
-					neigh = nil
-				} else if u.LinkIndex == ifi.Index {
-					if hop, ok := n.update(u.Type == unix.RTM_DELNEIGH, &u.Neigh); ok {
-						changed(hop)
-					}
-				}
-			case _, ok := <-route:
-				if !ok {
-					route = nil
-				} else {
-					changed(netip.Addr{})
-				}
-			case u, ok := <-links:
-				if !ok {
-					links = nil
-				} else if int(u.Index) == ifi.Index {
-					changed(netip.Addr{})
+		for f.follow(n, changed) {
+			// The kernel has told more than there was room for. What has been missed is
+			// in its tables.
+			for f, err = n.subscribe(changed); err != nil; f, err = n.subscribe(changed) {
+				select {
+				case <-n.done:
+					return
+				case <-time.After(time.Second):
 				}
 			}
+			changed(netip.Addr{})
 		}
 	})
 	return n, nil
+}
+
+// feed is what the kernel tells of changes, until it fails or stop is closed.
+type feed struct {
+	neigh chan netlink.NeighUpdate
+	route chan netlink.RouteUpdate
+	links chan netlink.LinkUpdate
+	stop  chan struct{}
+}
+
+// feedBuffer holds a few thousand changes.
+const feedBuffer = 4 << 20
+
+// subscribe asks to be told, and then takes what there is already.
+func (n *neighbours) subscribe(changed func(hop netip.Addr)) (*feed, error) {
+	f := &feed{stop: make(chan struct{})}
+	neigh, route, links := make(chan netlink.NeighUpdate, 64), make(chan netlink.RouteUpdate, 64), make(chan netlink.LinkUpdate, 64)
+	err := netlink.NeighSubscribeWithOptions(neigh, f.stop, netlink.NeighSubscribeOptions{
+		ReceiveBufferSize: feedBuffer, ReceiveBufferForceSize: true,
+	})
+	if err == nil {
+		f.neigh = neigh
+		err = netlink.RouteSubscribeWithOptions(route, f.stop, netlink.RouteSubscribeOptions{
+			ReceiveBufferSize: feedBuffer, ReceiveBufferForceSize: true,
+		})
+	}
+	if err == nil {
+		f.route = route
+		err = netlink.LinkSubscribeWithOptions(links, f.stop, netlink.LinkSubscribeOptions{})
+	}
+	if err == nil {
+		f.links = links
+		err = n.load(changed)
+	}
+	if err != nil {
+		f.end()
+		return nil, err
+	}
+	return f, nil
+}
+
+// end ends the feed, and waits for that.
+func (f *feed) end() {
+	close(f.stop)
+	for f.neigh != nil || f.route != nil || f.links != nil {
+		select {
+		case _, ok := <-f.neigh:
+			if !ok {
+				f.neigh = nil
+			}
+		case _, ok := <-f.route:
+			if !ok {
+				f.route = nil
+			}
+		case _, ok := <-f.links:
+			if !ok {
+				f.links = nil
+			}
+		}
+	}
+}
+
+// follow takes what the kernel tells, until that fails, and then returns true, or
+// until n is closed.
+func (f *feed) follow(n *neighbours, changed func(hop netip.Addr)) bool {
+	defer f.end()
+	for {
+		select {
+		case <-n.done:
+			return false
+		case u, ok := <-f.neigh:
+			if !ok {
+				return true
+			}
+			if u.LinkIndex == n.ifi.Index {
+				if hop, ok := n.update(u.Type == unix.RTM_DELNEIGH, &u.Neigh); ok {
+					changed(hop)
+				}
+			}
+		case _, ok := <-f.route:
+			if !ok {
+				return true
+			}
+			changed(netip.Addr{})
+		case u, ok := <-f.links:
+			if !ok {
+				return true
+			}
+			if int(u.Index) == n.ifi.Index {
+				changed(netip.Addr{})
+			}
+		}
+	}
 }
 
 func (n *neighbours) close() {
@@ -86,13 +156,15 @@ func (n *neighbours) close() {
 	n.handle.Close()
 }
 
-func (n *neighbours) load() error {
+func (n *neighbours) load(changed func(hop netip.Addr)) error {
 	list, err := n.handle.NeighList(n.ifi.Index, netlink.FAMILY_ALL)
 	if err != nil {
 		return err
 	}
 	for i := range list {
-		n.update(false, &list[i])
+		if hop, ok := n.update(false, &list[i]); ok {
+			changed(hop)
+		}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +60,8 @@ type channel struct {
 	first   uint32
 	passes  int
 	members []*tunnel
+	mtu     int  // as given to Route
+	whole   bool // all tunnels that were given to it are members
 }
 
 // passes is what Send has to know of a channel.
@@ -123,7 +126,7 @@ func Open(config Config) (*Plane, error) {
 // unsupported marks errors that say that this system or this user may not.
 func unsupported(err error) error {
 	for _, cause := range []error{
-		ebpf.ErrNotSupported, unix.EPERM, unix.EACCES, unix.ENOSYS, unix.EOPNOTSUPP, unix.EINVAL, unix.EBUSY, unix.ENODEV, unix.ERANGE,
+		ebpf.ErrNotSupported, unix.EPERM, unix.EACCES, unix.ENOSYS, unix.EOPNOTSUPP, unix.EINVAL, unix.EBUSY, unix.EEXIST, unix.ENODEV, unix.ERANGE,
 	} {
 		if errors.Is(err, cause) {
 			return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
@@ -216,7 +219,9 @@ func (p *Plane) Mode() Mode { return p.engine.mode }
 func (p *Plane) Exact() bool { return p.engine.exact }
 
 // Version returns a number that changes when Route would answer otherwise than
-// it did, as next hops have been found or routes have changed.
+// it did, as next hops have been found or routes have changed. Channels that the
+// plane had may have ended by then: their packets are the caller's until Route
+// takes them again.
 func (p *Plane) Version() uint64 { return p.version.Load() }
 
 // changed is told of a next hop, or of other routes.
@@ -235,10 +240,15 @@ func (p *Plane) changed(hop netip.Addr) {
 		delete(p.waiting, hop)
 		p.version.Add(1)
 	}
+	lost := make(map[*tunnel]bool)
 	for _, t := range p.tunnels {
-		if t.live && t.hop == hop {
-			p.rewrite(t)
+		if t.live && t.hop == hop && !p.rewrite(t) {
+			lost[t] = true
 		}
+	}
+	if len(lost) > 0 {
+		p.give("tunnels have lost their next hop", nil, lost)
+		p.version.Add(1)
 	}
 }
 
@@ -264,38 +274,85 @@ func (p *Plane) watch() {
 				p.hops.use(hop)
 			}
 		case <-p.wake:
-			// Routes come in flocks.
+			p.mu.Lock()
+			if p.dirty && !p.closed {
+				p.dirty = false
+				p.follow()
+			}
+			p.mu.Unlock()
+			// Routes come in flocks: the next ones are looked at together.
 			select {
 			case <-p.done:
 				return
 			case <-time.After(50 * time.Millisecond):
 			}
-			p.mu.Lock()
-			if p.dirty && !p.closed {
-				p.dirty = false
-				for _, t := range p.tunnels {
-					if t.live {
-						p.rewrite(t)
-					}
-				}
-				p.version.Add(1)
-			}
-			p.mu.Unlock()
 		}
 	}
 }
 
-// rewrite gives a tunnel the next hop that it has now, and keeps the old one
-// while there is none. The mutex is held.
-func (p *Plane) rewrite(t *tunnel) {
+// follow looks at everything again, as routes or the interface have changed. The
+// mutex is held.
+func (p *Plane) follow() {
+	lost := make(map[*tunnel]bool)
+	for _, t := range p.tunnels {
+		if t.live && !p.rewrite(t) {
+			lost[t] = true
+		}
+	}
+	ifi, err := net.InterfaceByIndex(p.engine.egress.Index)
+	if err != nil {
+		p.give("the interface has gone", err, nil)
+	} else if own, _ := hardwareAddr(ifi); own != p.mac || ifi.MTU != p.mtu {
+		p.mac, p.mtu = own, ifi.MTU
+		p.give("the interface has another address or MTU", nil, nil)
+	} else if len(lost) > 0 {
+		p.give("tunnels are not reached by the interface any more", nil, lost)
+	}
+	p.version.Add(1)
+}
+
+// give leaves channels to the caller, all or those with one of some tunnels. The
+// mutex is held.
+func (p *Plane) give(reason string, err error, lost map[*tunnel]bool) {
+	n := 0
+	for id, c := range p.channels {
+		if lost == nil || slices.ContainsFunc(c.members, func(t *tunnel) bool { return lost[t] }) {
+			err = errors.Join(err, p.end(id))
+			n++
+		}
+	}
+	if n > 0 {
+		p.log.Warn("XDP gives channels up", "reason", reason, "egress", p.engine.egress.Name, "channels", n, "tunnels", len(lost), "err", err)
+	}
+}
+
+// rewrite gives a tunnel the next hop that it has now, and reports whether there
+// is one. The mutex is held.
+func (p *Plane) rewrite(t *tunnel) bool {
 	hop, to, ok := p.hops.resolve(t.id.local.Addr(), t.id.gateway.Addr())
-	if !ok || hop == t.hop && to == t.mac {
-		return
+	if !ok {
+		p.await(hop)
+		return false
+	}
+	if hop == t.hop && to == t.mac {
+		return true
 	}
 	t.hop, t.mac = hop, to
 	if err := p.write(t); err != nil {
 		p.log.Error("cannot change the next hop of a tunnel", "gateway", t.id.gateway, "err", err)
+		return false
 	}
+	return true
+}
+
+// await remembers that the address of a next hop is to come, and reports whether
+// that is new. The mutex is held.
+func (p *Plane) await(hop netip.Addr) bool {
+	if !hop.IsValid() || p.waiting[hop] || len(p.waiting) >= p.config.MaxTunnels {
+		return false
+	}
+	p.waiting[hop] = true
+	return true
 }
 
 func (p *Plane) write(t *tunnel) error {
@@ -331,6 +388,13 @@ func (p *Plane) Route(source, group netip.Addr, mtu int, tunnels []Tunnel, taken
 func (p *Plane) route(id channelID, mtu int, tunnels []Tunnel, taken []bool) error {
 	p.settle()
 	p.lookedFor = false
+	if c := p.channels[id]; c != nil && c.is(mtu, tunnels) {
+		for i := range taken {
+			taken[i] = true
+		}
+		return nil
+	}
+	given := mtu
 	var members []*tunnel
 	all := true
 	for i := range tunnels {
@@ -363,7 +427,7 @@ func (p *Plane) route(id channelID, mtu int, tunnels []Tunnel, taken []bool) err
 		p.leave(members)
 		return ErrLimit
 	}
-	c := &channel{members: members}
+	c := &channel{members: members, mtu: given, whole: all}
 	first, ok := p.members.take(len(members))
 	if !ok {
 		p.leave(members)
@@ -389,6 +453,13 @@ func (p *Plane) route(id channelID, mtu int, tunnels []Tunnel, taken []bool) err
 	}
 	p.channels[id] = c
 	return nil
+}
+
+// is reports whether Route would make of the channel what it is.
+func (c *channel) is(mtu int, tunnels []Tunnel) bool {
+	return c.whole && c.mtu == mtu && slices.EqualFunc(c.members, tunnels, func(t *tunnel, want Tunnel) bool {
+		return t.id == tunnelID{want.Local, want.Gateway} && t.ecn == want.ECN
+	})
 }
 
 // switchTo makes a channel what it is to be, between two packets.
@@ -466,8 +537,7 @@ func (p *Plane) join(want *Tunnel, members int) (*tunnel, error) {
 	hop, to, ok := p.hops.resolve(local.WithZone(""), gateway.WithZone(""))
 	if !ok {
 		p.unresolved++
-		if hop.IsValid() && len(p.waiting) < p.config.MaxTunnels {
-			p.waiting[hop] = true
+		if p.await(hop) {
 			p.lookedFor = true
 		}
 		return nil, nil

@@ -1,9 +1,7 @@
 package udpio
 
 import (
-	"context"
 	"encoding/binary"
-	"net"
 	"net/netip"
 	"os"
 	"syscall"
@@ -27,38 +25,13 @@ const (
 // Remedy says how to get a larger receive buffer.
 func Remedy(octets int) string { return mmsg.Remedy(octets) }
 
-func listen(local netip.AddrPort, config Config) (*net.UDPConn, error) {
-	network := "udp4"
-	if local.Addr().Is6() {
-		network = "udp6"
-	}
-	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		if !config.Reuse {
-			return nil
-		}
-		return control(raw, func(fd int) error {
-			return os.NewSyscallError("setsockopt SO_REUSEPORT", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
-		})
-	}}
-	conn, err := lc.ListenPacket(context.Background(), network, local.String())
-	if err != nil {
-		return nil, err
-	}
-	return conn.(*net.UDPConn), nil
-}
-
-func control(raw syscall.RawConn, do func(fd int) error) error {
-	var failed error
-	if err := raw.Control(func(fd uintptr) { failed = do(int(fd)) }); err != nil {
-		return err
-	}
-	return failed
-}
-
 func (c *Conn) configure(config Config) error {
-	c.reader.receive = func(fd uintptr) bool {
+	take := func(fd uintptr) {
 		c.reader.got, c.reader.errno = mmsg.Receive(fd, c.reader.headers[:c.reader.want])
-		return c.reader.errno != unix.EAGAIN
+	}
+	c.reader.receive = func(uintptr) bool {
+		c.reader.failed = c.raw.Control(take)
+		return c.reader.failed != nil || c.reader.errno != unix.EAGAIN
 	}
 	return control(c.raw, func(fd int) error {
 		v6 := c.local.Addr().Is6()
@@ -100,10 +73,11 @@ type reader struct {
 	names    []mmsg.Name // large enough for both families
 	controls [][controlWords]uint64
 
-	receive func(fd uintptr) bool // made once: a closure per read would allocate
+	receive func(uintptr) bool // made once: a closure per read would allocate
 	want    int
 	got     int
 	errno   syscall.Errno
+	failed  error // nothing could be asked
 }
 
 // ReadBatch waits for datagrams and fills at least one and at most len(ms)
@@ -113,8 +87,12 @@ func (c *Conn) ReadBatch(ms []Message) (int, error) {
 	r := &c.reader
 	ms = ms[:min(len(ms), mmsg.Size)]
 	r.prepare(ms)
-	if err := c.raw.Read(r.receive); err != nil {
-		return 0, err
+	err := c.wait.Read(r.receive)
+	if err == nil {
+		err = r.failed
+	}
+	if err != nil {
+		return 0, c.ended(err)
 	}
 	switch r.errno {
 	case 0:
@@ -219,7 +197,7 @@ type Writer struct {
 	names    [mmsg.Size]mmsg.Name
 	controls [mmsg.Size][controlWords]uint64
 
-	send          func(fd uintptr) bool // made once: a closure per write would allocate
+	send          func(fd uintptr) // made once: a closure per write would allocate
 	first, queued int
 	sent          int
 	errno         syscall.Errno
@@ -230,10 +208,7 @@ type Writer struct {
 // NewWriter returns a writer.
 func (c *Conn) NewWriter() *Writer {
 	w := &Writer{conn: c}
-	w.send = func(fd uintptr) bool {
-		w.sent, w.errno = mmsg.Send(fd, w.headers[w.first:w.queued])
-		return w.errno != unix.EAGAIN
-	}
+	w.send = func(fd uintptr) { w.sent, w.errno = c.transmit(fd, w.headers[w.first:w.queued]) }
 	return w
 }
 
@@ -287,8 +262,8 @@ func (w *Writer) flush(queued int) error {
 	w.queued = queued
 	clear(w.failed[:queued])
 	for w.first = 0; w.first < queued; {
-		if err := w.conn.raw.Write(w.send); err != nil {
-			return err
+		if err := w.conn.raw.Control(w.send); err != nil {
+			return w.conn.ended(err)
 		}
 		if w.errno != 0 { // it is about the first message
 			w.failed[w.first] = w.errno

@@ -5,21 +5,35 @@ package udpio
 import (
 	"net"
 	"net/netip"
+	"time"
 )
 
 // Remedy says how to get a larger receive buffer.
 func Remedy(int) string { return "raise kern.ipc.maxsockbuf or its like" }
 
-func listen(local netip.AddrPort, config Config) (*net.UDPConn, error) {
+// socket is a UDP socket of package net.
+type socket struct{ udp *net.UDPConn }
+
+func listen(local netip.AddrPort, config Config) (s socket, at netip.AddrPort, err error) {
 	if config.Reuse {
-		return nil, ErrReuse
+		return s, at, ErrReuse
 	}
 	network := "udp4"
 	if local.Addr().Is6() {
 		network = "udp6"
 	}
-	return net.ListenUDP(network, net.UDPAddrFromAddrPort(local))
+	if s.udp, err = net.ListenUDP(network, net.UDPAddrFromAddrPort(local)); err != nil {
+		return s, at, err
+	}
+	_ = s.udp.SetWriteBuffer(config.SendBuffer) // a smaller one makes writers wait, no more
+	return s, s.udp.LocalAddr().(*net.UDPAddr).AddrPort(), nil
 }
+
+// SetReadDeadline ends a ReadBatch that waits at t, with os.ErrDeadlineExceeded.
+func (s *socket) SetReadDeadline(t time.Time) error { return s.udp.SetReadDeadline(t) }
+
+// Close closes the socket and unblocks readers and writers.
+func (s *socket) Close() error { return s.udp.Close() }
 
 type reader struct{}
 

@@ -34,7 +34,7 @@ type Fan struct {
 	single      mmsg.Header // of a datagram that goes alone
 	singleIovec unix.Iovec
 
-	send          func(fd uintptr) bool // made once: a closure per write would allocate
+	send          func(fd uintptr) // made once: a closure per write would allocate
 	batch         []mmsg.Header
 	sent          int
 	errno         syscall.Errno
@@ -76,10 +76,7 @@ func (c *Conn) NewFan(copies []Copy) *Fan {
 			h.SetControllen(b.length)
 		}
 	}
-	f.send = func(fd uintptr) bool {
-		f.sent, f.errno = mmsg.Send(fd, f.batch)
-		return f.errno != unix.EAGAIN
-	}
+	f.send = func(fd uintptr) { f.sent, f.errno = c.transmit(fd, f.batch) }
 	return f
 }
 
@@ -141,8 +138,8 @@ func (f *Fan) Write(b []byte, size int, ecn uint8) error {
 		f.refused = f.refused[:0]
 		for first := 0; first < len(f.headers); {
 			f.batch = f.headers[first:min(first+maxMessages, len(f.headers))]
-			if err := f.conn.raw.Write(f.send); err != nil {
-				return err
+			if err := f.conn.raw.Control(f.send); err != nil {
+				return f.conn.ended(err)
 			}
 			if f.errno != 0 { // it is about the first message
 				f.refused = append(f.refused, refusal{first, f.errno})
@@ -224,8 +221,8 @@ func (f *Fan) one(copy int, run []byte, size int) error {
 		f.singleIovec.Base = unsafe.SliceData(b)
 		f.singleIovec.SetLen(min(size, len(b)))
 		f.batch = unsafe.Slice(&f.single, 1)
-		if err := f.conn.raw.Write(f.send); err != nil {
-			return err
+		if err := f.conn.raw.Control(f.send); err != nil {
+			return f.conn.ended(err)
 		}
 		if f.errno != 0 {
 			f.fail(copy, 1)

@@ -5,11 +5,8 @@ package udpio
 
 import (
 	"errors"
-	"net"
 	"net/netip"
 	"sync/atomic"
-	"syscall"
-	"time"
 )
 
 // MaxDatagram is the size of the largest UDP payload and of the largest run of
@@ -102,8 +99,7 @@ var ErrReuse = errors.New("udpio: sockets cannot share a port on this system")
 // Conn is a UDP socket of one address family. Reading is for one goroutine at a
 // time; for writing each goroutine makes a [Writer].
 type Conn struct {
-	udp     *net.UDPConn
-	raw     syscall.RawConn
+	socket
 	local   netip.AddrPort
 	buffer  int
 	reader  reader
@@ -118,20 +114,13 @@ func Listen(local netip.AddrPort, config Config) (*Conn, error) {
 	if config.SendBuffer <= 0 {
 		config.SendBuffer = 1 << 20
 	}
-	udp, err := listen(local, config)
+	s, at, err := listen(local, config)
 	if err != nil {
 		return nil, err
 	}
-	raw, err := udp.SyscallConn()
-	if err != nil {
-		_ = udp.Close()
-		return nil, err
-	}
-	c := &Conn{udp: udp, raw: raw, local: udp.LocalAddr().(*net.UDPAddr).AddrPort()}
-	c.local = netip.AddrPortFrom(c.local.Addr().Unmap(), c.local.Port())
-	_ = udp.SetWriteBuffer(config.SendBuffer) // a smaller one makes writers wait, no more
+	c := &Conn{socket: s, local: netip.AddrPortFrom(at.Addr().Unmap(), at.Port())}
 	if err := c.configure(config); err != nil {
-		_ = udp.Close()
+		_ = c.Close()
 		return nil, err
 	}
 	return c, nil
@@ -142,13 +131,3 @@ func (c *Conn) LocalAddr() netip.AddrPort { return c.local }
 
 // ReceiveBuffer returns the octets that the system granted.
 func (c *Conn) ReceiveBuffer() int { return c.buffer }
-
-// SetReadDeadline ends a ReadBatch that waits at t, with os.ErrDeadlineExceeded.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.udp.SetReadDeadline(t) }
-
-// SyscallConn gives access to the socket, for options that this package does not
-// set.
-func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.udp.SyscallConn() }
-
-// Close closes the socket and unblocks readers and writers.
-func (c *Conn) Close() error { return c.udp.Close() }

@@ -1,6 +1,7 @@
 package udpio_test
 
 import (
+	"net"
 	"net/netip"
 	"os"
 	"runtime"
@@ -113,6 +114,46 @@ func TestICMP(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, udpio.ICMP{To: to}, e)
 	_, ok = c.ReadICMP()
+	require.False(t, ok)
+}
+
+// What comes back for one destination takes nothing from the others.
+func TestICMPOfAnother(t *testing.T) {
+	gone, rx, tx := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	to := gone.LocalAddr()
+	require.NoError(t, gone.Close())
+	f, w := tx.NewFan([]udpio.Copy{{To: to}, {To: rx.LocalAddr()}, {To: to}}), tx.NewWriter()
+	for range 3 {
+		require.NoError(t, f.Write(make([]byte, 3500), 1000, 0))
+		require.Empty(t, f.Failed())
+		n, err := w.WriteBatch([]udpio.Datagram{{Payload: []byte("x"), To: rx.LocalAddr()}})
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+	}
+	collect(t, rx, 15)
+}
+
+// A socket that is closed says so to everybody.
+func TestClosed(t *testing.T) {
+	tx, rx := listen(t, "127.0.0.1:0"), listen(t, "127.0.0.1:0")
+	f := tx.NewFan([]udpio.Copy{{To: rx.LocalAddr()}})
+	waiting := make(chan error)
+	go func() {
+		_, err := tx.ReadBatch(udpio.NewMessages(1))
+		waiting <- err
+	}()
+	require.NoError(t, f.Write([]byte("x"), 1, 0))
+	require.NoError(t, tx.Close())
+	require.ErrorIs(t, <-waiting, net.ErrClosed)
+	_, err := tx.NewWriter().WriteBatch([]udpio.Datagram{{Payload: []byte("x"), To: rx.LocalAddr()}})
+	if runtime.GOOS == "linux" { // elsewhere it is the number that says so
+		require.NoError(t, tx.Close())
+		require.ErrorIs(t, f.Write([]byte("x"), 1, 0), net.ErrClosed)
+		require.ErrorIs(t, err, net.ErrClosed)
+	}
+	_, err = tx.ReadBatch(udpio.NewMessages(1))
+	require.ErrorIs(t, err, net.ErrClosed)
+	_, ok := tx.ReadICMP()
 	require.False(t, ok)
 }
 

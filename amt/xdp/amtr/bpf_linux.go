@@ -37,7 +37,9 @@ func newBPFSource(config *Config) (opened *bpfSource, err error) {
 	if err != nil {
 		return nil, err
 	}
-	spec.Maps[trackMapGateways].MaxEntries = uint32(config.MaxGateways)
+	// The kernel makes room before such a map is full, by what each processor sets
+	// aside. It is the table that is to forget.
+	spec.Maps[trackMapGateways].MaxEntries = uint32(2*config.MaxGateways + 512)
 	if err := errors.Join(
 		spec.Variables[trackVarRelayPort].Set(config.Port),
 		spec.Variables[trackVarIdle].Set(uint64(config.Idle)),

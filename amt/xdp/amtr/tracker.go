@@ -47,7 +47,8 @@ type Config struct {
 	Port uint16
 	// Method is how to see messages. Default: MethodAuto.
 	Method Method
-	// MaxGateways bounds the gateways that are known at a time. Default: 65,536.
+	// MaxGateways bounds the gateways that are known at a time. With MethodBPF the
+	// kernel has room for twice as many, of some 200 octets each. Default: 65,536.
 	MaxGateways int
 	// Idle is how long no data goes to a gateway until it counts as idle.
 	// Default: 30 s.

@@ -319,6 +319,35 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// As many gateways as there may be all have exact counters.
+func TestFull(t *testing.T) {
+	for _, method := range methods {
+		t.Run(method.String(), func(t *testing.T) {
+			const n, packets = 1000, 3
+			peer := nettest.NewPeer(t, "side", "10.11.0.2/24", "10.11.0.1/24")
+			tracker := open(t, amtr.Config{Interfaces: []string{"side"}, Method: method, MaxGateways: n})
+			here := nettest.Listen(t, peer.Here)
+			relay := netip.MustParseAddrPort("10.11.0.2:2268")
+			inner := amt.AppendUDP(nil, netip.MustParseAddrPort("198.51.100.1:1"), netip.MustParseAddrPort("232.1.1.1:1"), 9, make([]byte, 100))
+			for range packets {
+				for i := range n {
+					gateway := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 99, byte(i >> 8), byte(i)}), 1000)
+					here.Send(frame(relay, gateway, append([]byte{6, 0}, inner...)))
+				}
+			}
+			exact := func() (count int) {
+				for g := range tracker.Gateways() {
+					if g.Messages[amt.TypeData] == packets && g.Octets == packets*128 {
+						count++
+					}
+				}
+				return count
+			}
+			require.Eventually(t, func() bool { return exact() == n }, 10*time.Second, 10*time.Millisecond, "not all of %d", n)
+		})
+	}
+}
+
 // A flood with forged addresses pushes out strangers, not tunnels.
 func TestFlood(t *testing.T) {
 	for _, method := range methods {
