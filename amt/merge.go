@@ -62,7 +62,7 @@ type place struct {
 }
 
 func newRing(size int) ring {
-	return ring{hashes: make([]uint64, size), seen: make(map[uint64]place, size)}
+	return ring{hashes: make([]uint64, size), seen: make(map[uint64]place)}
 }
 
 func (r *ring) full() bool { return r.next-r.first == uint64(len(r.hashes)) }
@@ -86,14 +86,9 @@ func (r *ring) push(h uint64) {
 	r.next++
 }
 
-func (r *ring) reset() {
-	clear(r.seen)
-	r.first, r.next = 0, 0
-}
-
 func newMerger() *merger {
 	return &merger{
-		seed: maphash.MakeSeed(), history: newRing(historySize), heard: newRing(historySize),
+		seed: maphash.MakeSeed(), history: newRing(historySize),
 		expected: make(map[uint64]int),
 	}
 }
@@ -105,12 +100,13 @@ func (m *merger) begin(path Path) {
 	}
 	m.drop()
 	m.next, m.waiting = path, true
+	m.heard = newRing(historySize)
 }
 
 // drop ends a planned switch that has not taken place.
 func (m *merger) drop() {
 	m.waiting, m.votes = false, 0
-	m.heard.reset()
+	m.heard = ring{}
 	m.held, m.octets, m.since = nil, 0, time.Time{}
 }
 
