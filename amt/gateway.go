@@ -604,7 +604,11 @@ func (g *Gateway) HandleTimeout(now time.Time) {
 	for len(g.leaving) > 0 && isDue(g.leaving[0].closeAt, now) {
 		s := g.leaving[0]
 		g.leaving = g.leaving[1:]
-		s.goodbye()
+		// Whoever has come back to the relay meanwhile has done so from the same port,
+		// and would be sent away.
+		if !slices.ContainsFunc([]*session{g.active, g.next}, func(o *session) bool { return o != nil && o.relay == s.relay }) {
+			s.goodbye()
+		}
 		g.emit(GatewayClosed, s, nil)
 	}
 	if g.next != nil && isDue(g.moveEnd, now) {
