@@ -167,6 +167,7 @@ type Conn struct {
 	tunnel     bool      // the gateway has been asked for the channel
 	relayEvent ConnEvent // what went wrong last on the way to a relay; 0: nothing
 	merger     *merger
+	by         Way // of the merger's current path
 	fragments  reassembler
 	out        *ssm.Message // that is being filled
 	stats      ConnStats
@@ -226,7 +227,8 @@ func Dial(ctx context.Context, source netip.Addr, group netip.AddrPort, config D
 // is held, as in all that follows.
 func (c *Conn) push(now time.Time, path Path, payload []byte, source netip.AddrPort) {
 	if !c.merger.started {
-		c.note(ConnEvent{Type: ConnStarted, To: c.way(path)})
+		c.by = c.way(path)
+		c.note(ConnEvent{Type: ConnStarted, To: c.by})
 	}
 	if c.merger.push(now, path, payload) {
 		c.deliver(payload, source)
@@ -246,7 +248,9 @@ func (c *Conn) switched(now time.Time, from, to Path, planned bool, gap time.Dur
 		c.deliver(p, source)
 	}
 	c.stats.Switches++
-	c.note(ConnEvent{Type: ConnSwitched, From: c.way(from), To: c.way(to), Planned: planned, Gap: gap})
+	before := c.by // whose path may be closed by now
+	c.by = c.way(to)
+	c.note(ConnEvent{Type: ConnSwitched, From: before, To: c.by, Planned: planned, Gap: gap})
 	if to == nativePath {
 		c.leaveTunnel(now)
 	} else if from != nativePath {
@@ -418,7 +422,7 @@ func (c *Conn) Channel() ssm.Channel { return c.channel }
 func (c *Conn) Way() (Way, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.way(c.merger.current), c.merger.started
+	return c.by, c.merger.started
 }
 
 // Move starts a planned move to another of the relays, and reports whether that

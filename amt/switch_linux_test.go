@@ -24,7 +24,8 @@ type meter struct {
 	tx   *ssm.Sender
 	from netip.AddrPort
 
-	sent int
+	sent   int
+	probes uint64
 
 	mu       sync.Mutex // guards below
 	received int
@@ -35,6 +36,7 @@ type meter struct {
 const (
 	meterWindow = 16
 	meterEqual  = 20
+	meterProbe  = 1 << 32 // numbers from here on are not counted
 )
 
 func newMeter(t *testing.T, ch ssm.Channel, conn *amt.Conn) *meter {
@@ -52,12 +54,15 @@ func newMeter(t *testing.T, ch ssm.Channel, conn *amt.Conn) *meter {
 			m.mu.Lock()
 			for i := range ms[:n] {
 				for p := range ms[i].Segments {
-					m.received++
-					if number := binary.BigEndian.Uint64(p); number == 0 {
+					switch number := binary.BigEndian.Uint64(p); {
+					case number >= meterProbe:
+						continue
+					case number == 0:
 						m.equal++
-					} else {
+					default:
 						m.seen[number]++
 					}
+					m.received++
 				}
 			}
 			m.mu.Unlock()
@@ -98,6 +103,17 @@ func (m *meter) step(natively bool, relays ...*manual) {
 		require.NoError(m.t, err)
 	}
 	time.Sleep(50 * time.Microsecond)
+}
+
+// probe sends what is not counted to an upstream, until packets come by a relay.
+func (m *meter) probe(up *manual, relay netip.AddrPort) {
+	m.t.Helper()
+	require.Eventually(m.t, func() bool {
+		m.probes++
+		up.send(amt.AppendUDP(nil, m.from, m.ch.Destination(), 9, binary.BigEndian.AppendUint64(nil, meterProbe+m.probes)))
+		way, ok := m.conn.Way()
+		return ok && way.Relay == relay
+	}, 30*time.Second, time.Millisecond)
 }
 
 // settle waits for the rest, and a little for what there should not be.
@@ -177,4 +193,68 @@ func TestSwitchRelays(t *testing.T) {
 	for range switches(t) {
 		require.True(t, <-planned)
 	}
+}
+
+// 1,000 times native reception fails and comes back. The way back is planned, and
+// loses and doubles nothing; the way to the relay is not, and tells its gap.
+func TestSwitchNative(t *testing.T) {
+	const parallel = 10
+	for range parallel {
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			testSwitchNative(t, switches(t)/parallel)
+		})
+	}
+}
+
+func testSwitchNative(t *testing.T, times int) {
+	ch := ssmtest.Channel(t)
+	relay, up := loopback(t), new(manual)
+	serve(t, relay, up, amt.RelayConfig{PrefixRate: 100_000, Linger: -1})
+	events := make(chan amt.ConnEvent, 8*times+100)
+	c := dial(t, ch, amt.DialConfig{
+		NativeTimeout: time.Minute, // a slow machine is not silence
+		Gateway:       amt.GatewayConfig{Silence: -1, Relays: []amt.Candidate{{Address: relay, Direct: true}}},
+		OnEvent:       func(e amt.ConnEvent) { events <- e },
+	})
+	m := newMeter(t, ch, c)
+	natively := func(relays ...*manual) {
+		t.Helper()
+		for end := time.Now().Add(30 * time.Second); ; m.step(true, relays...) {
+			if way, ok := c.Way(); ok && way == (amt.Way{}) {
+				return
+			}
+			require.True(t, time.Now().Before(end))
+		}
+	}
+	natively() // the first packet that is counted is the first to arrive
+	for range times {
+		// What is on its way arrives first: what a path loses is lost.
+		require.Eventually(t, func() bool { return m.ahead() <= 0 }, 30*time.Second, 100*time.Microsecond, "lost packets")
+		c.SilenceNative()
+		m.probe(up, relay)
+		natively(up)
+		for range meterEqual {
+			m.step(true, up)
+		}
+	}
+	m.settle()
+	planned, gaps := 0, 0
+	require.Eventually(t, func() bool {
+		for len(events) > 0 {
+			switch e := <-events; {
+			case e.Type != amt.ConnSwitched:
+			case e.Planned:
+				require.Zero(t, e.Gap)
+				require.Equal(t, amt.Way{Relay: relay}, e.From)
+				planned++
+			default:
+				require.Positive(t, e.Gap)
+				require.Equal(t, amt.Way{Relay: relay}, e.To)
+				gaps++
+			}
+		}
+		return planned == times && gaps == times
+	}, 20*time.Second, time.Millisecond)
+	require.EqualValues(t, planned+gaps, c.Stats().Switches)
 }
