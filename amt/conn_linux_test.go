@@ -134,6 +134,24 @@ func TestNativeAgain(t *testing.T) {
 		}
 		require.ErrorIs(t, happens(amt.ConnNativeFailed).Err, ssm.ErrInterface)
 	}
+
+	// A relay with a link-local address, which takes a zone, is told what is wanted.
+	for len(events) > 0 {
+		<-events
+	}
+	require.NoError(t, c.Close())
+	ip("link add link0 type veth peer name link1")
+	ip("addr add fe80::77/64 dev link0 nodad")
+	ip("link set link1 up")
+	ip("link set link0 up")
+	local, near := netip.MustParseAddrPort("[fe80::77%link0]:2268"), new(manual)
+	serve(t, local, near, amt.RelayConfig{})
+	dial(t, ch, amt.DialConfig{
+		Mode: amt.ModeTunnel, OnEvent: func(e amt.ConnEvent) { events <- e },
+		Gateway: amt.GatewayConfig{Relays: []amt.Candidate{{Address: local, Direct: true}}},
+	})
+	require.Equal(t, local, happens(amt.ConnRelay).Relay)
+	require.Eventually(t, near.joined, 30*time.Second, time.Millisecond)
 }
 
 // Buffers that are too small for a run take what fits, whole packets first.
