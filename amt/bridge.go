@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"sync"
 	"syscall"
 	"time"
 
@@ -16,13 +15,15 @@ import (
 	"github.com/treedn/treedn/amt/ssm"
 )
 
-// BridgeConfig configures [NewBridge]. Interface and Gateway.Relays are
-// required.
+// BridgeConfig configures [NewBridge]. Interface is required, and so is
+// Gateway.Relays unless RelaysLater.
 type BridgeConfig struct {
 	// Interface is where the channels are sent, by name or index.
 	Interface string
 	// Gateway configures the tunnel.
 	Gateway GatewayConfig
+	// RelaysLater says that relays may come by SetRelays, as for [DialConfig].
+	RelaysLater bool
 	// Local are addresses of this machine, of either family, to speak to relays
 	// from. Default: the system's choice.
 	Local []netip.Addr
@@ -32,7 +33,11 @@ type BridgeConfig struct {
 	// interface before it is sent there; up to twice the time is added at random.
 	// Default: 1 s.
 	StandBy time.Duration
-	// Logger is told about what goes wrong. Default: silent.
+	// OnEvent is told of relays: [ConnRelay], [ConnRelayLost], [ConnRelaySilent],
+	// [ConnNoRelay]. It is called from one goroutine at a time and must not block.
+	// Default: nobody.
+	OnEvent func(ConnEvent)
+	// Logger is told about relays and what goes wrong. Default: silent.
 	Logger *slog.Logger
 }
 
@@ -50,20 +55,17 @@ type BridgeConfig struct {
 //     the channel there: a router, or another bridge. Of two bridges that begin
 //     together one goes on, and the other takes over when that one ends.
 type Bridge struct {
-	config BridgeConfig
-	log    *slog.Logger
-	ifi    *net.Interface
-	out    *rawip.Injector
-	in     *rawip.Capture
-	member rawip.Memberships
-
-	mu sync.Mutex // guards below
 	uplink
+	standBy time.Duration
+	ifi     *net.Interface
+	out     *rawip.Injector
+	in      *rawip.Capture
+	member  rawip.Memberships
+
+	// Guarded by the mutex of uplink:
 	channels map[[2]netip.Addr]*bridged
 	guard    *loopGuard
 	stats    BridgeStats
-	pump     *pump
-	done     sync.WaitGroup
 }
 
 // bridged is a channel on the interface.
@@ -93,7 +95,7 @@ var ErrLoop = errors.New("amt: a loop")
 // NewBridge returns a bridge without channels. The error matches
 // [os.ErrPermission] without CAP_NET_RAW.
 func NewBridge(config BridgeConfig) (*Bridge, error) {
-	if len(config.Gateway.Relays) == 0 {
+	if len(config.Gateway.Relays) == 0 && !config.RelaysLater {
 		return nil, ErrNoRelays
 	}
 	if config.Interface == "" {
@@ -106,11 +108,8 @@ func NewBridge(config BridgeConfig) (*Bridge, error) {
 		return nil, err
 	}
 	b := &Bridge{
-		config: config, log: config.Logger, ifi: ifi,
+		standBy: config.StandBy, ifi: ifi,
 		channels: make(map[[2]netip.Addr]*bridged), guard: newLoopGuard(time.Now()),
-	}
-	if b.log == nil {
-		b.log = slog.New(slog.DiscardHandler)
 	}
 	if b.out, err = rawip.NewInjector(ifi); err != nil {
 		return nil, fmt.Errorf("amt: bridge: sending packets of others needs CAP_NET_RAW on Linux: %w", err)
@@ -119,12 +118,11 @@ func NewBridge(config BridgeConfig) (*Bridge, error) {
 		_ = b.out.Close()
 		return nil, fmt.Errorf("amt: bridge: listening for others: %w", err)
 	}
-	b.uplink = newUplink(config.Gateway, uplinkConfig{
-		local: config.Local, receiveBuffer: config.ReceiveBuffer, log: b.log, lock: &b.mu, done: &b.done,
-		packet: b.take, after: func(time.Time) { b.pump.after() },
+	b.open(config.Gateway, uplinkConfig{
+		local: config.Local, receiveBuffer: config.ReceiveBuffer, log: config.Logger,
+		packet: b.take, event: b.logRelay, told: config.OnEvent,
 	})
-	b.pump = newPump(&b.mu, &b.uplink, b.note)
-	b.done.Go(b.pump.run)
+	b.done.Go(b.run)
 	b.done.Go(b.listen)
 	return b, nil
 }
@@ -178,8 +176,9 @@ func (b *Bridge) want(group netip.Addr) error {
 	if err := b.in.SetGroups(groups); err != nil {
 		return err
 	}
-	err := b.gateway.SetFilter(time.Now(), group, f)
-	b.pump.after()
+	now := time.Now()
+	err := b.gateway.SetFilter(now, group, f)
+	b.follow(now)
 	return err
 }
 
@@ -207,7 +206,7 @@ func (b *Bridge) take(now time.Time, _ Path, p *Packet) {
 			return
 		}
 		c.standBy = time.Time{}
-		b.log.Info("nobody else sends the channel any more: it is bridged", "source", p.Source.Addr(), "group", p.Destination.Addr())
+		b.up.log.Info("nobody else sends the channel any more: it is bridged", "source", p.Source.Addr(), "group", p.Destination.Addr())
 	}
 	switch b.guard.pass(now, p) {
 	case loopExpired:
@@ -215,7 +214,7 @@ func (b *Bridge) take(now time.Time, _ Path, p *Packet) {
 		return
 	case loopSeen:
 		if b.stats.Looped == 0 {
-			b.log.Warn("packets come back through the tunnel: the relay gets them from where they are bridged to",
+			b.up.log.Warn("packets come back through the tunnel: the relay gets them from where they are bridged to",
 				"source", p.Source.Addr(), "group", p.Destination.Addr(), "interface", b.ifi.Name)
 		}
 		b.stats.Looped++
@@ -223,7 +222,7 @@ func (b *Bridge) take(now time.Time, _ Path, p *Packet) {
 	}
 	if err := b.out.Send(p.Raw); err != nil {
 		if b.stats.Refused == 0 || !errors.Is(err, syscall.EMSGSIZE) && b.stats.Refused%1000 == 0 {
-			b.log.Warn("a packet cannot be bridged", "interface", b.ifi.Name, "octets", len(p.Raw), "err", err)
+			b.up.log.Warn("a packet cannot be bridged", "interface", b.ifi.Name, "octets", len(p.Raw), "err", err)
 		}
 		b.stats.Refused++
 		return
@@ -239,7 +238,7 @@ func (b *Bridge) listen() {
 	for {
 		if frames, err = b.in.Read(frames[:0]); err != nil {
 			if !errors.Is(err, net.ErrClosed) {
-				b.log.Error("listening for others", "interface", b.ifi.Name, "err", err)
+				b.up.log.Error("listening for others", "interface", b.ifi.Name, "err", err)
 			}
 			return
 		}
@@ -256,24 +255,13 @@ func (b *Bridge) listen() {
 			}
 			b.stats.Foreign++
 			if c.standBy.IsZero() {
-				b.log.Warn("somebody else sends the channel on the interface: standing by",
+				b.up.log.Warn("somebody else sends the channel on the interface: standing by",
 					"source", p.Source.Addr(), "group", p.Destination.Addr(), "interface", b.ifi.Name,
 					"station", net.HardwareAddr(frames[i].Station[:6]))
 			}
-			c.standBy = now.Add(b.config.StandBy + rand.N(2*b.config.StandBy))
+			c.standBy = now.Add(b.standBy + rand.N(2*b.standBy))
 		}
 		b.mu.Unlock()
-	}
-}
-
-func (b *Bridge) note(e *GatewayEvent) {
-	switch e.Type {
-	case GatewayConnected:
-		b.log.Info("a relay has been told what is wanted", "relay", e.Relay)
-	case GatewayLost:
-		b.log.Warn("the relay is left", "relay", e.Relay, "reason", e.Err)
-	case GatewayExhausted:
-		b.log.Warn("no relay works")
 	}
 }
 
@@ -293,14 +281,6 @@ func (b *Bridge) Stats() BridgeStats {
 	return s
 }
 
-// SetRelays replaces the candidates. The relay in use stays in use.
-func (b *Bridge) SetRelays(relays []Candidate) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.gateway.SetRelays(time.Now(), relays)
-	b.pump.after()
-}
-
 // Close leaves the relay. It may be called more than once.
 func (b *Bridge) Close() error {
 	b.mu.Lock()
@@ -309,7 +289,6 @@ func (b *Bridge) Close() error {
 		_ = b.in.Close()
 		_ = b.out.Close()
 		_ = b.member.Close()
-		b.pump.poke()
 	}
 	b.mu.Unlock()
 	b.done.Wait()

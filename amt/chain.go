@@ -4,22 +4,28 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/treedn/treedn/amt/gmp"
 )
 
-// ChainConfig configures [NewChain]. Gateway.Relays is required.
+// ChainConfig configures [NewChain]. Gateway.Relays is required
+// unless RelaysLater.
 type ChainConfig struct {
 	// Gateway configures the tunnel to the other relay.
 	Gateway GatewayConfig
+	// RelaysLater says that relays may come by SetRelays, as for [DialConfig].
+	RelaysLater bool
 	// Local are addresses of this machine, of either family, to speak to relays
 	// from. Default: the system's choice.
 	Local []netip.Addr
 	// ReceiveBuffer is the size in octets to ask for each socket. Default: 4 MiB.
 	ReceiveBuffer int
-	// Logger is told about what goes wrong. Default: silent.
+	// OnEvent is told of relays: [ConnRelay], [ConnRelayLost], [ConnRelaySilent],
+	// [ConnNoRelay]. It is called from one goroutine at a time and must not block.
+	// Default: nobody.
+	OnEvent func(ConnEvent)
+	// Logger is told about relays and what goes wrong. Default: silent.
 	Logger *slog.Logger
 }
 
@@ -32,16 +38,13 @@ type ChainConfig struct {
 // Hence a packet loses one of its time to live here, as it would in a router,
 // one that has but one left is dropped, and so is one that has been here before.
 type Chain struct {
-	log *slog.Logger
-
-	mu sync.Mutex // guards below
 	uplink
+
+	// Guarded by the mutex of uplink:
 	channels map[[2]netip.Addr]*mailbox
 	touched  []*mailbox // with packets that nobody has been told of
 	guard    *loopGuard
 	stats    ChainStats
-	pump     *pump
-	done     sync.WaitGroup
 }
 
 // ChainStats counts what a [Chain] did.
@@ -54,20 +57,15 @@ type ChainStats struct {
 
 // NewChain returns an upstream that takes packets from other relays.
 func NewChain(config ChainConfig) (*Chain, error) {
-	if len(config.Gateway.Relays) == 0 {
+	if len(config.Gateway.Relays) == 0 && !config.RelaysLater {
 		return nil, ErrNoRelays
 	}
-	orDefault(&config.ReceiveBuffer, 4<<20)
-	c := &Chain{log: config.Logger, channels: make(map[[2]netip.Addr]*mailbox), guard: newLoopGuard(time.Now())}
-	if c.log == nil {
-		c.log = slog.New(slog.DiscardHandler)
-	}
-	c.uplink = newUplink(config.Gateway, uplinkConfig{
-		local: config.Local, receiveBuffer: config.ReceiveBuffer, log: c.log, lock: &c.mu, done: &c.done,
-		packet: c.take, after: c.after,
+	c := &Chain{channels: make(map[[2]netip.Addr]*mailbox), guard: newLoopGuard(time.Now())}
+	c.open(config.Gateway, uplinkConfig{
+		local: config.Local, receiveBuffer: config.ReceiveBuffer, log: config.Logger,
+		packet: c.take, batch: c.flush, event: c.logRelay, told: config.OnEvent,
 	})
-	c.pump = newPump(&c.mu, &c.uplink, c.note)
-	c.done.Go(c.pump.run)
+	c.done.Go(c.run)
 	return c, nil
 }
 
@@ -102,8 +100,9 @@ func (c *Chain) want(group netip.Addr) error {
 		}
 		f.Sources = append(f.Sources, key[0])
 	}
-	err := c.gateway.SetFilter(time.Now(), group, f)
-	c.pump.after()
+	now := time.Now()
+	err := c.gateway.SetFilter(now, group, f)
+	c.follow(now)
 	return err
 }
 
@@ -120,7 +119,7 @@ func (c *Chain) take(now time.Time, _ Path, p *Packet) {
 		c.stats.Expired++
 	case loopSeen:
 		if c.stats.Looped == 0 {
-			c.log.Warn("packets come back to this relay: its upstream has it as upstream",
+			c.up.log.Warn("packets come back to this relay: its upstream has it as upstream",
 				"source", source, "group", group)
 		}
 		c.stats.Looped++
@@ -132,23 +131,12 @@ func (c *Chain) take(now time.Time, _ Path, p *Packet) {
 	}
 }
 
-func (c *Chain) after(time.Time) {
+// flush tells those that wait for the packets.
+func (c *Chain) flush() {
 	for _, m := range c.touched {
 		m.flush()
 	}
 	c.touched = c.touched[:0]
-	c.pump.after()
-}
-
-func (c *Chain) note(e *GatewayEvent) {
-	switch e.Type {
-	case GatewayConnected:
-		c.log.Info("the upstream relay has been told what is wanted", "relay", e.Relay)
-	case GatewayLost:
-		c.log.Warn("the upstream relay is left", "relay", e.Relay, "reason", e.Err)
-	case GatewayExhausted:
-		c.log.Warn("no upstream relay works")
-	}
 }
 
 // Leave is for [Server].
@@ -173,14 +161,6 @@ func (c *Chain) Stats() ChainStats {
 	return s
 }
 
-// SetRelays replaces the candidates. The relay in use stays in use.
-func (c *Chain) SetRelays(relays []Candidate) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.gateway.SetRelays(time.Now(), relays)
-	c.pump.after()
-}
-
 // Close leaves the relay and waits until nothing is delivered any more. It may
 // be called more than once.
 func (c *Chain) Close() error {
@@ -190,80 +170,8 @@ func (c *Chain) Close() error {
 		for _, m := range c.channels {
 			m.close()
 		}
-		c.pump.poke()
 	}
 	c.mu.Unlock()
 	c.done.Wait()
 	return nil
-}
-
-// pump runs the timeouts of an uplink and passes its events on.
-type pump struct {
-	lock  *sync.Mutex
-	up    *uplink
-	note  func(e *GatewayEvent) // the mutex is held
-	wake  chan struct{}
-	armed time.Time // when run wakes
-}
-
-func newPump(lock *sync.Mutex, up *uplink, note func(e *GatewayEvent)) *pump {
-	return &pump{lock: lock, up: up, note: note, wake: make(chan struct{}, 1)}
-}
-
-// after sends what the gateway has to say and follows its events. The mutex is
-// held.
-func (p *pump) after() {
-	u := p.up
-	if u.closed {
-		return
-	}
-	u.transmit()
-	for {
-		e, ok := u.gateway.PollEvent()
-		if !ok {
-			break
-		}
-		if e.Type == GatewayClosed {
-			u.closePath(e.Path)
-		}
-		p.note(&e)
-	}
-	if at := u.gateway.NextTimeout(); !at.IsZero() && (p.armed.IsZero() || at.Before(p.armed)) {
-		p.poke()
-	}
-}
-
-func (p *pump) poke() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (p *pump) run() {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C:
-		case <-p.wake:
-		}
-		now := time.Now()
-		p.lock.Lock()
-		if p.up.closed {
-			p.lock.Unlock()
-			return
-		}
-		if at := p.up.gateway.NextTimeout(); !at.IsZero() && !at.After(now) {
-			p.up.gateway.HandleTimeout(now)
-		}
-		p.after()
-		p.armed = p.up.gateway.NextTimeout()
-		wait := time.Hour
-		if !p.armed.IsZero() {
-			wait = max(time.Until(p.armed), time.Millisecond)
-		}
-		p.lock.Unlock()
-		timer.Reset(wait)
-	}
 }

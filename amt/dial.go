@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/treedn/treedn/amt/gmp"
@@ -19,8 +18,8 @@ type Mode uint8
 
 const (
 	// ModeAuto receives natively, and through a relay when nothing has arrived for
-	// NativeTimeout. The native membership stays, and when packets come by it
-	// again, the tunnel is given up.
+	// NativeTimeout, or the channel cannot be joined natively. The native membership
+	// stays, or is tried again, and when packets come by it the tunnel is given up.
 	ModeAuto Mode = iota
 	// ModeNative uses no relay.
 	ModeNative
@@ -36,6 +35,9 @@ type DialConfig struct {
 	Mode Mode
 	// Gateway configures the tunnels. Without Relays, ModeTunnel fails and the
 	// other modes are ModeNative, unless RelaysLater.
+	//
+	// Each Conn has tunnels of its own, from a port of its own: to the relay, two
+	// Conns are two gateways, and packets for both come twice.
 	Gateway GatewayConfig
 	// RelaysLater says that relays may come by [Conn.SetRelays], so that their
 	// absence at first changes nothing: tunnels begin once there are any.
@@ -61,7 +63,7 @@ type DialConfig struct {
 	// must neither block, nor call the Conn, nor keep the packet. Default: nobody.
 	Other func(p *Packet)
 	// OnEvent is told what happens. It is called from one goroutine at a time and
-	// must not block. Default: nobody.
+	// must neither block nor close the Conn. Default: nobody.
 	OnEvent func(ConnEvent)
 	// Logger is told about what goes wrong. Default: silent.
 	Logger *slog.Logger
@@ -77,8 +79,9 @@ const (
 	// ConnSwitched: packets now come by To instead of From. If Planned, nothing was
 	// lost or doubled, unless the path itself did so; else no packet came for Gap.
 	ConnSwitched
-	// ConnNativeFailed: the channel cannot be joined natively, for the reason in
-	// Err.
+	// ConnNativeFailed: the channel cannot be joined natively, or not any more, for
+	// the reason in Err. It is tried again, after 1 s at first and every 30 s in the
+	// end; the same reason is told once.
 	ConnNativeFailed
 	// ConnRelay: a relay has been told what is wanted.
 	ConnRelay
@@ -86,6 +89,11 @@ const (
 	ConnRelayLost
 	// ConnNoRelay: no relay works; they are tried again.
 	ConnNoRelay
+	// ConnNativeJoined: the channel has been joined natively after all.
+	ConnNativeJoined
+	// ConnRelaySilent: the relay answers, but delivers nothing. Others are tried, and
+	// it stays in use until one of them has answered.
+	ConnRelaySilent
 )
 
 // ConnEvent is what [DialConfig.OnEvent] is told.
@@ -93,9 +101,12 @@ type ConnEvent struct {
 	Type     ConnEventType
 	From, To Way
 	Planned  bool
-	Gap      time.Duration
-	Relay    netip.AddrPort
-	Err      error
+	// Gap is the time without packets before a switch that was not planned.
+	Gap   time.Duration
+	Relay netip.AddrPort
+	// Candidate is what has led to the relay: its address, or a discovery address.
+	Candidate netip.AddrPort
+	Err       error
 }
 
 // Way is a way by which packets come.
@@ -115,12 +126,15 @@ func (w Way) String() string {
 
 // ConnStats counts what a [Conn] did. All counters rise only.
 type ConnStats struct {
-	Packets  uint64 // delivered
-	Octets   uint64 // of their UDP payload
-	Dropped  uint64 // packets lost since ReadBatch was not called often enough
-	Switches uint64
-	Native   ssm.Stats
-	Gateway  GatewayStats
+	Packets uint64 // delivered
+	Octets  uint64 // of their UDP payload
+	Dropped uint64 // packets lost since ReadBatch was not called often enough
+	// Truncated are packets whose end was lost since the buffer to read them to was
+	// too small.
+	Truncated uint64
+	Switches  uint64
+	Native    ssm.Stats
+	Gateway   GatewayStats
 }
 
 // ErrNoRelays is returned by [Dial] for modes that need relays.
@@ -135,33 +149,28 @@ const nativePath Path = 0
 type Conn struct {
 	config  DialConfig
 	channel ssm.Channel
-	log     *slog.Logger
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
-	host    *ssm.Host
+	host    *ssm.Host // nil: there is no native reception
 
 	queue chan *ssm.Message
-	free  chan *ssm.Message
-	rest  *ssm.Message // partly read by ReadFrom
+	free  pool
+	rest  *ssm.Message // partly read
 	at    int          // up to where
 	read  deadline
 
-	wake chan struct{}
-	done sync.WaitGroup
-	once sync.Once
-
-	mu sync.Mutex // guards below
 	uplink
-	native     *ssm.Receiver
-	nativeDead bool // cannot be joined
-	nativeAt   time.Time
-	tunnel     bool // the gateway has been asked for the channel
+
+	// Guarded by the mutex of uplink:
+	native     native
+	nativeAt   time.Time // of the last packet; of Dial, if there was none
+	tunnel     bool      // the gateway has been asked for the channel
+	relayEvent ConnEvent // what went wrong last on the way to a relay; 0: nothing
 	merger     *merger
+	by         Way // of the merger's current path
 	fragments  reassembler
-	out        *ssm.Message
+	out        *ssm.Message // that is being filled
 	stats      ConnStats
-	events     []ConnEvent
-	armed      time.Time // when loop wakes
 }
 
 // Dial receives the UDP packets that source sends to group, natively, through a
@@ -185,87 +194,41 @@ func Dial(ctx context.Context, source netip.Addr, group netip.AddrPort, config D
 		config.Mode = ModeNative
 	}
 	orDefault(&config.NativeTimeout, 3*time.Second)
-	orDefault(&config.ReceiveBuffer, 4<<20)
 	orDefault(&config.Queue, 64)
 	c := &Conn{
-		config: config, channel: ch, log: config.Logger,
-		queue: make(chan *ssm.Message, config.Queue), free: make(chan *ssm.Message, config.Queue),
-		wake: make(chan struct{}, 1), merger: newMerger(), read: makeDeadline(),
+		config: config, channel: ch, queue: make(chan *ssm.Message, config.Queue), free: newPool(config.Queue),
+		merger: newMerger(), read: makeDeadline(), nativeAt: time.Now(),
 	}
-	if c.log == nil {
-		c.log = slog.New(slog.DiscardHandler)
-	}
-	c.uplink = newUplink(config.Gateway, uplinkConfig{
-		local: config.Local, receiveBuffer: config.ReceiveBuffer, log: c.log, lock: &c.mu, done: &c.done,
-		packet: c.fromTunnel,
-		after:  func(now time.Time) { c.flush(); c.after(now) },
+	c.open(config.Gateway, uplinkConfig{
+		local: config.Local, receiveBuffer: config.ReceiveBuffer, log: config.Logger,
+		packet: c.fromTunnel, batch: c.flush, event: c.event, due: c.decide, told: config.OnEvent,
 	})
-	for range config.Queue {
-		c.free <- new(ssm.Message)
-	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	now := time.Now()
-	c.nativeAt = now
-	if config.Mode != ModeTunnel {
-		if err := c.joinNative(); err != nil {
-			if config.Mode == ModeNative {
-				c.cancel(err)
-				return nil, err
-			}
-			c.nativeDead = true
-			c.events = append(c.events, ConnEvent{Type: ConnNativeFailed, Err: err})
+	if config.Mode == ModeTunnel {
+		if err := c.joinTunnel(c.nativeAt); err != nil {
+			c.cancel(err)
+			return nil, err
 		}
+	} else {
+		c.host = ssm.NewHost(ssm.Config{Interface: config.Interface, ReceiveBuffer: config.ReceiveBuffer, Logger: c.up.log})
+		m, err := c.joinNative()
+		if err != nil && config.Mode == ModeNative {
+			c.cancel(err)
+			return nil, err
+		}
+		c.done.Go(func() { c.receiveNatively(m, err) })
 	}
-	c.done.Go(c.loop)
-	context.AfterFunc(c.ctx, func() { c.shutdown() })
+	c.done.Go(c.run)
+	context.AfterFunc(c.ctx, c.shutdown)
 	return c, nil
 }
 
-func (c *Conn) joinNative() error {
-	c.host = ssm.NewHost(ssm.Config{Interface: c.config.Interface, ReceiveBuffer: c.config.ReceiveBuffer, Logger: c.log})
-	r, err := c.host.Join(c.ctx, c.channel, "")
-	if err != nil {
-		return err
-	}
-	c.native = r
-	c.done.Go(func() { c.readNative(r) })
-	return nil
-}
-
-func (c *Conn) readNative(r *ssm.Receiver) {
-	ms := ssm.NewMessages(8)
-	for {
-		n, err := r.ReadBatch(ms)
-		if err != nil {
-			return // closed
-		}
-		now := time.Now()
-		c.mu.Lock()
-		for i := range ms[:n] {
-			for payload := range ms[i].Segments {
-				c.fromNative(now, payload, ms[i].Source)
-			}
-		}
-		c.flush()
-		c.after(now)
-		c.mu.Unlock()
-	}
-}
-
-// fromNative takes a payload that arrived natively. The mutex is held, as in all
-// that follows.
-func (c *Conn) fromNative(now time.Time, payload []byte, source netip.AddrPort) {
-	c.nativeAt = now
-	if c.merger.started && c.merger.current != nativePath {
-		c.merger.begin(nativePath)
-	}
-	c.push(now, nativePath, payload, source)
-}
-
-// push gives a payload to the merger and delivers what that lets through.
+// push gives a payload to the merger and delivers what that lets through. The mutex
+// is held, as in all that follows.
 func (c *Conn) push(now time.Time, path Path, payload []byte, source netip.AddrPort) {
 	if !c.merger.started {
-		c.note(ConnEvent{Type: ConnStarted, To: c.way(path)})
+		c.by = c.way(path)
+		c.note(ConnEvent{Type: ConnStarted, To: c.by})
 	}
 	if c.merger.push(now, path, payload) {
 		c.deliver(payload, source)
@@ -285,7 +248,9 @@ func (c *Conn) switched(now time.Time, from, to Path, planned bool, gap time.Dur
 		c.deliver(p, source)
 	}
 	c.stats.Switches++
-	c.note(ConnEvent{Type: ConnSwitched, From: c.way(from), To: c.way(to), Planned: planned, Gap: gap})
+	before := c.by // whose path may be closed by now
+	c.by = c.way(to)
+	c.note(ConnEvent{Type: ConnSwitched, From: before, To: c.by, Planned: planned, Gap: gap})
 	if to == nativePath {
 		c.leaveTunnel(now)
 	} else if from != nativePath {
@@ -300,20 +265,6 @@ func (c *Conn) way(path Path) Way {
 	return Way{}
 }
 
-func (c *Conn) note(e ConnEvent) {
-	if c.config.OnEvent != nil {
-		c.events = append(c.events, e)
-	}
-	c.poke()
-}
-
-func (c *Conn) poke() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
 // deliver appends a payload to the message that is being filled.
 func (c *Conn) deliver(payload []byte, source netip.AddrPort) {
 	m := c.out
@@ -325,14 +276,9 @@ func (c *Conn) deliver(payload []byte, source netip.AddrPort) {
 		return // an empty datagram says nothing to a reader of a stream
 	}
 	if m == nil {
-		select {
-		case m = <-c.free:
-		default:
+		if m = c.free.take(); m == nil {
 			c.stats.Dropped++
 			return
-		}
-		if len(m.Buffer) < ssm.MaxDatagram {
-			m.Buffer = make([]byte, ssm.MaxDatagram)
 		}
 		m.N, m.SegmentSize, m.Source, m.Destination = 0, len(payload), source, c.channel.Group
 		c.out = m
@@ -350,25 +296,24 @@ func (c *Conn) flush() {
 	}
 }
 
-func (c *Conn) joinTunnel(now time.Time) {
+func (c *Conn) joinTunnel(now time.Time) error {
 	if c.tunnel || c.config.Mode == ModeNative {
-		return
+		return nil
 	}
-	c.tunnel = true
 	filter := gmp.Filter{Sources: []netip.Addr{c.channel.Source}}
 	if !c.channel.Source.IsValid() {
 		filter = gmp.Filter{Mode: gmp.Exclude}
 	}
-	if err := c.gateway.SetFilter(now, c.channel.Group, filter); err != nil {
-		c.log.Error("joining through a relay", "channel", c.channel, "err", err)
-	}
+	err := c.gateway.SetFilter(now, c.channel.Group, filter)
+	c.tunnel = err == nil
+	return err
 }
 
 func (c *Conn) leaveTunnel(now time.Time) {
 	if !c.tunnel || c.config.Mode == ModeTunnel {
 		return
 	}
-	c.tunnel = false
+	c.tunnel, c.relayEvent = false, ConnEvent{}
 	_ = c.gateway.SetFilter(now, c.channel.Group, gmp.Filter{}) // nothing: always possible
 }
 
@@ -396,9 +341,7 @@ func (c *Conn) fromTunnel(now time.Time, path Path, p *Packet) {
 			return // native reception has come back
 		case path == active:
 			// The way in use has failed.
-			from := m.current
-			list, gap := m.force(now, path)
-			c.switched(now, from, path, false, gap, list, p.Source)
+			c.force(now, path, p.Source)
 		default:
 			return
 		}
@@ -406,248 +349,71 @@ func (c *Conn) fromTunnel(now time.Time, path Path, p *Packet) {
 	c.push(now, path, p.Payload, p.Source)
 }
 
-// after sends what the gateway has to say, and follows its events.
-func (c *Conn) after(now time.Time) {
-	if c.closed {
-		return
-	}
-	c.transmit()
-	for {
-		e, ok := c.gateway.PollEvent()
-		if !ok {
-			break
+// event follows what happens to the gateway.
+func (c *Conn) event(now time.Time, e *GatewayEvent) {
+	m := c.merger
+	switch e.Type {
+	case GatewayMoving:
+		if m.started && m.current != nativePath {
+			m.begin(e.Path)
 		}
-		if p := c.paths[e.Path]; p != nil && e.Relay.IsValid() {
-			p.relay = e.Relay
+	case GatewayMoved:
+		if m.started && m.current != e.Path && m.waiting && m.next == e.Path {
+			c.force(now, e.Path, netip.AddrPortFrom(c.channel.Source, 0))
+			c.flush()
 		}
-		switch e.Type {
-		case GatewayConnected:
-			c.note(ConnEvent{Type: ConnRelay, Relay: e.Relay})
-		case GatewayMoving:
-			if c.merger.started && c.merger.current != nativePath {
-				c.merger.begin(e.Path)
-			}
-			c.note(ConnEvent{Type: ConnRelay, Relay: e.Relay})
-		case GatewayMoved:
-			if m := c.merger; m.started && m.current != e.Path && m.waiting && m.next == e.Path {
-				from := m.current
-				list, gap := m.force(now, e.Path)
-				c.switched(now, from, e.Path, false, gap, list, netip.AddrPortFrom(c.channel.Source, 0))
-				c.flush()
-			}
-		case GatewayLost:
-			c.note(ConnEvent{Type: ConnRelayLost, Relay: e.Relay, Err: e.Err})
-		case GatewayExhausted:
-			c.note(ConnEvent{Type: ConnNoRelay})
-		case GatewayClosed:
-			c.closePath(e.Path)
-		}
-	}
-	if at := c.gateway.NextTimeout(); !at.IsZero() && (c.armed.IsZero() || at.Before(c.armed)) {
-		c.poke()
+	case GatewayLost:
+		c.relayEvent = ConnEvent{Type: ConnRelayLost, Relay: e.Relay, Err: e.Err}
+	case GatewaySilent:
+		c.relayEvent = ConnEvent{Type: ConnRelaySilent, Relay: e.Relay, Err: e.Err}
 	}
 }
 
-// loop handles timeouts and calls OnEvent.
-func (c *Conn) loop() {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-c.ctx.Done():
-			return
-		case <-timer.C:
-		case <-c.wake:
-		}
-		now := time.Now()
-		c.mu.Lock()
-		if c.closed {
-			c.mu.Unlock()
-			return
-		}
-		next := c.decide(now)
-		if at := c.gateway.NextTimeout(); !at.IsZero() {
-			if !at.After(now) {
-				c.gateway.HandleTimeout(now)
-				c.transmit()
-				c.after(now)
-				at = c.gateway.NextTimeout()
-			}
-			next = sooner(next, at)
-		}
-		c.flush()
-		c.armed = next
-		events := c.events
-		c.events = nil
-		c.mu.Unlock()
-		if c.config.OnEvent != nil {
-			for _, e := range events {
-				c.config.OnEvent(e)
-			}
-		}
-		wait := time.Hour
-		if !next.IsZero() {
-			wait = max(time.Until(next), time.Millisecond)
-		}
-		timer.Reset(wait)
-	}
+// force switches to a path without knowing where its payloads lie among those of
+// the present one.
+func (c *Conn) force(now time.Time, path Path, source netip.AddrPort) {
+	from := c.merger.current
+	list, gap := c.merger.force(now, path)
+	c.switched(now, from, path, false, gap, list, source)
 }
 
 // decide chooses between native reception and a tunnel, and returns when to do
 // so again.
 func (c *Conn) decide(now time.Time) (next time.Time) {
-	switch c.config.Mode {
-	case ModeNative:
+	m := c.merger
+	mode := c.config.Mode
+	natively := m.started && m.current == nativePath
+	if mode == ModeNative || mode == ModeTunnel {
 		return time.Time{}
-	case ModeTunnel, ModeAdaptive:
-		if !c.merger.started || c.merger.current != nativePath || c.config.Mode == ModeTunnel {
-			c.joinTunnel(now)
-		}
 	}
-	if c.config.Mode != ModeTunnel {
-		silentAt := c.nativeAt.Add(c.config.NativeTimeout)
-		native := c.merger.started && c.merger.current == nativePath
-		switch {
-		case c.nativeDead || !silentAt.After(now):
-			c.joinTunnel(now)
-		case native && c.tunnel:
-			c.leaveTunnel(now) // it has come back before the tunnel delivered
-			next = silentAt
-		case !c.tunnel:
-			next = silentAt
+	silentAt := c.nativeAt.Add(c.config.NativeTimeout)
+	switch {
+	case c.native.failed != nil, !silentAt.After(now), mode == ModeAdaptive && !natively:
+		if err := c.joinTunnel(now); err != nil {
+			c.up.log.Error("joining through a relay", "channel", c.channel, "err", err)
 		}
-		if m := c.merger; m.waiting && m.next == nativePath && now.Sub(c.nativeAt) > time.Second {
+	case natively && c.tunnel:
+		c.leaveTunnel(now) // it has come back before the tunnel delivered
+		next = silentAt
+	case !c.tunnel:
+		next = silentAt
+	}
+	if m.waiting && m.next == nativePath {
+		switch {
+		case now.Sub(c.nativeAt) > time.Second:
 			m.drop() // it has fallen silent again
-		} else if m.waiting && m.next == nativePath && m.heardFor(now) > maxOverlap {
-			from := m.current
-			list, gap := m.force(now, nativePath)
-			c.switched(now, from, nativePath, false, gap, list, netip.AddrPortFrom(c.channel.Source, 0))
-		} else if m.waiting && m.next == nativePath {
+		case m.heardFor(now) > maxOverlap:
+			c.force(now, nativePath, netip.AddrPortFrom(c.channel.Source, 0))
+		default:
 			next = sooner(next, now.Add(time.Second))
 		}
 	}
-	c.transmit()
+	c.flush()
 	return next
 }
 
+// maxOverlap is how long two ways may deliver without showing how they are aligned.
 const maxOverlap = 10 * time.Second
-
-// ReadBatch waits for packets and fills at least one and at most len(ms)
-// messages, whose Buffers it may exchange for others. It returns an error that
-// matches [os.ErrDeadlineExceeded] after the time set by SetReadDeadline, the
-// cause of the context given to Dial if that has ended, or [net.ErrClosed] after
-// Close.
-func (c *Conn) ReadBatch(ms []ssm.Message) (int, error) {
-	if len(ms) == 0 {
-		return 0, nil
-	}
-	m, err := c.wait()
-	if err != nil {
-		return 0, err
-	}
-	c.take(&ms[0], m)
-	n := 1
-	for n < len(ms) {
-		select {
-		case m = <-c.queue:
-			c.take(&ms[n], m)
-			n++
-		default:
-			return n, nil
-		}
-	}
-	return n, nil
-}
-
-// Receive is ReadBatch without a copy: it waits for packets and calls handle with a run of them, whose octets are valid
-// until handle returns. It has the form of [ssm.Receiver.Receive], so that what takes the one takes the other.
-func (c *Conn) Receive(handle func(at time.Time, from, to netip.AddrPort, run []byte, size int)) error {
-	m, err := c.wait()
-	if err != nil {
-		return err
-	}
-	handle(time.Now(), m.Source, c.channel.Destination(), m.Buffer[:m.N], m.SegmentSize)
-	c.free <- m // there are as many places as messages
-	return nil
-}
-
-func (c *Conn) take(to, m *ssm.Message) {
-	if len(to.Buffer) >= ssm.MaxDatagram {
-		to.Buffer, m.Buffer = m.Buffer, to.Buffer
-		to.N = m.N
-	} else {
-		to.N = copy(to.Buffer, m.Buffer[:m.N])
-	}
-	to.SegmentSize, to.Source, to.Destination = m.SegmentSize, m.Source, m.Destination
-	c.free <- m // there are as many places as messages
-}
-
-func (c *Conn) wait() (*ssm.Message, error) {
-	if m := c.rest; m != nil {
-		c.rest = nil
-		m.N = copy(m.Buffer, m.Buffer[c.at:m.N])
-		return m, nil
-	}
-	expired := c.read.wait()
-	if isClosed(expired) {
-		return nil, errDeadline
-	}
-	select {
-	case m := <-c.queue:
-		return m, nil
-	default:
-	}
-	select {
-	case m := <-c.queue:
-		return m, nil
-	case <-expired:
-		return nil, errDeadline
-	case <-c.ctx.Done():
-		return nil, context.Cause(c.ctx)
-	}
-}
-
-// ReadFrom waits for a packet and copies its payload to b. The address is a
-// [*net.UDPAddr].
-func (c *Conn) ReadFrom(b []byte) (int, net.Addr, error) {
-	if c.rest == nil {
-		m, err := c.wait()
-		if err != nil {
-			return 0, nil, err
-		}
-		c.rest, c.at = m, 0
-	}
-	m := c.rest
-	size := min(m.SegmentSize, m.N-c.at)
-	n := copy(b, m.Buffer[c.at:c.at+size])
-	from := net.UDPAddrFromAddrPort(m.Source)
-	if c.at += size; c.at == m.N {
-		c.rest = nil
-		c.free <- m
-	}
-	return n, from, nil
-}
-
-// LocalAddr returns group and port.
-func (c *Conn) LocalAddr() net.Addr { return net.UDPAddrFromAddrPort(c.channel.Destination()) }
-
-// WriteTo fails: a channel has one sender, and this is not it.
-func (c *Conn) WriteTo([]byte, net.Addr) (int, error) {
-	return 0, fmt.Errorf("amt: sending to a channel that is received: %w", errors.ErrUnsupported)
-}
-
-// SetDeadline is SetReadDeadline.
-func (c *Conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
-
-// SetReadDeadline ends a read that waits now or later at t; the zero time means
-// never.
-func (c *Conn) SetReadDeadline(t time.Time) error {
-	c.read.set(t)
-	return nil
-}
-
-// SetWriteDeadline does nothing.
-func (c *Conn) SetWriteDeadline(time.Time) error { return nil }
 
 // Channel returns what is received.
 func (c *Conn) Channel() ssm.Channel { return c.channel }
@@ -656,16 +422,7 @@ func (c *Conn) Channel() ssm.Channel { return c.channel }
 func (c *Conn) Way() (Way, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.way(c.merger.current), c.merger.started
-}
-
-// SetRelays replaces the candidates for tunnels. The relay in use stays in use.
-func (c *Conn) SetRelays(relays []Candidate) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	c.gateway.SetRelays(now, relays)
-	c.after(now)
+	return c.by, c.merger.started
 }
 
 // Move starts a planned move to another of the relays, and reports whether that
@@ -675,7 +432,7 @@ func (c *Conn) Move(relay netip.AddrPort) bool {
 	defer c.mu.Unlock()
 	now := time.Now()
 	ok := c.gateway.Move(now, relay)
-	c.after(now)
+	c.follow(now)
 	return ok
 }
 
@@ -685,10 +442,42 @@ func (c *Conn) Stats() ConnStats {
 	defer c.mu.Unlock()
 	s := c.stats
 	s.Gateway = c.gateway.Stats()
-	if c.native != nil {
-		s.Native = c.native.Stats()
-	}
+	s.Native = c.native.stats()
 	return s
+}
+
+// Reason says why no packets come, as far as that is known: nil while they do, and
+// before NativeTimeout is over. The error matches what it consists of, such as
+// [ssm.ErrNothingReceived] or what the channel could not be joined for, [ErrNoRelays]
+// or what the last relay failed for: [ErrNoAnswer], [ErrUnreachable], [ErrFull],
+// [ErrNoData].
+func (c *Conn) Reason() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if now.Sub(c.merger.last) < c.config.NativeTimeout || c.merger.last.IsZero() && now.Sub(c.nativeAt) < c.config.NativeTimeout {
+		return nil
+	}
+	natively := c.native.failed
+	if natively == nil {
+		natively = fmt.Errorf("natively on %s: %w", c.native.name, ssm.ErrNothingReceived)
+	}
+	var relay error
+	switch e := c.relayEvent; {
+	case len(c.gateway.candidates) == 0:
+		relay = ErrNoRelays
+	case e.Type == 0:
+		relay = ErrNoData
+	default:
+		relay = fmt.Errorf("relay %v: %w", e.Relay, e.Err)
+	}
+	switch c.config.Mode {
+	case ModeNative:
+		return fmt.Errorf("amt: %v: %w; %w", c.channel, natively, relay)
+	case ModeTunnel:
+		return fmt.Errorf("amt: %v: %w", c.channel, relay)
+	}
+	return fmt.Errorf("amt: %v: %w; %w", c.channel, natively, relay)
 }
 
 // Close leaves the channel and unblocks readers. It may be called more than
@@ -702,12 +491,10 @@ func (c *Conn) Close() error {
 
 // shutdown tells the relay and closes the sockets.
 func (c *Conn) shutdown() {
-	c.once.Do(func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.goodbye(time.Now())
-		if c.host != nil {
-			_ = c.host.Close()
-		}
-	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.goodbye(time.Now())
+	if c.host != nil {
+		_ = c.host.Close()
+	}
 }

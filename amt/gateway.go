@@ -39,6 +39,9 @@ const (
 	GatewayExhausted
 	// GatewayClosed: the path is not used any more, its socket can be closed.
 	GatewayClosed
+	// GatewaySilent: the relay in use answers, but has delivered nothing for so long
+	// that another one is looked for. It stays in use until that has answered.
+	GatewaySilent
 )
 
 // GatewayEvent is what [Gateway.PollEvent] returns.
@@ -46,7 +49,10 @@ type GatewayEvent struct {
 	Type  GatewayEventType
 	Path  Path
 	Relay netip.AddrPort // or the candidate, if that has not answered
-	Err   error          // of GatewayLost
+	// Candidate is the address of the candidate that has led to the relay, which is
+	// another than Relay's for a discovery address.
+	Candidate netip.AddrPort
+	Err       error // of GatewayLost and GatewaySilent
 }
 
 // GatewayStats counts what a gateway did. All counters rise only.
@@ -379,6 +385,7 @@ func (g *Gateway) lost(now time.Time, s *session, reason error) {
 		// It stays until there is a better one: the source may just not send.
 		s.noDataRuns++
 		s.expectData(now)
+		g.emit(GatewaySilent, s, reason)
 		if other := g.ready(); other != nil {
 			g.promote(now, other)
 			return
@@ -483,7 +490,11 @@ func (g *Gateway) emit(t GatewayEventType, s *session, err error) {
 	if !relay.IsValid() {
 		relay = s.discovered // it has not answered
 	}
-	g.events = append(g.events, GatewayEvent{Type: t, Path: s.path, Relay: relay, Err: err})
+	candidate := s.discovered
+	if !candidate.IsValid() {
+		candidate = s.relay
+	}
+	g.events = append(g.events, GatewayEvent{Type: t, Path: s.path, Relay: relay, Candidate: candidate, Err: err})
 }
 
 func (g *Gateway) find(path Path) *session {
@@ -593,7 +604,11 @@ func (g *Gateway) HandleTimeout(now time.Time) {
 	for len(g.leaving) > 0 && isDue(g.leaving[0].closeAt, now) {
 		s := g.leaving[0]
 		g.leaving = g.leaving[1:]
-		s.goodbye(now)
+		// Whoever has come back to the relay meanwhile has done so from the same port,
+		// and would be sent away.
+		if !slices.ContainsFunc([]*session{g.active, g.next}, func(o *session) bool { return o != nil && o.relay == s.relay }) {
+			s.goodbye(now)
+		}
 		g.emit(GatewayClosed, s, nil)
 	}
 	if g.next != nil && isDue(g.moveEnd, now) {

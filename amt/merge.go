@@ -42,6 +42,7 @@ const (
 	historySize = 8192    // payloads that are remembered
 	heldOctets  = 8 << 20 // payloads of the next path that are held back
 	slack       = 32      // places by which the order of the paths may differ
+	near        = 8       // places by which it does mostly
 	maxBeyond   = 32      // payloads in a row, after which nothing more is expected
 	minVotes    = 4       // payloads that agree on how the paths are aligned
 	minHeard    = 16      // payloads of the next path before a switch, if they come soon
@@ -62,7 +63,7 @@ type place struct {
 }
 
 func newRing(size int) ring {
-	return ring{hashes: make([]uint64, size), seen: make(map[uint64]place, size)}
+	return ring{hashes: make([]uint64, size), seen: make(map[uint64]place)}
 }
 
 func (r *ring) full() bool { return r.next-r.first == uint64(len(r.hashes)) }
@@ -86,14 +87,9 @@ func (r *ring) push(h uint64) {
 	r.next++
 }
 
-func (r *ring) reset() {
-	clear(r.seen)
-	r.first, r.next = 0, 0
-}
-
 func newMerger() *merger {
 	return &merger{
-		seed: maphash.MakeSeed(), history: newRing(historySize), heard: newRing(historySize),
+		seed: maphash.MakeSeed(), history: newRing(historySize),
 		expected: make(map[uint64]int),
 	}
 }
@@ -105,12 +101,13 @@ func (m *merger) begin(path Path) {
 	}
 	m.drop()
 	m.next, m.waiting = path, true
+	m.heard = newRing(historySize)
 }
 
 // drop ends a planned switch that has not taken place.
 func (m *merger) drop() {
 	m.waiting, m.votes = false, 0
-	m.heard.reset()
+	m.heard = ring{}
 	m.held, m.octets, m.since = nil, 0, time.Time{}
 }
 
@@ -228,10 +225,10 @@ func (m *merger) switchAt(old, heard uint64) (payloads [][]byte) {
 	}
 	// Right before the anchor both paths have the same, unless payloads changed
 	// places: positive where the present path has more of a payload there.
-	near := make(map[uint64]int)
+	beside := make(map[uint64]int)
 	for i := uint64(1); i <= back; i++ {
-		near[m.history.at(old-i)]++
-		near[m.heard.at(heard-i)]--
+		beside[m.history.at(old-i)]++
+		beside[m.heard.at(heard-i)]--
 	}
 	// What lies further back explains such differences, and nothing else.
 	far := make(map[uint64]int)
@@ -246,10 +243,11 @@ func (m *merger) switchAt(old, heard uint64) (payloads [][]byte) {
 		case m.expected[h] > 0:
 			m.expected[h]--
 			m.left--
-		case near[h] < 0 && far[h] > 0:
-			near[h]++
+		case beside[h] < 0 && far[h] > 0:
+			beside[h]++
 			far[h]--
-		case back < slack && far[h] == 1 && m.history.seen[h].count == 1 && m.heard.seen[h].count == 1 && seq < heard+slack:
+		case back < slack && far[h] == 1 && m.history.seen[h].count == 1 && m.heard.seen[h].count == 1 && seq < heard+slack &&
+			m.moved(h, old+seq-heard):
 			far[h]-- // the next path began amid payloads that changed places
 		default:
 			if seq >= oldest {
@@ -260,8 +258,8 @@ func (m *merger) switchAt(old, heard uint64) (payloads [][]byte) {
 	}
 	for seq := heard - back; seq > m.heard.first && heard-back-seq < slack; {
 		seq--
-		if h := m.heard.at(seq); near[h] > 0 && m.expected[h] > 0 {
-			near[h]--
+		if h := m.heard.at(seq); beside[h] > 0 && m.expected[h] > 0 {
+			beside[h]--
 			m.expected[h]-- // it was early on this path
 			m.left--
 		}
@@ -269,6 +267,14 @@ func (m *merger) switchAt(old, heard uint64) (payloads [][]byte) {
 	m.current = m.next
 	m.drop()
 	return payloads
+}
+
+// moved reports whether a payload that the present path has had once, and the next
+// path has at place seq of the present one, can be one and the same that has changed
+// its place, rather than an equal one. Where the present path has been already it
+// would have had that, too; further on it can be told by the distance alone.
+func (m *merger) moved(h, seq uint64) bool {
+	return seq+near < m.history.next || seq-m.history.seen[h].at <= near
 }
 
 // force switches to a path without an alignment, as when the present one has

@@ -175,6 +175,43 @@ func TestSwitchesUnderLoss(t *testing.T) {
 	require.Greater(t, len(got), n*96/100)
 }
 
+// The second of two equal payloads, which only the next path has had so far, is not
+// taken for the first that came late.
+func TestSwitchBeforeAnEqualPayload(t *testing.T) {
+	m := newMerger()
+	now := time.Unix(0, 0)
+	got := make(map[string]int)
+	push := func(path Path, p string) {
+		if m.push(now, path, []byte(p)) {
+			got[p]++
+		}
+		if list, ok := m.align(now); ok {
+			for _, p := range list {
+				got[string(p)]++
+			}
+		}
+	}
+	payload := func(i int) string {
+		if i%20 == 0 {
+			return "equal"
+		}
+		return fmt.Sprint(i)
+	}
+	for i := range 10 {
+		push(1, payload(i))
+	}
+	m.begin(2)
+	for i := 10; i < 30; i++ {
+		push(2, payload(i))
+	}
+	for i := 10; i < 30; i++ {
+		push(1, payload(i))
+	}
+	require.Equal(t, Path(2), m.current)
+	require.Equal(t, 2, got["equal"])
+	require.Len(t, got, 30-1)
+}
+
 func TestForcedSwitch(t *testing.T) {
 	m := newMerger()
 	at := func(ms int) time.Time { return time.Unix(0, int64(ms)*1e6) }

@@ -1,34 +1,49 @@
 package amt
 
 import (
+	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/treedn/treedn/amt/internal/udpio"
 )
 
-// uplink is a gateway with its sockets. Who embeds it has the mutex that guards
-// all of it.
+// uplink is a gateway with its sockets and a clock. [Conn], [Chain] and [Bridge]
+// are built on it, and have what they add guarded by its mutex.
 type uplink struct {
+	up   uplinkConfig
+	wake chan struct{}
+	done sync.WaitGroup // of its goroutines, and of those of who embeds it
+
+	mu      sync.Mutex // guards below
 	gateway *Gateway
-	up      uplinkConfig
 	paths   map[Path]*gatewayPath
 	sockets map[netip.AddrPort]*relaySocket // by where the first message went to
+	armed   time.Time                       // when run wakes
+	events  []ConnEvent                     // not told yet
 	closed  bool
 }
 
+// uplinkConfig: all functions but told are called with the mutex held, and may be
+// nil, except for packet.
 type uplinkConfig struct {
 	local         []netip.Addr
 	receiveBuffer int
 	log           *slog.Logger
-	lock          *sync.Mutex     // of who embeds it
-	done          *sync.WaitGroup // of its goroutines
-	// packet takes a packet that is wanted, after takes notice that datagrams were
-	// handled. The mutex is held.
+	// packet takes a packet that is wanted.
 	packet func(now time.Time, path Path, p *Packet)
-	after  func(now time.Time)
+	// batch takes notice that datagrams were handled.
+	batch func()
+	// event takes what has happened to the gateway.
+	event func(now time.Time, e *GatewayEvent)
+	// due is called when run has woken, and returns when to do so again.
+	due func(now time.Time) time.Time
+	// told is told of events, without the mutex.
+	told func(ConnEvent)
 }
 
 // gatewayPath is what a path of the gateway stands for.
@@ -46,13 +61,18 @@ type relaySocket struct {
 	path   Path // the latest
 	users  int
 	port   uint16
+	zone   string // of a relay with a link-local address
 }
 
-func newUplink(gateway GatewayConfig, config uplinkConfig) uplink {
-	return uplink{
-		gateway: NewGateway(gateway), up: config,
-		paths: make(map[Path]*gatewayPath), sockets: make(map[netip.AddrPort]*relaySocket),
+// open makes it ready for use; the loop of who embeds it, or run, has to run.
+func (u *uplink) open(gateway GatewayConfig, config uplinkConfig) {
+	orDefault(&config.receiveBuffer, 4<<20)
+	if config.log == nil {
+		config.log = slog.New(slog.DiscardHandler)
 	}
+	u.up, u.wake = config, make(chan struct{}, 1)
+	u.gateway = NewGateway(gateway)
+	u.paths, u.sockets = make(map[Path]*gatewayPath), make(map[netip.AddrPort]*relaySocket)
 }
 
 // readPath takes the datagrams of one socket of the gateway.
@@ -64,7 +84,7 @@ func (u *uplink) readPath(socket *relaySocket, conn *udpio.Conn) {
 			return // closed
 		}
 		now := time.Now()
-		u.up.lock.Lock()
+		u.mu.Lock()
 		path := socket.path
 		if n == 0 {
 			for {
@@ -83,6 +103,9 @@ func (u *uplink) readPath(socket *relaySocket, conn *udpio.Conn) {
 			}
 			m := &ms[i]
 			d := Datagram{Local: conn.LocalAddr(), Remote: m.Remote}
+			if a := d.Remote.Addr(); socket.zone != "" && a.IsLinkLocalUnicast() {
+				d.Remote = netip.AddrPortFrom(a.WithZone(socket.zone), d.Remote.Port())
+			}
 			for d.Payload = range m.Segments {
 				var p Packet
 				if u.gateway.HandleDatagram(now, path, &d, m.ECN, &p) {
@@ -90,13 +113,67 @@ func (u *uplink) readPath(socket *relaySocket, conn *udpio.Conn) {
 				}
 			}
 		}
-		u.up.after(now)
-		u.up.lock.Unlock()
+		if u.up.batch != nil {
+			u.up.batch()
+		}
+		u.follow(now)
+		u.mu.Unlock()
 	}
 }
 
-// transmit sends what the gateway has to say. The mutex is held, as in all that
-// follows.
+// follow does what comes of a call of the gateway: it sends what that has to say,
+// and passes its events on. The mutex is held, as in what comes after.
+func (u *uplink) follow(now time.Time) {
+	if u.closed {
+		return
+	}
+	for {
+		u.transmit()
+		e, ok := u.gateway.PollEvent()
+		if !ok {
+			break
+		}
+		if p := u.paths[e.Path]; p != nil && e.Relay.IsValid() {
+			p.relay = e.Relay
+		}
+		switch e.Type {
+		case GatewayConnected, GatewayMoving:
+			u.note(ConnEvent{Type: ConnRelay, Relay: e.Relay, Candidate: e.Candidate})
+		case GatewayLost:
+			u.note(ConnEvent{Type: ConnRelayLost, Relay: e.Relay, Candidate: e.Candidate, Err: e.Err})
+		case GatewaySilent:
+			u.note(ConnEvent{Type: ConnRelaySilent, Relay: e.Relay, Candidate: e.Candidate, Err: e.Err})
+		case GatewayExhausted:
+			u.note(ConnEvent{Type: ConnNoRelay})
+		}
+		if u.up.event != nil {
+			u.up.event(now, &e)
+		}
+		if e.Type == GatewayClosed {
+			u.closePath(e.Path)
+		}
+	}
+	if at := u.gateway.NextTimeout(); !at.IsZero() && (u.armed.IsZero() || at.Before(u.armed)) {
+		u.poke()
+	}
+}
+
+// note keeps an event until run tells it.
+func (u *uplink) note(e ConnEvent) {
+	if u.up.told != nil {
+		u.events = append(u.events, e)
+		u.poke()
+	}
+}
+
+func (u *uplink) poke() {
+	select {
+	case u.wake <- struct{}{}:
+	default:
+	}
+}
+
+// transmit sends what the gateway has to say.
 func (u *uplink) transmit() {
 	for {
 		t, ok := u.gateway.PollTransmission()
@@ -107,7 +184,10 @@ func (u *uplink) transmit() {
 		if p == nil {
 			socket, err := u.socket(t.To)
 			if err != nil {
+				// As for a relay without a route, the next one may do: one of the other
+				// family, for instance.
 				u.up.log.Error("opening a socket for a relay", "relay", t.To, "err", err)
+				u.gateway.HandleUnreachable(time.Now(), t.Path)
 				continue
 			}
 			socket.users++
@@ -151,6 +231,16 @@ func (u *uplink) socket(to netip.AddrPort) (*relaySocket, error) {
 			local = a
 		}
 	}
+	if zone := to.Addr().Zone(); zone != "" {
+		s.zone = zone
+		if !local.IsLinkLocalUnicast() {
+			// A socket that is bound to such an address has its zone by that.
+			var err error
+			if local, err = linkLocal(zone); err != nil {
+				return nil, err
+			}
+		}
+	}
 	config := udpio.Config{ReceiveBuffer: u.up.receiveBuffer}
 	conn, err := udpio.Listen(netip.AddrPortFrom(local, s.port), config)
 	if err != nil && s.port != 0 {
@@ -161,7 +251,7 @@ func (u *uplink) socket(to netip.AddrPort) (*relaySocket, error) {
 	}
 	s.conn, s.writer, s.port = conn, conn.NewWriter(), conn.LocalAddr().Port()
 	if !u.closed {
-		u.up.done.Go(func() { u.readPath(s, conn) })
+		u.done.Go(func() { u.readPath(s, conn) })
 	}
 	return s, nil
 }
@@ -180,10 +270,101 @@ func (u *uplink) closePath(path Path) {
 
 // goodbye tells the relays, and closes the sockets.
 func (u *uplink) goodbye(now time.Time) {
+	if u.closed {
+		return
+	}
 	u.closed = true
 	u.gateway.Close(now)
 	u.transmit()
 	for path := range u.paths {
 		u.closePath(path)
+	}
+	u.poke()
+}
+
+// run handles timeouts and tells of events until the uplink is closed.
+func (u *uplink) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-u.wake:
+		}
+		now := time.Now()
+		u.mu.Lock()
+		if u.closed {
+			u.mu.Unlock()
+			return
+		}
+		var next time.Time
+		if u.up.due != nil {
+			next = u.up.due(now)
+		}
+		if isDue(u.gateway.NextTimeout(), now) {
+			u.gateway.HandleTimeout(now)
+		}
+		u.follow(now)
+		u.armed = sooner(next, u.gateway.NextTimeout())
+		wait := time.Hour
+		if !u.armed.IsZero() {
+			wait = max(time.Until(u.armed), time.Millisecond)
+		}
+		events := u.events
+		u.events = nil
+		u.mu.Unlock()
+		for _, e := range events {
+			u.up.told(e)
+		}
+		timer.Reset(wait)
+	}
+}
+
+// SetRelays replaces the candidates. The relay in use stays in use.
+func (u *uplink) SetRelays(relays []Candidate) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.closed {
+		return
+	}
+	now := time.Now()
+	u.gateway.SetRelays(now, relays)
+	u.follow(now)
+}
+
+// linkLocal returns the link-local IPv6 address of an interface.
+func linkLocal(zone string) (netip.Addr, error) {
+	ifi, err := net.InterfaceByName(zone)
+	if index, number := strconv.Atoi(zone); err != nil && number == nil {
+		ifi, err = net.InterfaceByIndex(index)
+	}
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	addrs, err := ifi.Addrs()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if a, _ := netip.AddrFromSlice(n.IP); a.Is6() && a.IsLinkLocalUnicast() {
+				return a.WithZone(ifi.Name), nil
+			}
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("interface %s has no link-local IPv6 address", ifi.Name)
+}
+
+// logRelay tells the log of relays.
+func (u *uplink) logRelay(_ time.Time, e *GatewayEvent) {
+	switch e.Type {
+	case GatewayConnected, GatewayMoving:
+		u.up.log.Info("a relay has been told what is wanted", "relay", e.Relay)
+	case GatewayLost:
+		u.up.log.Warn("a relay is left", "relay", e.Relay, "reason", e.Err)
+	case GatewaySilent:
+		u.up.log.Info("a relay delivers nothing: others are tried", "relay", e.Relay)
+	case GatewayExhausted:
+		u.up.log.Warn("no relay works; they are tried again")
 	}
 }

@@ -104,6 +104,8 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	return c, nil
 }
 
+const notNatively = "cannot join natively"
+
 // Beside returns the source of the packets to the other port; nil if there is none. Packets may come twice while the way
 // of the channel changes.
 func (c *Conn) Beside() *Beside { return c.beside }
@@ -182,7 +184,17 @@ func (c *Conn) event(e amt.ConnEvent) {
 		c.started(why)
 	case amt.ConnNativeFailed:
 		log.Warn("cannot join natively", "error", e.Err)
-		c.because(fmt.Sprintf("cannot join natively: %v", e.Err))
+		c.because(fmt.Sprintf("%s: %v", notNatively, e.Err))
+	case amt.ConnNativeJoined:
+		log.Info("joined natively after all")
+		c.mu.Lock()
+		if strings.HasPrefix(c.why, notNatively) {
+			c.why = ""
+		}
+		c.mu.Unlock()
+	case amt.ConnRelaySilent:
+		log.Warn("AMT relay delivers nothing, others are tried", "relay", e.Relay)
+		c.because(fmt.Sprintf("AMT relay %v %s", e.Relay, Reason(e.Err)))
 	case amt.ConnRelay:
 		log.Info("AMT relay has been asked for the channel", "relay", e.Relay)
 	case amt.ConnRelayLost:

@@ -96,21 +96,27 @@ func (f *Finder) Use(set func([]amt.Candidate)) {
 }
 
 // Event tells discovery what became of a relay, so that it looks on, and avoids the relay for the times of RFC 8777
-// section 3.3.
+// section 3.3. What is true of a relay is true of the discovery address that led to it.
 func (f *Finder) Event(e amt.ConnEvent) {
 	if f.discovery == nil {
 		return
 	}
+	var outcome driad.Outcome
 	switch {
 	case e.Type == amt.ConnRelay:
-		f.discovery.Report(e.Relay, driad.Connected, 0)
-	case e.Type != amt.ConnRelayLost:
+		outcome = driad.Connected
+	case e.Type != amt.ConnRelayLost && e.Type != amt.ConnRelaySilent:
+		return
 	case errors.Is(e.Err, amt.ErrFull):
-		f.discovery.Report(e.Relay, driad.Overloaded, 0)
+		outcome = driad.Overloaded
 	case errors.Is(e.Err, amt.ErrNoData):
-		f.discovery.Report(e.Relay, driad.NoTraffic, 0)
+		outcome = driad.NoTraffic
 	default:
-		f.discovery.Report(e.Relay, driad.Unreachable, 0)
+		outcome = driad.Unreachable
+	}
+	f.discovery.Report(e.Relay, outcome, 0)
+	if e.Candidate.IsValid() && e.Candidate != e.Relay {
+		f.discovery.Report(e.Candidate, outcome, 0)
 	}
 }
 

@@ -49,10 +49,17 @@ func send(t *testing.T, ch ssm.Channel, port uint16, text string) {
 // serve runs a relay of a channel and the port behind it on the usual port of an address of its own.
 func serve(t *testing.T, ch ssm.Channel) netip.AddrPort {
 	t.Helper()
+	return serveAs(t, ch, netip.Addr{})
+}
+
+// serveAs is serve for a relay that answers a Relay Discovery with another address than its own, as one behind an anycast
+// address does.
+func serveAs(t *testing.T, ch ssm.Channel, advertised netip.Addr) netip.AddrPort {
+	t.Helper()
 	up, err := amt.NewNative(amt.NativeConfig{Ports: []uint16{ch.Port, ch.Port + 1}, Sockets: true})
 	require.NoError(t, err)
 	at := netip.AddrPortFrom(ssmtest.Source(), amt.Port)
-	s, err := amt.NewServer(amt.ServerConfig{Listen: []netip.AddrPort{at}, Upstream: up})
+	s, err := amt.NewServer(amt.ServerConfig{Listen: []netip.AddrPort{at}, Upstream: up, Relay: amt.RelayConfig{IPv4: advertised}})
 	require.NoError(t, err)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.Run(context.Background()) }()
@@ -144,6 +151,27 @@ func TestFoundByTheSource(t *testing.T) {
 		defer mu.Unlock()
 		require.Contains(t, log.String(), at.String()+" (DRIAD)")
 	})
+}
+
+// What is true of a relay is true of the discovery address that led to it: that is held down when the relay is not there,
+// and counts as connected when it is.
+func TestDiscoveryAddress(t *testing.T) {
+	ch := ssmtest.Channel(t)
+	send(t, ch, ch.Port, "media")
+	dead, live := serveAs(t, ch, ssmtest.Source()), serve(t, ch)
+	config := driad.Config{NoAnycast: true, NoServiceDiscovery: true, Allow: func(netip.Addr) bool { return true }}
+	c, err := Dial(t.Context(), Config{
+		Channel: ch, Mode: amt.ModeTunnel,
+		Discovery: &driad.ClientConfig{Config: config, Resolver: nameserver(t, ch.Source, dead.Addr(), live.Addr())},
+	})
+	require.NoError(t, err)
+	defer c.Close()
+	read(t, c, 50, "media")
+	require.Equal(t, live, c.Status().Way.Relay)
+	require.Eventually(t, func() bool {
+		list := c.finder.Relays()
+		return len(list) == 1 && list[0].Address == live
+	}, 20*time.Second, 10*time.Millisecond)
 }
 
 type locked struct {

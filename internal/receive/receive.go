@@ -220,9 +220,11 @@ func (r *receiver) event(e amt.ConnEvent) {
 		}
 	case amt.ConnNativeFailed:
 		r.because("cannot join natively: %v", e.Err)
+	case amt.ConnNativeJoined:
+		r.report.say("joined natively after all")
 	case amt.ConnRelay:
 		r.report.say("relay %v has been asked for the channel", e.Relay)
-	case amt.ConnRelayLost:
+	case amt.ConnRelayLost, amt.ConnRelaySilent:
 		r.because("relay %v: %s", e.Relay, gateway.Reason(e.Err))
 	case amt.ConnNoRelay:
 		r.because("no relay works; tried %s, and goes on trying", gateway.Addresses(r.finder.Relays()))

@@ -1,0 +1,172 @@
+package amt
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/treedn/treedn/amt/ssm"
+)
+
+// Times between two attempts to join natively, and between two looks at the
+// interface of a membership by which nothing comes.
+const (
+	minNativeRetry = time.Second
+	maxNativeRetry = 30 * time.Second
+)
+
+// native is the native side of a [Conn].
+type native struct {
+	receiver *ssm.Receiver // nil: the channel is not joined
+	name     string        // of the interface
+	index    int           // of the interface: another one may get its name
+	failed   error         // why the channel is not joined
+	before   ssm.Stats     // of receivers before
+}
+
+func (n *native) stats() ssm.Stats {
+	s := n.before
+	if n.receiver != nil {
+		now := n.receiver.Stats()
+		s.Packets += now.Packets
+		s.Octets += now.Octets
+		s.Rejected += now.Rejected
+		s.Truncated += now.Truncated
+		s.Dropped += now.Dropped
+	}
+	return s
+}
+
+// joinNative joins the channel on the interface of the configuration, or on the one
+// that the route to the source now has.
+func (c *Conn) joinNative() (native, error) {
+	ifi, err := ssm.InterfaceFor(c.config.Interface, c.channel.Source)
+	if err != nil {
+		return native{}, err
+	}
+	r, err := c.host.Join(c.ctx, c.channel, ifi.Name)
+	if err != nil {
+		return native{}, err
+	}
+	return native{receiver: r, name: ifi.Name, index: ifi.Index}, nil
+}
+
+// receiveNatively reads what comes natively until the Conn ends. It begins with what
+// a first attempt to join has led to, and tries again for as long as that fails, and
+// when the membership has gone with its interface.
+func (c *Conn) receiveNatively(m native, err error) {
+	wait := minNativeRetry
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		if err == nil {
+			c.nativeJoined(m)
+			var rejoin bool
+			if rejoin, err = c.readNative(m); rejoin {
+				m, err = c.joinNative() // on another interface
+			}
+			wait = minNativeRetry
+		}
+		if c.ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			continue
+		}
+		c.nativeFailed(err)
+		// Those that fail together do not try again together.
+		timer.Reset(wait*3/4 + rand.N(wait/2))
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-timer.C:
+		}
+		wait = min(2*wait, maxNativeRetry)
+		m, err = c.joinNative()
+	}
+}
+
+func (c *Conn) nativeJoined(m native) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.native.failed != nil {
+		c.note(ConnEvent{Type: ConnNativeJoined})
+	}
+	m.before = c.native.stats()
+	c.native = m
+}
+
+func (c *Conn) nativeFailed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.native.failed == nil || c.native.failed.Error() != err.Error() {
+		c.note(ConnEvent{Type: ConnNativeFailed, Err: err})
+	}
+	c.native = native{failed: err, before: c.native.stats()}
+	c.poke() // a tunnel need not wait any more
+}
+
+// readNative reads until the membership is of no use any more, for the reason in
+// the error. It is joined again on another interface at once.
+func (c *Conn) readNative(m native) (rejoin bool, err error) {
+	defer func() { _ = m.receiver.Close() }()
+	ms := ssm.NewMessages(8)
+	look := minNativeRetry
+	some := true
+	if err := m.receiver.SetReadDeadline(time.Now().Add(look)); err != nil {
+		return false, err
+	}
+	for {
+		n, err := m.receiver.ReadBatch(ms)
+		now := time.Now()
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			look = min(2*look, maxNativeRetry)
+			if some {
+				look = minNativeRetry
+			} else if rejoin, err := c.moved(m); rejoin || err != nil {
+				return rejoin, err
+			}
+			some = false
+			if err := m.receiver.SetReadDeadline(now.Add(look)); err != nil {
+				return false, err
+			}
+			continue
+		case err != nil:
+			return false, err
+		}
+		some = true
+		c.mu.Lock()
+		for i := range ms[:n] {
+			for payload := range ms[i].Segments {
+				c.fromNative(now, payload, ms[i].Source)
+			}
+		}
+		c.flush()
+		c.follow(now)
+		c.mu.Unlock()
+	}
+}
+
+// moved looks whether the interface that the channel is joined on is still the right
+// one. The system says nothing when a membership goes with its interface, or when the
+// route to the source leads elsewhere.
+func (c *Conn) moved(m native) (elsewhere bool, err error) {
+	ifi, err := ssm.InterfaceFor(c.config.Interface, c.channel.Source)
+	if err != nil {
+		return false, fmt.Errorf("no longer joined natively: %w", err)
+	}
+	return ifi.Index != m.index, nil
+}
+
+// fromNative takes a payload that arrived natively. The mutex is held.
+func (c *Conn) fromNative(now time.Time, payload []byte, source netip.AddrPort) {
+	c.nativeAt = now
+	if c.merger.started && c.merger.current != nativePath {
+		c.merger.begin(nativePath)
+	}
+	c.push(now, nativePath, payload, source)
+}

@@ -1,0 +1,12 @@
+package amt
+
+import "time"
+
+// SilenceNative makes native reception count as silent for longer than
+// NativeTimeout, from now until the next packet.
+func (c *Conn) SilenceNative() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.nativeAt = time.Now().Add(-c.config.NativeTimeout)
+	c.poke()
+}
