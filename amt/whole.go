@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -107,7 +108,7 @@ func (w *wholePackets) open(ifi *net.Interface) (*tap, error) {
 	t.table.Store(new(map[[2]netip.Addr]*wholeChannel))
 	w.taps[ifi.Index] = t
 	w.done.Go(func() {
-		if err := t.read(); err != nil && !errors.Is(err, net.ErrClosed) {
+		if err := t.read(); err != nil && !errors.Is(err, os.ErrClosed) {
 			w.log.Error("taking packets off an interface", "interface", ifi.Name, "err", err)
 		}
 	})
