@@ -1,7 +1,6 @@
 package amt
 
 import (
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -107,7 +106,10 @@ func (w *wholePackets) open(ifi *net.Interface) (*tap, error) {
 	t.table.Store(new(map[[2]netip.Addr]*wholeChannel))
 	w.taps[ifi.Index] = t
 	w.done.Go(func() {
-		if err := t.read(); err != nil && !errors.Is(err, net.ErrClosed) {
+		err := t.read()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !w.closed { // what a file says that was closed matches no error that has a name
 			w.log.Error("taking packets off an interface", "interface", ifi.Name, "err", err)
 		}
 	})

@@ -211,8 +211,8 @@ func (r *Router) dropSource(g uint32, p *uint32) {
 // noteBlock tells that a group as a whole is forwarded without, or again with,
 // one of its sources.
 func (r *Router) noteBlock(g, ch uint32, t EventType) {
-	r.channels.at(ch).version++
-	r.channels.at(r.groups.at(g).channel).version++
+	r.touch(r.channels.at(ch))
+	r.touch(r.channels.at(r.groups.at(g).channel))
 	r.emit(t, r.groups.at(g).link, &r.channels.at(ch).key)
 }
 

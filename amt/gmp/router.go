@@ -92,7 +92,8 @@ type Router struct {
 	index    map[channelKey]uint32
 	wheel    wheel
 	mark     uint32
-	ignored  int // additions over a limit, of the report at hand
+	versions uint32 // of channels, given out
+	ignored  int    // additions over a limit, of the report at hand
 	changed  bool
 
 	events []Event
@@ -135,7 +136,7 @@ type sourceState struct {
 type channel struct {
 	key     channelKey
 	refs    uint32
-	version uint32   // counts changes of what is forwarded
+	version uint32   // of what is forwarded
 	members []uint32 // groupState of each link that gets the packets
 	owners  []uint32 // sourceState of each member, unless it is a group as a whole
 }
@@ -324,6 +325,13 @@ func (r *Router) unref(i uint32) {
 	r.release(i)
 }
 
+// touch gives a channel a version that none has had: one that is forgotten and comes again may not be taken for what it
+// was.
+func (r *Router) touch(c *channel) {
+	r.versions++
+	c.version = r.versions
+}
+
 // forward makes g a member of a channel, with its source s unless it is the
 // group as a whole, and returns the position.
 func (r *Router) forward(ch, g, s uint32) (pos uint32) {
@@ -335,7 +343,7 @@ func (r *Router) forward(ch, g, s uint32) (pos uint32) {
 	if s != 0 {
 		c.owners = append(c.owners, s)
 	}
-	c.version++
+	r.touch(c)
 	r.emit(EventForward, r.groups.at(g).link, &c.key)
 	return uint32(len(c.members) - 1)
 }
@@ -356,7 +364,7 @@ func (r *Router) prune(ch, pos uint32) {
 	} else if pos != last {
 		r.groups.at(c.members[pos]).pos = pos
 	}
-	c.version++
+	r.touch(c)
 	r.emit(EventPrune, l, &c.key)
 	if last == 0 {
 		c.members, c.owners = nil, nil

@@ -116,6 +116,24 @@ func TestTunnelChannel(t *testing.T) {
 	require.Zero(t, r.router.Channels())
 }
 
+// A channel that nobody wants any more and somebody else wants then is not taken
+// for what it was.
+func TestVersion(t *testing.T) {
+	r := newRouterRig(t, gmp.RouterConfig{})
+	source, group := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("232.1.1.1")
+	seen := map[uint64]bool{}
+	for range 3 {
+		l := r.router.AddLink()
+		r.report(l, record(gmp.AllowNewSources, "232.1.1.1", "10.0.0.1"))
+		version := r.router.Version(source, group)
+		require.False(t, seen[version], "version %#x of another link", version)
+		seen[version] = true
+		r.report(l, record(gmp.BlockOldSources, "232.1.1.1", "10.0.0.1"))
+		require.Empty(t, r.links("10.0.0.1", "232.1.1.1"))
+		r.router.RemoveLink(l)
+	}
+}
+
 func TestTunnelGroup(t *testing.T) {
 	r := newRouterRig(t, gmp.RouterConfig{})
 	l := r.router.AddLink()

@@ -60,7 +60,7 @@ func inspectCommand(ctx context.Context, args []string, stdin io.Reader, stdout,
 	fs.TextVar(&c.source, "source", netip.Addr{}, "the `ADDRESS` that groups are joined from (source-specific multicast)")
 	fs.StringVar(&c.iface, "interface", "", "the `NAME` of the interface to join groups on")
 	fs.Func("relay", "`address` or name of an AMT relay that brings groups, with -source, where they do not come natively; may be repeated", func(s string) error {
-		found, err := findRelays(ctx, []string{s})
+		found, err := findRelay(ctx, s)
 		c.relays = append(c.relays, found...)
 		return err
 	})

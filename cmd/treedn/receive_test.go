@@ -81,14 +81,16 @@ func TestReceiveThroughRelay(t *testing.T) {
 }
 
 func TestFindRelays(t *testing.T) {
-	list, err := findRelays(t.Context(), []string{"192.0.2.1", "[2001:db8::1]:99", "localhost", "localhost:77"})
+	var stderr bytes.Buffer
+	list, err := findRelays(t.Context(), []string{"192.0.2.1", "no.such.relay.invalid", "[2001:db8::1]:99", "localhost", "localhost:77"}, &stderr)
 	require.NoError(t, err)
+	require.Contains(t, stderr.String(), "relay no.such.relay.invalid: ")
 	require.Equal(t, "192.0.2.1:2268", list[0].Address.String())
 	require.Equal(t, "[2001:db8::1]:99", list[1].Address.String())
 	require.True(t, list[2].Address.Addr().IsLoopback())
 	require.Equal(t, uint16(amt.Port), list[2].Address.Port())
 	require.Equal(t, uint16(77), list[len(list)-1].Address.Port())
-	_, err = findRelays(t.Context(), []string{"no.such.relay.invalid"})
+	_, err = findRelays(t.Context(), []string{"no.such.relay.invalid"}, &stderr)
 	var dns *net.DNSError
 	require.ErrorAs(t, err, &dns)
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -23,19 +21,16 @@ type Config struct {
 	// Channel is what to receive. Port 0 takes the port of the first packet that comes.
 	Channel ssm.Channel
 	Mode    amt.Mode
-	// Relays are used if there are any, else what is found as RFC 8777 says. A nil Discovery finds but the anycast
-	// address.
+	// Relays are used if there are any; else what Discovery finds.
 	Relays    []amt.Candidate
 	Discovery *driad.ClientConfig
 	// Interface is where to join natively. Default: the one on the route to the source.
 	Interface string
-	// Sink takes the payloads. It is not closed.
+	// Sink takes the payloads. It is not closed. It may be used after Run, if it has not taken a payload in time.
 	Sink Sink
 	// Wait is how long the first packet may take; 0 means for ever.
 	Wait time.Duration
-	// Line takes the live line and what happens. A terminal gets a line that moves, all else one now and then.
-	Line     io.Writer
-	Terminal bool
+	Report
 }
 
 // ErrNothing is matched by the error of Run if no packet came; its text says why.
@@ -45,15 +40,30 @@ var ErrNothing = errors.New("nothing arrived")
 var ErrPortOrPrivilege = errors.New("either the UDP port is needed, as in S,G:port, or CAP_NET_RAW to take whatever port there is " +
 	"(run as root, or setcap cap_net_raw+ep on the program); through a relay (-relay, -mode tunnel) neither is")
 
+// nativeTimeout is how long nothing may come natively before a relay is asked.
+const nativeTimeout = 3 * time.Second
+
 // Run receives until ctx ends, the sink fails, or nothing arrives for too long. That ctx ends is no error once something
-// has arrived.
+// has arrived, nor is it that whoever reads the sink has gone.
 func Run(ctx context.Context, c Config) error {
-	r := &receiver{Config: c, report: newReport(c.Line, c.Terminal)}
+	r := &receiver{Config: c, report: newReport(c.Report), why: why{source: c.Channel.Source, group: c.Channel.Group}}
 	defer r.report.end()
-	r.relays(ctx)
+	if r.Mode == amt.ModeNative {
+		r.Relays, r.Discovery = nil, nil
+	}
+	if len(r.Relays) > 0 {
+		r.Discovery = nil
+	}
+	discovery := r.Discovery
+	if discovery != nil {
+		var err error
+		if discovery, err = r.why.listen(*discovery); err != nil {
+			return fmt.Errorf("looking for relays: %w", err)
+		}
+	}
+	r.finder = gateway.Find(ctx, r.Channel.Source, r.Relays, discovery, r.found)
 	defer r.finder.Close()
-	var cancel context.CancelFunc = func() {}
-	first := ctx
+	first, cancel := context.WithCancel(ctx)
 	if c.Wait > 0 {
 		first, cancel = context.WithTimeout(ctx, c.Wait)
 	}
@@ -69,66 +79,24 @@ func Run(ctx context.Context, c Config) error {
 type receiver struct {
 	Config
 	report *report
-
 	finder *gateway.Finder
-
-	mu      sync.Mutex // guards below
-	reasons []string   // why nothing may come, the latest last
-}
-
-// because notes why nothing may come.
-func (r *receiver) because(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	r.note(text)
-	r.report.say("%s", text)
-}
-
-// note is because without saying it now.
-func (r *receiver) note(text string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i, old := range r.reasons {
-		if old == text {
-			r.reasons = append(r.reasons[:i], r.reasons[i+1:]...)
-			break
-		}
-	}
-	r.reasons = append(r.reasons, text)
+	why    why
 }
 
 // nothing is the error for a channel of which no packet came.
 func (r *receiver) nothing(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	why := "the source does not send, or no multicast route leads here"
-	if len(r.reasons) > 0 {
-		why = strings.Join(r.reasons, "; ")
-	}
+	text := r.why.String()
 	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-		return fmt.Errorf("%w within %v: %s", ErrNothing, r.Wait, why)
+		return fmt.Errorf("%w within %v:\n  %s", ErrNothing, r.Wait, text)
 	}
-	return fmt.Errorf("%w: %s", ErrNothing, why)
+	return fmt.Errorf("%w:\n  %s", ErrNothing, text)
 }
 
-// relays begins to look for where tunnels may lead.
-func (r *receiver) relays(ctx context.Context) {
-	list := r.Relays
-	discovery := r.Discovery
-	switch {
-	case r.Mode == amt.ModeNative, len(list) > 0:
-		discovery = nil
-	case r.Channel.Source.Is6():
-		list = []amt.Candidate{{Address: netip.AddrPortFrom(amt.DiscoveryIPv6, amt.Port)}}
-	default:
-		list = []amt.Candidate{{Address: netip.AddrPortFrom(amt.DiscoveryIPv4, amt.Port)}}
-	}
-	r.finder = gateway.Find(ctx, r.Channel.Source, list, discovery, r.found)
-}
-
-// found says what came of it.
+// found says what came of looking for relays.
 func (r *receiver) found(f gateway.Found) {
 	if len(f.Relays) == 0 {
-		r.because("no relay was found for %v: %v", r.Channel.Source, f.Err)
+		r.report.say("no relay was found for %v: %v", r.Channel.Source, f.Err)
+		r.why.noRelay(f.Err)
 		return
 	}
 	var texts []string
@@ -138,77 +106,68 @@ func (r *receiver) found(f gateway.Found) {
 	r.report.say("relays for %v: %s", r.Channel.Source, strings.Join(texts, ", "))
 }
 
-// findPort waits for the first packet, whatever port it is for.
-func (r *receiver) findPort(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	found := make(chan uint16, 1)
-	deliver := func(packets [][]byte) {
-		var p amt.Packet
-		for _, b := range packets {
-			if p.Parse(b) == nil && p.ParseUDP() == nil {
-				select {
-				case found <- p.Destination.Port():
-				default:
-				}
-				return
+// dial begins to receive, and follows the events until done is called.
+func (r *receiver) dial(ctx context.Context, mode amt.Mode, other func(p *amt.Packet)) (conn *amt.Conn, done func(), err error) {
+	events := make(chan amt.ConnEvent, 64)
+	timeout := nativeTimeout
+	if r.Wait > 0 {
+		timeout = min(timeout, r.Wait/3) // so that a relay has a chance
+	}
+	conn, err = amt.Dial(ctx, r.Channel.Source, r.Channel.Destination(), amt.DialConfig{
+		Mode: mode, Gateway: amt.GatewayConfig{Relays: r.finder.Relays(), ECN: true}, Interface: r.Interface,
+		RelaysLater: r.Discovery != nil, NativeTimeout: timeout, Other: other,
+		OnEvent: func(e amt.ConnEvent) {
+			select {
+			case events <- e:
+			default: // the line cannot be written to
+			}
+		},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if mode != amt.ModeNative {
+		r.finder.Use(conn.SetRelays)
+	}
+	var talking sync.WaitGroup
+	stop := make(chan struct{})
+	talking.Go(func() { r.talk(ctx, conn, events, stop) })
+	return conn, func() {
+		r.finder.Use(nil)
+		_ = conn.Close()
+		close(stop)
+		talking.Wait()
+	}, nil
+}
+
+// talk says what happens until stop is closed.
+func (r *receiver) talk(ctx context.Context, conn *amt.Conn, events <-chan amt.ConnEvent, stop <-chan struct{}) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case e := <-events:
+			r.event(e)
+		case now := <-tick.C:
+			way, started := conn.Way()
+			stats := conn.Stats()
+			switch {
+			case ctx.Err() != nil: // the way is gone
+			case !started:
+				r.report.line(now, "", stats.Native.Dropped)
+			default:
+				r.report.line(now, way.String(), stats.Dropped+stats.Native.Dropped)
 			}
 		}
-	}
-	some := false
-	if r.Mode != amt.ModeTunnel {
-		native, err := amt.NewNative(amt.NativeConfig{Interface: r.Interface})
-		if err == nil {
-			defer native.Close()
-			err = native.Join(r.Channel.Source, r.Channel.Group, deliver)
-		}
-		switch {
-		case err == nil:
-			some = true
-		case errors.Is(err, amt.ErrPrivilege):
-			if r.Mode == amt.ModeNative {
-				return ErrPortOrPrivilege
-			}
-			r.because("not tried natively, for lack of a port or CAP_NET_RAW")
-		default:
-			r.because("cannot join natively: %v", err)
-		}
-	}
-	if r.Mode != amt.ModeNative {
-		chain, err := amt.NewChain(amt.ChainConfig{Gateway: amt.GatewayConfig{Relays: r.finder.Relays()}})
-		if err != nil {
-			return err
-		}
-		defer chain.Close()
-		defer r.finder.Use(nil)
-		r.finder.Use(chain.SetRelays)
-		if err := chain.Join(r.Channel.Source, r.Channel.Group, deliver); err != nil {
-			return err
-		}
-		some = true
-	}
-	if !some {
-		return r.nothing(ctx)
-	}
-	r.report.say("waiting for a packet of %v,%v, whatever its port", r.Channel.Source, r.Channel.Group)
-	select {
-	case r.Channel.Port = <-found:
-		r.report.say("packets are for UDP port %d", r.Channel.Port)
-		return nil
-	case <-ctx.Done():
-		if r.Mode != amt.ModeNative && !some {
-			return ErrPortOrPrivilege
-		}
-		if r.Mode != amt.ModeNative {
-			r.because("no relay of %s delivered", gateway.Addresses(r.finder.Relays()))
-		}
-		return r.nothing(ctx)
 	}
 }
 
 // event says in words what happened on the way.
 func (r *receiver) event(e amt.ConnEvent) {
 	r.finder.Event(e)
+	news := r.why.event(e)
 	switch e.Type {
 	case amt.ConnStarted:
 		r.report.say("receiving, %v", e.To)
@@ -219,62 +178,58 @@ func (r *receiver) event(e amt.ConnEvent) {
 			r.report.say("now %v instead of %v, after %v without packets", e.To, e.From, e.Gap.Round(time.Millisecond))
 		}
 	case amt.ConnNativeFailed:
-		r.because("cannot join natively: %v", e.Err)
+		r.report.say("cannot join natively: %v", e.Err)
 	case amt.ConnNativeJoined:
 		r.report.say("joined natively after all")
 	case amt.ConnRelay:
 		r.report.say("relay %v has been asked for the channel", e.Relay)
 	case amt.ConnRelayLost, amt.ConnRelaySilent:
-		r.because("relay %v: %s", e.Relay, gateway.Reason(e.Err))
-	case amt.ConnNoRelay:
-		r.because("no relay works; tried %s, and goes on trying", gateway.Addresses(r.finder.Relays()))
+		if news { // the same every few seconds is none
+			r.report.say("relay %v %s", e.Relay, gateway.Reason(e.Err))
+		}
 	}
 }
 
 // run receives. The first packet has to come before first ends.
 func (r *receiver) run(ctx, first context.Context) error {
-	events := make(chan amt.ConnEvent, 64)
-	conn, err := amt.Dial(ctx, r.Channel.Source, r.Channel.Destination(), amt.DialConfig{
-		Mode: r.Mode, Gateway: amt.GatewayConfig{Relays: r.finder.Relays(), ECN: true}, Interface: r.Interface,
-		OnEvent: func(e amt.ConnEvent) {
-			select {
-			case events <- e:
-			default: // the line cannot be written to
-			}
-		},
-	})
+	conn, done, err := r.dial(ctx, r.Mode, func(p *amt.Packet) { r.why.otherPort(p.Destination.Port()) })
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	if r.Mode != amt.ModeNative {
-		defer r.finder.Use(nil)
-		r.finder.Use(conn.SetRelays)
-	}
+	defer done()
 	if r.Mode != amt.ModeTunnel {
 		r.report.say("joining %v natively", r.Channel)
 	}
-	var talking sync.WaitGroup
-	defer talking.Wait()
-	done := make(chan struct{})
-	defer close(done)
-	talking.Go(func() {
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case e := <-events:
-				r.event(e)
-			case now := <-tick.C:
-				way, _ := conn.Way()
-				r.report.line(now, way.String(), conn.Stats())
-			}
-		}
-	})
 	stop := context.AfterFunc(first, func() { _ = conn.SetReadDeadline(time.Now()) })
 	defer stop()
+	// The sink may take its time, as a pipe that nobody empties does: the end does not wait for it long.
+	ended := make(chan error, 1)
+	go func() { ended <- r.copy(ctx, conn, func() bool { return stop() }) }()
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		select {
+		case err = <-ended:
+		case <-time.After(sinkTime):
+			r.report.say("the output takes nothing")
+			return nil
+		}
+	}
+	if errors.Is(err, errSilent) {
+		r.why.silent(r.Mode, r.finder.Relays(), conn.Stats(), r.Channel.Port)
+		return r.nothing(first)
+	}
+	return err
+}
+
+// errSilent is returned by copy if no packet came.
+var errSilent = errors.New("no packet")
+
+// sinkTime is how long the sink may take for what it has when all ends.
+const sinkTime = time.Second
+
+// copy gives the sink what comes. Before the first packet it ends when the deadline is over; started says that it came.
+func (r *receiver) copy(ctx context.Context, conn *amt.Conn, started func() bool) error {
 	ms := ssm.NewMessages(8)
 	some := false
 	for {
@@ -285,8 +240,7 @@ func (r *receiver) run(ctx, first context.Context) error {
 			_ = conn.SetReadDeadline(time.Time{}) // the first packet came just in time
 			continue
 		case !some:
-			r.silent(conn)
-			return r.nothing(first)
+			return errSilent
 		case ctx.Err() != nil, errors.Is(err, net.ErrClosed):
 			return nil
 		default:
@@ -294,30 +248,21 @@ func (r *receiver) run(ctx, first context.Context) error {
 		}
 		if !some {
 			some = true
-			stop()
+			started()
 		}
 		for i := range ms[:n] {
 			for payload := range ms[i].Segments {
 				r.report.add(payload)
-				if err := r.Sink.Write(payload); err != nil {
+				switch err := r.Sink.Write(payload); {
+				case errors.Is(err, ErrReaderGone):
+					r.report.say("whoever read the output has gone")
+					return nil
+				case errors.Is(err, errNotSent):
+					r.report.unsent(err)
+				case err != nil:
 					return fmt.Errorf("writing: %w", err)
 				}
 			}
 		}
-	}
-}
-
-// silent adds what the counters tell about a channel of which nothing came.
-func (r *receiver) silent(conn *amt.Conn) {
-	s := conn.Stats()
-	switch {
-	case s.Native.Rejected > 0:
-		r.note(fmt.Sprintf("%d packets to the group came from other sources", s.Native.Rejected))
-	case r.Mode == amt.ModeNative:
-		r.note("joined natively, and no packet came: the source does not send, no multicast route leads here, or the port is another one")
-	case s.Gateway.Queries > 0 && s.Gateway.Packets == 0:
-		r.note("the relay " + gateway.Reason(amt.ErrNoData))
-	case s.Gateway.Packets > 0:
-		r.note(fmt.Sprintf("%d packets came through the tunnel for other UDP ports than %d", s.Gateway.Packets, r.Channel.Port))
 	}
 }

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -101,7 +104,7 @@ func TestReceive(t *testing.T) {
 		for _, mode := range []amt.Mode{amt.ModeNative, amt.ModeTunnel, amt.ModeAuto} {
 			sink := &counting{want: 100}
 			var l log
-			err := Run(t.Context(), Config{Channel: ch, Mode: mode, Relays: relays(relay), Sink: sink, Wait: 20 * time.Second, Line: &l})
+			err := Run(t.Context(), Config{Channel: ch, Mode: mode, Relays: relays(relay), Sink: sink, Wait: 20 * time.Second, Report: Report{Line: &l}})
 			require.ErrorIs(t, err, errEnough)
 			require.Len(t, sink.got[0], 1316)
 			first := binary.BigEndian.Uint64(sink.got[0])
@@ -155,6 +158,7 @@ func TestNothing(t *testing.T) {
 		{"native", amt.ModeNative, relay, 300 * time.Millisecond, "the source does not send"},
 		{"refused", amt.ModeTunnel, gone, time.Minute, "is unreachable"},
 		{"no answer", amt.ModeTunnel, silent, time.Minute, "does not answer"},
+		{"no answer yet", amt.ModeTunnel, silent, 300 * time.Millisecond, "no answer from " + silent.String()},
 		{"no data", amt.ModeTunnel, relay, time.Second, "sends nothing of the channel"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -167,11 +171,71 @@ func TestNothing(t *testing.T) {
 					cancel() // the reason is known
 				}
 			})
-			err := Run(ctx, Config{Channel: ch, Mode: c.mode, Relays: relays(c.to), Sink: sink, Wait: c.wait, Line: line})
+			err := Run(ctx, Config{Channel: ch, Mode: c.mode, Relays: relays(c.to), Sink: sink, Wait: c.wait, Report: Report{Line: line}})
 			require.ErrorIs(t, err, ErrNothing)
 			require.ErrorContains(t, err, c.want)
 		})
 	}
+}
+
+// What comes through a tunnel for another port is told.
+func TestOtherPort(t *testing.T) {
+	ch := ssmtest.Channel(t)
+	send(t, ch)
+	relay := serveRelay(t, ch)
+	port := ch.Port
+	ch.Port = ssmtest.Channel(t).Port
+	err := Run(t.Context(), Config{Channel: ch, Mode: amt.ModeTunnel, Relays: relays(relay), Sink: &counting{}, Wait: time.Second})
+	require.ErrorIs(t, err, ErrNothing)
+	require.ErrorContains(t, err, fmt.Sprintf("for UDP port %d instead of %d", port, ch.Port))
+}
+
+// sink is one of a function.
+type sink func(p []byte) error
+
+func (s sink) Write(p []byte) error { return s(p) }
+func (s sink) Close() error         { return nil }
+
+// What the sink does decides how a reception ends.
+func TestSinkDecides(t *testing.T) {
+	ch := ssmtest.Channel(t)
+	send(t, ch)
+	run := func(s sink, r Report) error {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		return Run(ctx, Config{Channel: ch, Mode: amt.ModeNative, Sink: s, Report: r})
+	}
+	var l log
+	require.NoError(t, run(func([]byte) error { return ErrReaderGone }, Report{Line: &l}))
+	require.Contains(t, l.String(), "has gone")
+
+	n := 0
+	var lines log
+	require.NoError(t, run(func([]byte) error {
+		if n++; n > 3 {
+			return ErrReaderGone
+		}
+		return fmt.Errorf("%w: network is unreachable", errNotSent)
+	}, Report{Line: &lines, JSON: true}))
+	list := strings.Split(strings.TrimSpace(lines.String()), "\n")
+	var last Statistics
+	for _, line := range list {
+		require.True(t, json.Valid([]byte(line)), line)
+	}
+	require.NoError(t, json.Unmarshal([]byte(list[len(list)-1]), &last))
+	require.True(t, last.End)
+	require.Equal(t, uint64(3), last.Unsent)
+	require.Equal(t, uint64(4), last.Packets)
+	require.Equal(t, uint64(4*1316), last.Octets)
+
+	// One that takes nothing does not hold up the end.
+	ctx, cancel := context.WithCancel(t.Context())
+	release, done := make(chan struct{}), make(chan struct{})
+	blocked := sink(func([]byte) error { cancel(); <-release; close(done); return ErrReaderGone })
+	require.NoError(t, Run(ctx, Config{Channel: ch, Mode: amt.ModeNative, Sink: blocked, Report: Report{Line: &l}}))
+	require.Contains(t, l.String(), "the output takes nothing")
+	close(release)
+	<-done
 }
 
 // answers is a resolver that knows nothing.
@@ -181,6 +245,12 @@ type answers struct {
 
 func (a answers) Resolve(context.Context, dns.Question) (dns.Response, error) {
 	return dns.Response{}, a.err
+}
+
+// reverse is the name of RFC 8777 section 4.1.
+func reverse(a netip.Addr) string {
+	b := a.As4()
+	return fmt.Sprintf("%d.%d.%d.%d.in-addr.arpa.", b[3], b[2], b[1], b[0])
 }
 
 // Without relays they are looked for; that there are none is said with the
@@ -193,13 +263,14 @@ func TestDiscovery(t *testing.T) {
 	failing := driad.ClientConfig{Config: config, Resolver: answers{err: errors.New("no such domain")}}
 	err := Run(t.Context(), Config{Channel: ch, Mode: amt.ModeTunnel, Discovery: &failing, Sink: &counting{}, Wait: time.Second})
 	require.ErrorIs(t, err, ErrNothing)
-	require.ErrorContains(t, err, "no relay was found for "+ch.Source.String())
+	require.ErrorContains(t, err, "no relay was found: driad: looking up relays: no such domain")
+	require.ErrorContains(t, err, reverse(ch.Source)+" AMTRELAY (no such domain)")
 
 	config.Relays = []driad.Candidate{{Address: relay}}
 	found := driad.ClientConfig{Config: config, Resolver: answers{err: errors.New("no such domain")}}
 	var l log
 	sink := &counting{want: 50}
-	err = Run(t.Context(), Config{Channel: ch, Mode: amt.ModeTunnel, Discovery: &found, Sink: sink, Wait: 20 * time.Second, Line: &l})
+	err = Run(t.Context(), Config{Channel: ch, Mode: amt.ModeTunnel, Discovery: &found, Sink: sink, Wait: 20 * time.Second, Report: Report{Line: &l}})
 	require.ErrorIs(t, err, errEnough)
 	require.Contains(t, l.String(), "relays for "+ch.Source.String()+": "+relay.String())
 }
@@ -241,10 +312,36 @@ func TestSinks(t *testing.T) {
 	}
 	require.NoError(t, s.Close())
 
+	lo, err := net.InterfaceByName(ssmtest.Interface)
+	require.NoError(t, err)
+	group := &net.UDPAddr{IP: net.IPv4(239, 255, 1, 2), Port: int(ssmtest.Channel(t).Port)}
+	rx, err := net.ListenMulticastUDP("udp4", lo, group)
+	require.NoError(t, err)
+	s, err = OpenSink(fmt.Sprintf("udp://%v?interface=lo&ttl=0", group), nil)
+	require.NoError(t, err)
+	require.NoError(t, s.Write(rtp))
+	require.NoError(t, rx.SetReadDeadline(time.Now().Add(20*time.Second)))
+	n, err = rx.Read(make([]byte, 2000))
+	require.NoError(t, err)
+	require.Equal(t, len(rtp), n)
+	require.NoError(t, rx.Close())
+	require.NoError(t, s.Close())
+
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	s, err = OpenSink("-", w)
+	require.NoError(t, err)
+	require.ErrorIs(t, s.Write(rtp), ErrReaderGone)
+	require.NoError(t, w.Close())
+
 	s, err = OpenSink("", nil)
 	require.NoError(t, err)
 	require.NoError(t, s.Write(nil))
-	for _, bad := range []string{"udp://x", "http://a:1", "udp://127.0.0.1:1/x", "/does/not/exist"} {
+	for _, bad := range []string{
+		"udp://x", "http://a:1", "udp://127.0.0.1:1/x", "/does/not/exist", "udp://127.0.0.1:1?ttl=2", "udp://239.1.1.1:1?ttl=x",
+		"udp://239.1.1.1:1?interface=none", "udp://239.1.1.1:1?pkt_size=1316",
+	} {
 		_, err := OpenSink(bad, nil)
 		require.Error(t, err, bad)
 	}

@@ -101,8 +101,29 @@ func TestTransport(t *testing.T) {
 	for _, seq := range []uint16{65534, 65535, 0, 1, 4} {
 		tr.add(rtp(seq))
 	}
-	require.Equal(t, uint64(2), tr.rtpLost)
+	require.Equal(t, uint64(2), tr.lost())
 	require.Equal(t, uint64(1), tr.gaps)
+	for _, c := range []struct {
+		sequence []uint16
+		lost     uint64
+	}{
+		{[]uint16{10, 11, 13, 12, 14}, 0},         // in another order
+		{[]uint16{10, 11, 11, 10, 12, 12, 13}, 0}, // twice
+		{[]uint16{10, 14, 12, 12, 15}, 2},         // late, and that twice
+		{[]uint16{10, 9, 8, 11}, 0},               // before the first
+		{[]uint16{1000, 1001, 10, 11, 13}, 1},     // begun again
+		{[]uint16{10, 310}, 299},
+	} {
+		tr = transport{}
+		for _, seq := range c.sequence {
+			tr.add(rtp(seq))
+		}
+		require.Equal(t, c.lost, tr.lost(), c.sequence)
+	}
+	other := rtp(500)
+	other[8] = 1 // SSRC
+	tr.add(other)
+	require.Equal(t, uint64(299), tr.lost())
 }
 
 func FuzzTransport(f *testing.F) {
@@ -111,8 +132,8 @@ func FuzzTransport(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var tr transport
 		tr.add(b)
-		if tr.packets > uint64(len(b)/tsPacket) {
-			t.Fatal("more packets than octets")
+		if tr.packets > uint64(len(b)/tsPacket) || tr.got > tr.expected {
+			t.Fatal("more packets than there are")
 		}
 	})
 }

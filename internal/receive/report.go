@@ -1,52 +1,98 @@
 package receive
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"sync"
 	"time"
-
-	"github.com/treedn/treedn/amt"
 )
+
+// Report says where and how to tell what happens. The zero value tells nothing.
+type Report struct {
+	// Line takes the live line and what happens.
+	Line io.Writer
+	// Terminal gets a line that moves, once a second. All else gets one every Every. Default: 10 s.
+	Terminal bool
+	Every    time.Duration
+	// JSON writes lines of JSON instead: a Statistics, or an object with "time" and "message". It is for what is not a
+	// Terminal.
+	JSON bool
+}
+
+// Statistics are those of a reception. All counters rise only.
+type Statistics struct {
+	Time time.Time `json:"time"`
+	// Way is "native" or "relay" and its address, empty before the first packet.
+	Way string `json:"way"`
+	// BitRate of the payloads, in bit/s: since the statistics before, of the last ones that of all.
+	BitRate float64 `json:"bit_rate"`
+	Packets uint64  `json:"packets"`
+	Octets  uint64  `json:"octets"` // of UDP payload
+	// Silent is how long no packet has come, in seconds.
+	Silent float64 `json:"silent_seconds"`
+	// TSPackets are those of an MPEG transport stream, TSGaps the places where its continuity counters jump.
+	TSPackets uint64 `json:"ts_packets"`
+	TSGaps    uint64 `json:"ts_gaps"`
+	// RTP says that the stream has RTP headers, RTPLost how many packets are missing by their sequence numbers.
+	RTP     bool   `json:"rtp"`
+	RTPLost uint64 `json:"rtp_lost"`
+	// Dropped are packets that came, and were not read in time; Unsent those that could not be passed on.
+	Dropped uint64 `json:"dropped"`
+	Unsent  uint64 `json:"unsent"`
+	// End says that these are the last ones.
+	End bool `json:"end"`
+}
 
 // report writes what happens, and a line with the statistics.
 type report struct {
-	w        io.Writer
-	terminal bool
+	Report
 
 	mu        sync.Mutex // guards below
 	moving    bool       // the cursor stands behind the live line
+	stats     Statistics
 	transport transport
-	packets   uint64
-	octets    uint64
 	started   time.Time // first packet
 	last      time.Time // last packet
-	lineAt    time.Time
-	before    uint64 // octets at the line before
-	written   time.Time
+	written   time.Time // the statistics before
+	before    uint64    // their octets
+	why       error     // the last packet could not be passed on
 }
 
-// lineEvery is how often the statistics are written where a line cannot move.
-const lineEvery = 10 * time.Second
-
-func newReport(w io.Writer, terminal bool) *report {
-	if w == nil {
-		w = io.Discard
+func newReport(r Report) *report {
+	if r.Line == nil {
+		r.Line = io.Discard
 	}
-	return &report{w: w, terminal: terminal, lineAt: time.Now()}
+	if r.Terminal {
+		r.Every = 0
+	} else if r.Every == 0 {
+		r.Every = 10 * time.Second
+	}
+	return &report{Report: r, written: time.Now()}
 }
 
 // say writes a line of its own.
 func (r *report) say(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	text := fmt.Sprintf(format, args...)
+	if r.JSON {
+		r.json(map[string]any{"time": time.Now(), "message": text})
+		return
+	}
 	r.clear()
-	fmt.Fprintf(r.w, format+"\n", args...)
+	fmt.Fprintln(r.Line, text)
+}
+
+func (r *report) json(v any) {
+	if b, err := json.Marshal(v); err == nil {
+		_, _ = r.Line.Write(append(b, '\n'))
+	}
 }
 
 func (r *report) clear() {
 	if r.moving {
-		fmt.Fprint(r.w, "\r\x1b[K")
+		fmt.Fprint(r.Line, "\r\x1b[K")
 		r.moving = false
 	}
 }
@@ -56,58 +102,90 @@ func (r *report) add(payload []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last = time.Now()
-	if r.packets == 0 {
+	if r.stats.Packets == 0 {
 		r.started = r.last
 	}
-	r.packets++
-	r.octets += uint64(len(payload))
+	r.stats.Packets++
+	r.stats.Octets += uint64(len(payload))
 	r.transport.add(payload)
 }
 
-// line writes the statistics.
-func (r *report) line(now time.Time, way string, s amt.ConnStats) {
+// unsent counts a payload that could not be passed on.
+func (r *report) unsent(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rate := float64(r.octets-r.before) * 8 / max(now.Sub(r.lineAt).Seconds(), 0.001)
-	r.before, r.lineAt = r.octets, now
-	if !r.terminal {
-		if now.Sub(r.written) < lineEvery || r.packets == 0 {
-			return
-		}
-		r.written = now
-	}
-	text := "nothing yet"
-	if r.packets > 0 {
-		text = fmt.Sprintf("%s · %s · %d packets · %s", way, bitRate(rate), r.packets, octets(r.octets))
-		if pause := now.Sub(r.last); pause > 2*time.Second {
-			text = fmt.Sprintf("silent for %v · %s · %d packets", pause.Round(time.Second), way, r.packets)
-		}
-		text += r.losses()
-		if n := s.Dropped + s.Native.Dropped; n > 0 {
-			text += fmt.Sprintf(" · %d dropped here", n)
-		}
-	}
-	r.clear()
-	if r.terminal {
-		fmt.Fprint(r.w, text)
-		r.moving = true
+	r.stats.Unsent++
+	r.why = err
+}
+
+// line writes the statistics when it is time to.
+func (r *report) line(now time.Time, way string, dropped uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stats.Way, r.stats.Dropped = way, dropped
+	first := r.stats.Packets > 0 && r.before == 0
+	if !r.Terminal && !first && (r.stats.Packets == 0 || now.Sub(r.written) < r.Every-r.Every/20) {
 		return
 	}
-	fmt.Fprintln(r.w, text)
+	r.stats.BitRate = float64(r.stats.Octets-r.before) * 8 / max(now.Sub(r.written).Seconds(), 0.001)
+	if first { // since the first packet, not since the start
+		r.stats.BitRate = float64(r.stats.Octets) * 8 / max(now.Sub(r.started).Seconds(), 0.001)
+	}
+	r.before, r.written = r.stats.Octets, now
+	r.count(now)
+	switch {
+	case r.JSON:
+		r.json(&r.stats)
+	case r.Terminal:
+		// Without wrapping, what does not fit would fill the screen.
+		fmt.Fprintf(r.Line, "\r\x1b[K\x1b[?7l%s\x1b[?7h", r.text())
+		r.moving = true
+	default:
+		fmt.Fprintln(r.Line, r.text())
+	}
+}
+
+// count brings the statistics up to date.
+func (r *report) count(now time.Time) {
+	s, t := &r.stats, &r.transport
+	s.Time, s.TSPackets, s.TSGaps, s.RTP, s.RTPLost = now, t.packets, t.gaps, t.rtp, t.lost()
+	s.Silent = 0
+	if s.Packets > 0 {
+		s.Silent = max(now.Sub(r.last).Seconds(), 0)
+	}
+}
+
+// text is the live line.
+func (r *report) text() string {
+	s := &r.stats
+	if s.Packets == 0 {
+		return "nothing yet"
+	}
+	text := fmt.Sprintf("%s · %s · %d packets · %s", s.Way, bitRate(s.BitRate), s.Packets, octets(s.Octets))
+	if s.Silent > 2 {
+		text = fmt.Sprintf("silent for %.0f s · %s · %d packets", s.Silent, s.Way, s.Packets)
+	}
+	return text + r.losses()
 }
 
 // losses says what is known to be missing.
-func (r *report) losses() string {
-	t := &r.transport
+func (r *report) losses() (text string) {
+	s := &r.stats
 	switch {
-	case t.rtp:
-		return fmt.Sprintf(" · %d lost", t.rtpLost)
-	case t.packets > 0 && t.gaps == 0:
-		return " · MPEG-TS, whole"
-	case t.packets > 0:
-		return fmt.Sprintf(" · MPEG-TS, %d gaps", t.gaps)
+	case s.RTP:
+		text = fmt.Sprintf(" · RTP, %d lost", s.RTPLost)
+	case s.TSPackets > 0 && s.TSGaps == 0:
+		text = " · MPEG-TS, whole"
+	case s.TSPackets > 0:
+		text = fmt.Sprintf(" · MPEG-TS, %d gaps", s.TSGaps)
 	}
-	return ""
+	if s.Dropped > 0 {
+		text += fmt.Sprintf(" · %d dropped here", s.Dropped)
+	}
+	if s.Unsent > 0 {
+		text += fmt.Sprintf(" · %d not sent: %v", s.Unsent, r.why)
+	}
+	return text
 }
 
 // end writes the sum.
@@ -115,10 +193,17 @@ func (r *report) end() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.clear()
-	if r.packets > 0 {
-		took := max(r.last.Sub(r.started), time.Millisecond)
-		fmt.Fprintf(r.w, "%d packets, %s in %v, %s%s\n", r.packets, octets(r.octets), took.Round(time.Millisecond),
-			bitRate(float64(r.octets)*8/took.Seconds()), r.losses())
+	s := &r.stats
+	took := max(r.last.Sub(r.started), time.Millisecond)
+	s.BitRate = float64(s.Octets) * 8 / took.Seconds()
+	r.count(time.Now())
+	switch {
+	case r.JSON:
+		s.End = true
+		r.json(s)
+	case s.Packets > 0:
+		fmt.Fprintf(r.Line, "%d packets, %s in %v, %s%s\n", s.Packets, octets(s.Octets), took.Round(time.Millisecond),
+			bitRate(s.BitRate), r.losses())
 	}
 }
 

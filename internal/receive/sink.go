@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -22,7 +23,15 @@ type Sink interface {
 	Write(payload []byte) error
 }
 
-// OpenSink opens where to write to: "udp://host:port", "-" for stdout, or the name of a file; nothing for "".
+// ErrReaderGone is returned by a [Sink] if whoever reads what is written has gone, as a player that was closed.
+var ErrReaderGone = errors.New("the reader has gone")
+
+// errNotSent is matched if this payload was not sent, and the next one may be.
+var errNotSent = errors.New("not sent")
+
+// OpenSink opens where to write to: "udp://host:port", "-" for stdout, or the name of a file; nothing for "". Without a
+// host it is this machine. For a multicast group, "udp://group:port?interface=eth0&ttl=4" says where it is sent by, and
+// how far: by default as the system likes, and no further than the next network.
 func OpenSink(to string, stdout io.Writer) (Sink, error) {
 	switch {
 	case to == "":
@@ -34,7 +43,7 @@ func OpenSink(to string, stdout io.Writer) (Sink, error) {
 		if err != nil || u.Scheme != "udp" || u.Port() == "" || strings.Trim(u.Path, "/") != "" {
 			return nil, fmt.Errorf("%q is not udp://host:port", to)
 		}
-		return openUDP(u.Host)
+		return openUDP(u)
 	}
 	f, err := os.Create(to)
 	if err != nil {
@@ -60,6 +69,9 @@ func (s *stream) Write(payload []byte) error {
 		payload = payload[n:]
 	}
 	_, err := s.w.Write(payload)
+	if errors.Is(err, syscall.EPIPE) {
+		return ErrReaderGone
+	}
 	return err
 }
 
@@ -74,10 +86,15 @@ func (s *stream) Close() error {
 type udpSink struct {
 	conn *net.UDPConn
 	to   netip.AddrPort
+	sent bool // something was, so that it can be
 }
 
-func openUDP(host string) (Sink, error) {
-	a, err := net.ResolveUDPAddr("udp", host)
+func openUDP(u *url.URL) (Sink, error) {
+	host := u.Hostname()
+	if host == "" { // as players write it: udp://@:1234
+		host = "127.0.0.1"
+	}
+	a, err := net.ResolveUDPAddr("udp", net.JoinHostPort(host, u.Port()))
 	if err != nil {
 		return nil, err
 	}
@@ -91,21 +108,60 @@ func openUDP(host string) (Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	if to.Addr().IsMulticast() { // on this network, and no further
-		if to.Addr().Is4() {
-			_ = ipv4.NewPacketConn(conn).SetMulticastTTL(1)
-		} else {
-			_ = ipv6.NewPacketConn(conn).SetMulticastHopLimit(1)
-		}
+	if err := multicast(conn, to.Addr(), u.Query()); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("%s: %w", u, err)
 	}
 	_ = conn.SetWriteBuffer(4 << 20)
-	return &udpSink{conn, to}, nil
+	return &udpSink{conn: conn, to: to}, nil
+}
+
+// multicast sets how a group is sent to.
+func multicast(conn *net.UDPConn, to netip.Addr, query url.Values) (err error) {
+	ttl := 1
+	var ifi *net.Interface
+	for key, values := range query {
+		switch {
+		case !to.IsMulticast():
+			return fmt.Errorf("%s is for multicast groups", key)
+		case key == "ttl":
+			if ttl, err = strconv.Atoi(values[0]); err != nil || ttl < 0 || ttl > 255 {
+				return fmt.Errorf("ttl %q is not 0 to 255", values[0])
+			}
+		case key == "interface":
+			if ifi, err = net.InterfaceByName(values[0]); err != nil {
+				return fmt.Errorf("interface %q: %w", values[0], err)
+			}
+		default:
+			return fmt.Errorf("%q is neither interface nor ttl", key)
+		}
+	}
+	if !to.IsMulticast() {
+		return nil
+	}
+	if to.Is4() {
+		c := ipv4.NewPacketConn(conn)
+		if err = c.SetMulticastTTL(ttl); err == nil && ifi != nil {
+			err = c.SetMulticastInterface(ifi)
+		}
+		return err
+	}
+	c := ipv6.NewPacketConn(conn)
+	if err = c.SetMulticastHopLimit(ttl); err == nil && ifi != nil {
+		err = c.SetMulticastInterface(ifi)
+	}
+	return err
 }
 
 func (s *udpSink) Write(payload []byte) error {
 	_, err := s.conn.WriteToUDPAddrPort(payload, s.to)
-	if errors.Is(err, syscall.ECONNREFUSED) {
+	switch {
+	case err == nil:
+		s.sent = true
+	case errors.Is(err, syscall.ECONNREFUSED): // nobody listens there yet
 		return nil
+	case s.sent: // networks come and go
+		return fmt.Errorf("%w: %w", errNotSent, err)
 	}
 	return err
 }

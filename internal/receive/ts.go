@@ -23,21 +23,20 @@ func rtpHeader(b []byte) (n int, ok bool) {
 // transport counts what is missing of an MPEG transport stream, by the continuity counters of its packets (ISO/IEC
 // 13818-1 section 2.4.3.3), and of RTP by its sequence numbers.
 type transport struct {
-	packets  uint64 // of the transport stream
-	gaps     uint64 // places where some are missing
-	rtp      bool
-	rtpLost  uint64
-	sequence uint16
+	packets  uint64         // of the transport stream
+	gaps     uint64         // places where some are missing
 	counters [1 << 13]uint8 // by PID; the last counter plus 1; 0: none
+
+	rtp           bool
+	source        [4]byte // SSRC
+	highest       uint16  // sequence number
+	recent        uint64  // bit n: highest-n has come
+	expected, got uint64
 }
 
 func (t *transport) add(b []byte) {
 	if n, ok := rtpHeader(b); ok {
-		sequence := uint16(b[2])<<8 | uint16(b[3])
-		if d := sequence - t.sequence; t.rtp && d > 1 && d < 1<<15 {
-			t.rtpLost += uint64(d - 1)
-		}
-		t.rtp, t.sequence = true, sequence
+		t.sequence(uint16(b[2])<<8|uint16(b[3]), [4]byte(b[8:]))
 		b = b[n:]
 	}
 	if len(b)%tsPacket != 0 {
@@ -50,6 +49,30 @@ func (t *transport) add(b []byte) {
 		t.packet(b[:tsPacket])
 	}
 }
+
+// sequence counts a packet of RTP as RFC 3550 appendix A.3 does, but one that comes again not once more.
+func (t *transport) sequence(n uint16, source [4]byte) {
+	ahead := n - t.highest
+	late := -ahead
+	switch {
+	case !t.rtp, source != t.source, ahead >= 1<<15 && late >= 64: // another sender, or it has begun again
+		t.rtp, t.source, t.highest, t.recent = true, source, n, 1
+		t.expected++
+		t.got++
+	case ahead < 1<<15 && ahead > 0:
+		t.recent = t.recent<<ahead | 1
+		t.highest = n
+		t.expected += uint64(ahead)
+		t.got++
+	case t.recent>>late&1 == 0:
+		t.recent |= 1 << late
+		// Those before the first packet are not expected, and are not missing.
+		t.got = min(t.got+1, t.expected)
+	}
+}
+
+// lost is how many packets of RTP are missing.
+func (t *transport) lost() uint64 { return t.expected - t.got }
 
 func (t *transport) packet(b []byte) {
 	t.packets++
