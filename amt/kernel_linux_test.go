@@ -59,7 +59,7 @@ func guest(t *testing.T, command string, args ...any) string {
 	require.NoError(t, err, command)
 	defer c.Close()
 	require.NoError(t, c.SetDeadline(time.Now().Add(60*time.Second)))
-	_, err = io.WriteString(c, strings.Join(strings.Fields(command), " ")+"\n")
+	_, err = io.WriteString(c, command+"\n")
 	require.NoError(t, err, command)
 	out, err := io.ReadAll(c)
 	require.NoError(t, err, command)
@@ -82,37 +82,11 @@ func guestNumber(t *testing.T, file string) int {
 	return n
 }
 
-// removeKernel takes the guest's AMT device away, whatever it is, and ends the
-// programs that used it.
-func removeKernel(t *testing.T) {
-	guest(t, "kill $(cat /tmp/started) 2>/dev/null; /opt/ip link del amt 2>/dev/null; rm -f /tmp/started")
-}
-
-// makeRelay gives the guest a relay, and routes all multicast to it.
-func makeRelay(t *testing.T) {
-	removeKernel(t)
-	out := guest(t, `/opt/ip link add amt type amt mode relay local 10.11.0.2 dev eth0 relay_port 2268 max_tunnels 1000 &&
-		/opt/ip addr add 10.13.0.1/24 dev amt && /opt/ip link set amt up`)
-	require.Empty(t, out)
-	// Two programs may not route at a time, and the earlier ones end in their time.
-	for _, v := range []string{"4 /proc/net/ip_mr_vif", "6 /proc/net/ip6_mr_vif"} {
-		version, file, _ := strings.Cut(v, " ")
-		guestEventually(t, "cat "+file, func(s string) bool { return !strings.Contains(s, "eth1") })
-		guest(t, "mc mroute%s eth1 amt </dev/null >/tmp/mroute%s 2>&1 & echo $! >>/tmp/started", version, version)
-		guestEventually(t, "cat "+file, func(s string) bool { return strings.Contains(s, "amt") })
-	}
-	// Without a link-local address it cannot send a Query of MLD.
-	guestEventually(t, "/opt/ip -6 addr show dev amt", func(s string) bool {
-		return strings.Contains(s, "fe80:") && !strings.Contains(s, "tentative")
-	})
-}
-
-// makeGateway gives the guest a gateway, which is not yet up.
-func makeGateway(t *testing.T) {
-	removeKernel(t)
-	out := guest(t, `/opt/ip link add amt type amt mode gateway local 10.11.0.2 discovery 10.11.0.1 dev eth0 gateway_port 2268 relay_port 2268 &&
-		/opt/ip addr add 10.14.0.2/24 dev amt`)
-	require.Empty(t, out)
+// makeKernel gives the guest a new AMT device: "none", "relay", or "gateway",
+// which is not yet up.
+func makeKernel(t *testing.T, mode string) {
+	t.Helper()
+	require.Empty(t, guest(t, "amt %s", mode))
 }
 
 // sendNative sends numbered packets on the native side until the test ends.
@@ -161,7 +135,7 @@ func joinTimes(t *testing.T, what string, times []time.Duration) {
 // Our gateway and the kernel's relay.
 func TestKernelRelay(t *testing.T) {
 	requireKernel(t)
-	makeRelay(t)
+	makeKernel(t, "relay")
 	addresses := 0
 	for _, c := range kernelChannels {
 		ch := c.channel
@@ -203,7 +177,7 @@ func TestKernelRelay(t *testing.T) {
 // nonce and the MAC of its own Query. The intervals pass in the gateway's time
 // only.
 func testKernelRelayRefresh(t *testing.T, local netip.Addr) {
-	makeRelay(t) // one that does not count what comes back of the data that it sends for ever to those who left
+	makeKernel(t, "relay") // one that does not count what comes back of the data that it sends for ever to those who left
 	for _, c := range kernelChannels {
 		sendNative(t, c.channel.Source, c.channel)
 	}
@@ -296,14 +270,14 @@ func testKernelRelayAnew(t *testing.T, ch ssm.Channel, local netip.Addr) {
 		},
 	})
 	numbers(t, conn, 50)
-	removeKernel(t)
+	makeKernel(t, "none")
 	select {
 	case err := <-lost:
 		require.Error(t, err)
 	case <-time.After(20 * time.Second):
 		t.Fatal("nobody notices that the relay has gone")
 	}
-	makeRelay(t)
+	makeKernel(t, "relay")
 	there := time.Now()
 	for before := conn.Stats().Packets; ; { // those that were on their way
 		numbers(t, conn, 1)
@@ -406,7 +380,7 @@ func TestKernelGateway(t *testing.T) {
 	// Without refreshes a tunnel would end after 12 s.
 	config := amt.RelayConfig{QueryInterval: time.Second}
 	s := startServer(t, config)
-	makeGateway(t)
+	makeKernel(t, "gateway")
 	t.Run("first Query", func(t *testing.T) {
 		// They have joined before there is a tunnel, so that the answer to the first
 		// Query is what brings the data.
@@ -502,5 +476,5 @@ func TestKernelGateway(t *testing.T) {
 		require.NotZero(t, s.Stats().Discoveries)
 		s.requireSane(t)
 	})
-	removeKernel(t)
+	makeKernel(t, "none")
 }
