@@ -113,7 +113,8 @@ step_kernels() {
 
 # Each module alone, as a third party gets it: fetched from a proxy of this tree
 # into an empty module cache, and tested there. Other modules come from the
-# cache of this machine or from the proxy that is configured.
+# cache of this machine or from the proxy that is configured. Paths are trimmed,
+# so that what does not change is not compiled again for each new module cache.
 step_modules() {
 	local dir path version=v0.1.0 dirs full=()
 	mapfile -t dirs < <(modules)
@@ -135,11 +136,11 @@ step_modules() {
 		mkdir -p "$tmp/user/$path" "$tmp/modcache"
 		if [[ $dir == "$root" ]]; then
 			# The root is commands, which are installed, not imported.
-			[[ ! -d cmd ]] || (cd "$tmp" && GOBIN=$tmp/bin go install "$path/cmd/...@$version")
+			[[ ! -d cmd ]] || (cd "$tmp" && GOFLAGS=-trimpath GOBIN=$tmp/bin go install "$path/cmd/...@$version")
 		else
 			(
 				cd "$tmp/user/$path"
-				export GOFLAGS=-mod=mod
+				export GOFLAGS="-mod=mod -trimpath"
 				go mod init example.org/user
 				go get -t "$path/...@$version"
 				go test -vet=off -short "$path/..."
