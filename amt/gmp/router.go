@@ -12,8 +12,8 @@ type RouterConfig struct {
 	Robustness int
 	// QueryInterval is the time between General Queries. Default: 125 s.
 	QueryInterval time.Duration
-	// QueryResponseInterval is the time for hosts to answer them, at most the Query
-	// Interval. Default: 10 s.
+	// QueryResponseInterval is the time for hosts to answer them; on shared links, at
+	// most the Query Interval. Default: 10 s.
 	QueryResponseInterval time.Duration
 	// LastMemberQueryInterval is the time for hosts to object to a leave.
 	// Default: 1 s.
@@ -45,7 +45,6 @@ func (c *RouterConfig) populate() {
 	if c.QueryResponseInterval <= 0 {
 		c.QueryResponseInterval = DefaultQueryResponseInterval
 	}
-	c.QueryResponseInterval = min(c.QueryResponseInterval, c.QueryInterval) // RFC 3376 section 8.3
 	if c.LastMemberQueryInterval <= 0 {
 		c.LastMemberQueryInterval = DefaultLastMemberQueryInterval
 	}

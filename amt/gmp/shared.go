@@ -139,9 +139,15 @@ func (q *querier) membershipInterval(c *RouterConfig) tick {
 // 10 s whatever it is (RFC 2236 section 4).
 func (q *querier) responseInterval(c *RouterConfig) time.Duration {
 	if q.version == 1 && q.source.Is4() {
-		return max(c.QueryResponseInterval, DefaultQueryResponseInterval)
+		return max(c.sharedResponseInterval(), DefaultQueryResponseInterval)
 	}
-	return c.QueryResponseInterval
+	return c.sharedResponseInterval()
+}
+
+// sharedResponseInterval keeps to RFC 3376 section 8.3. On tunnels nobody is asked
+// here: there it is but a part of the time after which a gateway is forgotten.
+func (c *RouterConfig) sharedResponseInterval() time.Duration {
+	return min(c.QueryResponseInterval, c.QueryInterval)
 }
 
 // lower reports whether the address of another router makes that the querier. Of
@@ -286,7 +292,7 @@ func (r *Router) handleShared(s *sharedLink) {
 			continue
 		}
 		q.adopt(&r.config, &Query{})
-		s.out = append(s.out, r.query(group, r.config.QueryResponseInterval))
+		s.out = append(s.out, r.query(group, r.config.sharedResponseInterval()))
 		q.general = r.now + ticks(r.config.QueryInterval)
 		if q.startup > 1 { // sections 8.6 and 8.7
 			q.startup--
