@@ -61,7 +61,7 @@ type MulticastExchange struct {
 	sent     int
 	next     time.Time // zero: the exchange is over
 	out      []byte
-	records  [2][]collected // answers; addresses from the additional section
+	records  [2][]collected // answers; addresses of targets
 	seen     map[collectedKey]bool
 	aliases  []Name
 	absent   bool // the owner of the name says that it has no such record
@@ -72,15 +72,14 @@ type MulticastExchange struct {
 type collected struct {
 	owner Name
 	kind  Type
-	ttl   uint32
+	ttl   uint32 // seconds
 	data  []byte
 }
 
 type collectedKey struct {
-	section Section
-	owner   Name
-	kind    Type
-	data    string
+	owner Name
+	kind  Type
+	data  string
 }
 
 // NewMulticastExchange begins to ask.
@@ -189,8 +188,8 @@ func (x *MulticastExchange) take(r *Resource) {
 	switch {
 	case r.Section == SectionAnswer && (r.Type == x.question.Type || r.Type == TypeCNAME) && x.leadsTo(&r.Name):
 		x.collect(0, r)
-	case r.Section == SectionAdditional && x.question.Type == TypeSRV && (r.Type == TypeA || r.Type == TypeAAAA):
-		x.collect(1, r)
+	case x.question.Type == TypeSRV && (r.Type == TypeA || r.Type == TypeAAAA):
+		x.collect(1, r) // Avahi has them among the answers
 	case r.Type == TypeNSEC && r.Name.Equal(&x.question.Name) && denies(r, x.question.Type):
 		x.absent, x.absence = true, r.TTL
 	}
@@ -230,7 +229,7 @@ func (x *MulticastExchange) collect(list int, r *Resource) {
 	default:
 		c.data = append([]byte(nil), r.Data...)
 	}
-	k := collectedKey{r.Section, r.Name.Lower(), r.Type, string(c.data)}
+	k := collectedKey{r.Name.Lower(), r.Type, string(c.data)}
 	if x.seen[k] {
 		return // by the other family, or on another link
 	}
