@@ -40,10 +40,10 @@ func (n *Name) IsMulticast() bool { return n.In(&local) }
 
 // MulticastConfig configures a [MulticastExchange].
 type MulticastConfig struct {
-	// Window is how long answers to a PTR question are collected: each host has its
-	// own. Other records have one owner, whose first answer is taken. It is also the
-	// time after which silence makes the question be asked once more, and for a last
-	// time. Default, and least: 1 s (RFC 6762 section 5.2).
+	// Window is the time after which a question is asked once more. After half of that
+	// the exchange ends. To a PTR question each host has answers of its own, which are
+	// collected until then; other records have one owner, whose first answer is taken.
+	// Default, and least: 1 s (RFC 6762 section 5.2).
 	Window time.Duration
 	// Rand gives IDs and times. Default: NewRand.
 	Rand *rand.Rand
@@ -114,21 +114,22 @@ func (x *MulticastExchange) HandleTimeout(now time.Time) {
 	if x.next.IsZero() || now.Before(x.next) {
 		return
 	}
-	if x.sent == 2 || len(x.records[0]) > 0 {
+	if x.sent == 2 {
 		x.end()
 		return
 	}
 	q := x.question
+	x.next = now.Add(x.config.Window / 2)
 	if x.sent == 0 {
-		// Who takes this for a query of a full implementation would answer the
-		// group, where nobody of this exchange listens.
+		// Some answer the group, where nobody of this exchange listens, unless they
+		// are asked to answer by unicast. Others, as mdnsd, ignore such questions.
 		q.Class |= classTop
+		x.next = now.Add(x.config.Window)
 	}
 	// No recursion, no EDNS (RFC 6762 sections 18.6 and 6.7).
 	m := NewBuilder(nil, Header{ID: x.id}, &q)
 	x.out = m.Message()
 	x.sent++
-	x.next = now.Add(x.config.Window)
 }
 
 func (x *MulticastExchange) end() { x.next, x.out = time.Time{}, nil }

@@ -26,13 +26,13 @@ type Multicast struct {
 	// Interfaces are the names of those to ask on. Default: all that are up and have
 	// multicast, without the loopback interface and those to one other machine.
 	Interfaces []string
-	// Window is how long answers are collected where several hosts may have some, and
-	// waited for before the question is asked again. Default, and least: 1 s.
+	// Window is the time after which a question is asked once more. Default, and least:
+	// 1 s.
 	Window time.Duration
 }
 
-// Resolve asks on all links. It takes up to twice the window, after which silence is
-// the answer that there is no such record.
+// Resolve asks on all links. It takes up to 1.5 windows, and all of them where several
+// hosts may have answers; silence is the answer then that there is no such record.
 func (m *Multicast) Resolve(ctx context.Context, q dns.Question) (dns.Response, error) {
 	links, err := m.open()
 	if err != nil {
