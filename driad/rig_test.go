@@ -73,6 +73,17 @@ func (z zone) respond(t testing.TB, q dns.Question, ad bool) []byte {
 	return b.Message()
 }
 
+// only returns the part with a name, so that aliases lead out of it.
+func (z zone) only(n dns.Name) zone {
+	out := make(zone)
+	for k, v := range z {
+		if strings.HasPrefix(k, strings.ToLower(n.String())+" ") {
+			out[k] = v
+		}
+	}
+	return out
+}
+
 // parse reads "ttl data".
 func parse(t testing.TB, kind dns.Type, line string) (uint32, []byte) {
 	t.Helper()
@@ -128,8 +139,11 @@ type rig struct {
 	lost  bool                    // no resolver answers
 	open  []pendingAnswer
 	asked []string
-	log   []driad.Event
-	when  []time.Time
+	// multicast: for which of asked that is needed.
+	multicast   []bool
+	openAliases bool // the resolver does not follow aliases
+	log         []driad.Event
+	when        []time.Time
 }
 
 type pendingAnswer struct {
@@ -173,7 +187,11 @@ func (r *rig) run(d time.Duration) {
 		if r.lost {
 			r.m.Failed(r.now, l.ID, dns.ErrTimeout)
 		} else {
-			r.m.Answer(r.now, l.ID, dns.Response{Message: r.zone.respond(r.t, l.Question, r.ad || r.adFor != nil && r.adFor(l.Question)), Trusted: true})
+			z := r.zone
+			if r.openAliases {
+				z = z.only(l.Question.Name)
+			}
+			r.m.Answer(r.now, l.ID, dns.Response{Message: z.respond(r.t, l.Question, r.ad || r.adFor != nil && r.adFor(l.Question)), Trusted: true})
 		}
 	}
 }
@@ -185,6 +203,7 @@ func (r *rig) drain() {
 			break
 		}
 		r.asked = append(r.asked, l.Question.String())
+		r.multicast = append(r.multicast, l.Multicast)
 		r.open = append(r.open, pendingAnswer{r.now.Add(r.delay(l.Question)), l})
 	}
 	for {
