@@ -428,9 +428,8 @@ func TestNamesBelowLocal(t *testing.T) {
 		"relay._amt._udp.local. SRV":   {"60 0 0 2269 r1.local."},
 		"r1.local. A":                  {"60 192.0.2.1"},
 		"r2.local. A":                  {"60 192.0.2.2"},
-		reverse:                        {"60 1 0 3 r3.local.", "60 2 0 3 r4.example."},
+		reverse:                        {"60 1 0 3 r3.local."},
 		"r3.local. A":                  {"60 192.0.2.3"},
-		"r4.example. CNAME":            {"60 r3.local."},
 		"_amt._udp.example.com. SRV":   {"60 1 0 2268 r5.local."},
 		"r5.local. A":                  {"60 192.0.2.5"},
 		"12.100.51.198.in-addr.arpa. ": nil,
@@ -444,7 +443,6 @@ func TestNamesBelowLocal(t *testing.T) {
 		config := config
 		change(&config)
 		r := newRig(t, config, z)
-		r.openAliases = true
 		id := r.m.Start(r.now, source)
 		r.run(5 * time.Second)
 		return addresses(r.m.Candidates(id)), r

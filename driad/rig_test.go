@@ -73,17 +73,6 @@ func (z zone) respond(t testing.TB, q dns.Question, ad bool) []byte {
 	return b.Message()
 }
 
-// only returns the part with a name, so that aliases lead out of it.
-func (z zone) only(n dns.Name) zone {
-	out := make(zone)
-	for k, v := range z {
-		if strings.HasPrefix(k, strings.ToLower(n.String())+" ") {
-			out[k] = v
-		}
-	}
-	return out
-}
-
 // parse reads "ttl data".
 func parse(t testing.TB, kind dns.Type, line string) (uint32, []byte) {
 	t.Helper()
@@ -140,10 +129,9 @@ type rig struct {
 	open  []pendingAnswer
 	asked []string
 	// multicast: for which of asked that is needed.
-	multicast   []bool
-	openAliases bool // the resolver does not follow aliases
-	log         []driad.Event
-	when        []time.Time
+	multicast []bool
+	log       []driad.Event
+	when      []time.Time
 }
 
 type pendingAnswer struct {
@@ -187,11 +175,7 @@ func (r *rig) run(d time.Duration) {
 		if r.lost {
 			r.m.Failed(r.now, l.ID, dns.ErrTimeout)
 		} else {
-			z := r.zone
-			if r.openAliases {
-				z = z.only(l.Question.Name)
-			}
-			r.m.Answer(r.now, l.ID, dns.Response{Message: z.respond(r.t, l.Question, r.ad || r.adFor != nil && r.adFor(l.Question)), Trusted: true})
+			r.m.Answer(r.now, l.ID, dns.Response{Message: r.zone.respond(r.t, l.Question, r.ad || r.adFor != nil && r.adFor(l.Question)), Trusted: true})
 		}
 	}
 }
