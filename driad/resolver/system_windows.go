@@ -41,7 +41,7 @@ func fromAdapters(list *windows.IpAdapterAddresses) (*Plain, []dns.Name) {
 			continue
 		}
 		for s := a.FirstDnsServerAddress; s != nil && len(p.Servers) < maxServers; s = s.Next {
-			if server, ok := serverOf(&s.Address); ok {
+			if server, ok := serverOf(&s.Address, a.Ipv6IfIndex); ok {
 				p.Servers = append(p.Servers, netip.AddrPortFrom(server, 53))
 			}
 		}
@@ -56,14 +56,18 @@ func fromAdapters(list *windows.IpAdapterAddresses) (*Plain, []dns.Name) {
 // nobody has had them since RFC 3879.
 var siteLocal = netip.MustParsePrefix("fec0::/10")
 
-func serverOf(s *windows.SocketAddress) (netip.Addr, bool) {
+// serverOf reads the address of a server; one of a link is on that of the adapter with
+// index, unless it says more.
+func serverOf(s *windows.SocketAddress, index uint32) (netip.Addr, bool) {
 	a, ok := netip.AddrFromSlice(s.IP())
 	if !ok || siteLocal.Contains(a) {
 		return a, false
 	}
 	if a.Is6() && a.IsLinkLocalUnicast() {
-		raw := (*windows.RawSockaddrInet6)(unsafe.Pointer(s.Sockaddr))
-		a = a.WithZone(strconv.FormatUint(uint64(raw.Scope_id), 10))
+		if raw := (*windows.RawSockaddrInet6)(unsafe.Pointer(s.Sockaddr)); raw.Scope_id != 0 {
+			index = raw.Scope_id
+		}
+		a = a.WithZone(strconv.FormatUint(uint64(index), 10))
 	}
 	return a, true
 }
