@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -64,8 +65,9 @@ func serverOf(s *windows.SocketAddress, index uint32) (netip.Addr, bool) {
 		return a, false
 	}
 	if a.Is6() && a.IsLinkLocalUnicast() {
-		if raw := (*windows.RawSockaddrInet6)(unsafe.Pointer(s.Sockaddr)); raw.Scope_id != 0 {
-			index = raw.Scope_id
+		raw := (*windows.RawSockaddrInet6)(unsafe.Pointer(s.Sockaddr))
+		if index = cmp.Or(raw.Scope_id, index); index == 0 {
+			return a, false
 		}
 		a = a.WithZone(strconv.FormatUint(uint64(index), 10))
 	}
