@@ -1,6 +1,8 @@
 package driad_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -119,6 +121,11 @@ ip address add 2001:db8::N/64 dev eth0 nodad'
 	require.Equal(t, time.Minute, a.TTL)
 	_, err = (&resolver.Multicast{Interfaces: []string{"link0"}}).Resolve(t.Context(), none)
 	require.NoError(t, err)
+	enough := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(enough)
+	_, err = m.Resolve(ctx, none)
+	require.ErrorIs(t, err, enough)
 	_, err = (&resolver.Multicast{Interfaces: []string{}}).Resolve(t.Context(), none)
 	require.ErrorIs(t, err, resolver.ErrLinks)
 }
