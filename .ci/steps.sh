@@ -34,7 +34,7 @@ step_tools() {
 	for have in ffmpeg:ffmpeg chromium:chromium ip:iproute2 nft:nftables ethtool:ethtool vtysh:frr tcpdump:tcpdump gcc:gcc \
 		qemu-aarch64-static:qemu-user-static \
 		named:bind9 dig:bind9-dnsutils kdig:knot-dnsutils nsd:nsd unbound:unbound \
-		knotd:knot dnsmasq:dnsmasq-base dnsdist:dnsdist pdns_server:pdns-backend-bind; do
+		knotd:knot dnsmasq:dnsmasq-base dnsdist:dnsdist pdns_server:pdns-backend-bind avahi-daemon:avahi-daemon; do
 		command -v "${have%%:*}" >/dev/null || packages+=("${have##*:}")
 	done
 	if [[ -f test/players/package.json ]]; then

@@ -43,6 +43,7 @@ const maxOpenAliases = 8
 var (
 	errTooManyQueries = errors.New("driad: too many questions wait")
 	errTooManyLookups = errors.New("driad: too many questions for one source")
+	errLocalAlias     = errors.New("driad: an alias leads to a name below local")
 	errNegative       = errors.New("driad: response code")
 )
 
@@ -117,7 +118,7 @@ func (m *Machine) release(now time.Time) {
 		e := m.queue[0]
 		m.queue = m.queue[1:]
 		e.queued = false
-		m.out = append(m.out, Lookup{e.id, dns.Question{Name: e.ask, Type: e.key.kind, Class: dns.ClassINET}})
+		m.out = append(m.out, Lookup{e.id, dns.Question{Name: e.ask, Type: e.key.kind, Class: dns.ClassINET}, e.ask.IsMulticast()})
 		m.stats.Queries++
 	}
 }
@@ -135,6 +136,10 @@ func (m *Machine) handle(now time.Time, e *entry, a dns.Answer, age, fresh time.
 	if a.Open {
 		if e.aliases++; e.aliases > maxOpenAliases {
 			m.fail(now, e, dns.ErrAliases)
+			return
+		}
+		if a.Name.IsMulticast() && !e.key.name.IsMulticast() {
+			m.fail(now, e, errLocalAlias)
 			return
 		}
 		e.ttl, e.ask = ttl, a.Name

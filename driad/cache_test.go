@@ -105,6 +105,22 @@ func TestOpenAliases(t *testing.T) {
 	require.ErrorIs(t, r.last(driad.EventExhausted).Err, dns.ErrAliases)
 }
 
+// One that leads below local is not followed there.
+func TestOpenAliasToLocal(t *testing.T) {
+	r := newRig(t, onlyDRIAD, nil)
+	r.m.Start(r.now, source)
+	l, ok := r.m.PollQuery()
+	require.True(t, ok)
+	b := dns.NewBuilder(nil, dns.Header{Flags: dns.FlagResponse}, &l.Question)
+	target := dns.MustParseName("relay.local")
+	b.Record(dns.SectionAnswer, &l.Question.Name, dns.TypeCNAME, dns.ClassINET, 60, target.AppendTo(nil))
+	r.m.Answer(r.now, l.ID, dns.Response{Message: b.Message()})
+	_, ok = r.m.PollQuery()
+	require.False(t, ok)
+	r.drain()
+	require.ErrorIs(t, r.last(driad.EventExhausted).Err, driad.ErrLookup)
+}
+
 // A server that answers with much, and names that lead to names.
 func TestBounds(t *testing.T) {
 	z := zone{}

@@ -15,10 +15,14 @@ type Config struct {
 	// without an address is looked up by its Name.
 	Relays []Candidate
 	// Domains are where to look for relays by DNS-SD, and for domains to look in
-	// (RFC 6763 section 11): those of the network that the machine is in.
+	// (RFC 6763 section 11): those of the network that the machine is in. Below local
+	// multicast DNS is asked: who is on a link with this machine can then offer relays.
 	Domains []dns.Name
 	// NoServiceDiscovery, NoAnycast, NoDRIAD and NoPlain leave a method out.
 	NoServiceDiscovery, NoAnycast, NoDRIAD, NoPlain bool
+	// NoMulticast leaves names below local out. They are also left out with
+	// RequireAuthentic, and where it is a source that names them.
+	NoMulticast bool
 	// NoIPv4 and NoIPv6 leave relays of a family out, and questions about them.
 	NoIPv4, NoIPv6 bool
 	// RequireAuthentic believes only answers of the DNS that are authentic: they had

@@ -29,6 +29,8 @@ type ClientConfig struct {
 	// Resolver is asked. Default: that of the system, see [resolver.System], whose
 	// domains to search are the Domains if there are none.
 	Resolver Resolver
+	// Multicast is asked about names below local. Default: a [resolver.Multicast].
+	Multicast Resolver
 	// QueryTimeout bounds the time for one question. Default: 15 s.
 	QueryTimeout time.Duration
 	// Concurrent bounds the questions that are open at a time. Default: 64.
@@ -81,6 +83,9 @@ func NewClient(config ClientConfig) (*Client, error) {
 	}
 	if config.Local == nil && runtime.GOOS != "js" && runtime.GOOS != "wasip1" {
 		config.Local = localFor
+	}
+	if config.Multicast == nil {
+		config.Multicast = new(resolver.Multicast)
 	}
 	orDefault(&config.QueryTimeout, 15*time.Second)
 	orDefault(&config.Concurrent, 64)
@@ -347,6 +352,9 @@ func (c *Client) ask(l Lookup) {
 	c.mu.Lock()
 	by := c.resolver
 	c.mu.Unlock()
+	if l.Multicast {
+		by = c.config.Multicast
+	}
 	r, err := by.Resolve(ctx, l.Question)
 	if c.ctx.Err() != nil {
 		return

@@ -41,8 +41,9 @@
 //
 // # Standards
 //
-// RFC 8777 (rfc8777.md in this directory goes through it clause by clause), with RFC 8305 (attempts), 6724 (order; rules that need more than addresses
-// are left out), 6763 (DNS-SD without multicast DNS), 2782, 2308, 6672, 6891, 7766,
+// RFC 8777 (rfc8777.md in this directory goes through it clause by clause), with RFC
+// 8305 (attempts), 6724 (order; rules that need more than addresses are left out), 6763
+// (DNS-SD), 6762 (multicast DNS, as a one-shot querier), 2782, 2308, 6672, 6891, 7766,
 // 7858, 8310's strict profile, 8484, 8767. There is no validation of DNSSEC here: the
 // AD flag of a trusted resolver is reported, and can be required. A resolver is trusted
 // that is asked by TLS or HTTPS, or that the user says is to be (TrustAD), as one on
@@ -57,4 +58,7 @@
 // records count that the question leads to. What publishers, or who answers for them,
 // can make a client do is bounded: questions in number and rate, chains of aliases,
 // candidates, memory.
+//
+// Multicast DNS has no protection from who is on a link with this machine: he can offer
+// relays, where local is among the domains to look in.
 package driad

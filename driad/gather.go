@@ -3,7 +3,6 @@ package driad
 import (
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/treedn/treedn/driad/amtrelay"
@@ -70,6 +69,9 @@ func (m *Machine) gather(now time.Time, s *search) gathering {
 
 // ask returns what is known about a question, nil if nothing is.
 func (g *gathering) ask(by Method, name dns.Name, kind dns.Type) *dns.Answer {
+	if name.IsMulticast() && !g.multicast(by) {
+		return nil
+	}
 	if g.lookups[by]++; g.lookups[by] > g.m.config.MaxLookups {
 		g.err = errTooManyLookups
 		return nil
@@ -97,6 +99,12 @@ func (g *gathering) ask(by Method, name dns.Name, kind dns.Type) *dns.Answer {
 		g.expires = at
 	}
 	return &e.answer
+}
+
+// multicast reports whether names below local may be asked. Records of a source cannot
+// know them, and nobody validates their answers.
+func (g *gathering) multicast(by Method) bool {
+	return !g.m.config.NoMulticast && !g.m.config.RequireAuthentic && by <= ServiceDiscovery
 }
 
 // add takes a candidate unless it cannot be used.
@@ -203,7 +211,7 @@ func (g *gathering) serviceDiscovery() {
 	var domains []domain
 	take := func(n dns.Name, authentic bool) {
 		n = n.Lower()
-		if !n.IsRoot() && !isLocal(n) && len(domains) < maxDomains && !slices.ContainsFunc(domains, func(d domain) bool { return d.name == n }) {
+		if !n.IsRoot() && len(domains) < maxDomains && !slices.ContainsFunc(domains, func(d domain) bool { return d.name == n }) {
 			domains = append(domains, domain{n, authentic})
 		}
 	}
@@ -226,8 +234,11 @@ func (g *gathering) serviceDiscovery() {
 		if err != nil {
 			continue
 		}
-		// RFC 8777 section 3.2.2 speaks of SRV records for the domain itself.
-		g.services(name, d.authentic)
+		// RFC 8777 section 3.2.2 speaks of SRV records for the domain itself. Hosts
+		// on a link have them for instances only.
+		if !name.IsMulticast() {
+			g.services(name, d.authentic)
+		}
 		if a := g.ask(ServiceDiscovery, name, dns.TypePTR); a != nil {
 			for i, r := range a.Records {
 				if i < maxInstances {
@@ -237,9 +248,6 @@ func (g *gathering) serviceDiscovery() {
 		}
 	}
 }
-
-// isLocal: names below local are for multicast DNS (RFC 6762 section 3).
-func isLocal(n dns.Name) bool { return strings.HasSuffix("."+n.String(), ".local.") }
 
 // services follows the SRV records of a name, which authentic answers led to or not.
 func (g *gathering) services(name dns.Name, authentic bool) {

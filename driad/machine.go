@@ -17,6 +17,9 @@ type ID uint64
 type Lookup struct {
 	ID       uint64 // for Answer and Failed
 	Question dns.Question
+	// Multicast: the question is for multicast DNS, never for a server (RFC 6762
+	// section 3).
+	Multicast bool
 }
 
 // EventType says what happened.

@@ -3,6 +3,7 @@ package driad_test
 import (
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,8 +47,9 @@ func TestDRIAD(t *testing.T) {
 
 func TestMethodsInOrder(t *testing.T) {
 	r := newRig(t, driad.Config{
-		Domains: []dns.Name{dns.MustParseName("example.com"), dns.MustParseName("local")},
-		Relays:  []driad.Candidate{{Address: netip.MustParseAddrPort("192.0.2.200:0")}, {Address: netip.MustParseAddrPort("192.0.2.100:7"), Direct: true}},
+		Domains:     []dns.Name{dns.MustParseName("example.com"), dns.MustParseName("local")},
+		NoMulticast: true,
+		Relays:      []driad.Candidate{{Address: netip.MustParseAddrPort("192.0.2.200:0")}, {Address: netip.MustParseAddrPort("192.0.2.100:7"), Direct: true}},
 	}, zone{
 		"b._dns-sd._udp.example.com. PTR":            {"60 other.example."},
 		"_amt._udp.example.com. PTR":                 {`60 Relay\0322\.1._amt._udp.example.com.`},
@@ -78,7 +80,7 @@ func TestMethodsInOrder(t *testing.T) {
 	require.Equal(t, "192.0.2.4:2268", list[7])
 	require.Len(t, list, 8, "plain records count only without AMTRELAY")
 	for _, q := range r.asked {
-		require.NotContains(t, q, "local.", "that is for multicast DNS")
+		require.NotContains(t, q, "local.")
 	}
 
 	delete(r.zone, reverse)
@@ -415,5 +417,50 @@ func BenchmarkDiscovery(b *testing.B) {
 			}
 		}
 		m.Stop(id)
+	}
+}
+
+// Names below local are for multicast DNS, and only those who are on the link have a say
+// about which.
+func TestNamesBelowLocal(t *testing.T) {
+	z := zone{
+		"_amt._udp.local. PTR":         {`60 Relay._amt._udp.LOCAL.`},
+		"relay._amt._udp.local. SRV":   {"60 0 0 2269 r1.local."},
+		"r1.local. A":                  {"60 192.0.2.1"},
+		"r2.local. A":                  {"60 192.0.2.2"},
+		reverse:                        {"60 1 0 3 r3.local."},
+		"r3.local. A":                  {"60 192.0.2.3"},
+		"_amt._udp.example.com. SRV":   {"60 1 0 2268 r5.local."},
+		"r5.local. A":                  {"60 192.0.2.5"},
+		"12.100.51.198.in-addr.arpa. ": nil,
+	}
+	config := driad.Config{
+		Domains: []dns.Name{dns.MustParseName("Local"), dns.MustParseName("example.com")},
+		Relays:  []driad.Candidate{{Name: dns.MustParseName("r2.local")}},
+		NoPlain: true, NoAnycast: true, NoIPv6: true,
+	}
+	run := func(change func(*driad.Config)) ([]string, *rig) {
+		config := config
+		change(&config)
+		r := newRig(t, config, z)
+		id := r.m.Start(r.now, source)
+		r.run(5 * time.Second)
+		return addresses(r.m.Candidates(id)), r
+	}
+	list, r := run(func(*driad.Config) {})
+	require.Equal(t, []string{"192.0.2.2:2268", "192.0.2.1:2269", "192.0.2.5:2268"}, list)
+	require.Contains(t, r.asked, "b._dns-sd._udp.local. PTR")
+	require.NotContains(t, r.asked, "_amt._udp.local. SRV")
+	require.NotContains(t, r.asked, "r3.local. A")
+	for i, q := range r.asked {
+		require.Equal(t, strings.HasSuffix(strings.Fields(q)[0], "local."), r.multicast[i], q)
+	}
+	for _, change := range []func(*driad.Config){
+		func(c *driad.Config) { c.NoMulticast = true },
+		func(c *driad.Config) { c.RequireAuthentic = true },
+	} {
+		list, r = run(change)
+		require.Empty(t, list)
+		require.NotContains(t, r.multicast, true)
 	}
 }

@@ -128,8 +128,10 @@ type rig struct {
 	lost  bool                    // no resolver answers
 	open  []pendingAnswer
 	asked []string
-	log   []driad.Event
-	when  []time.Time
+	// multicast: for which of asked that is needed.
+	multicast []bool
+	log       []driad.Event
+	when      []time.Time
 }
 
 type pendingAnswer struct {
@@ -185,6 +187,7 @@ func (r *rig) drain() {
 			break
 		}
 		r.asked = append(r.asked, l.Question.String())
+		r.multicast = append(r.multicast, l.Multicast)
 		r.open = append(r.open, pendingAnswer{r.now.Add(r.delay(l.Question)), l})
 	}
 	for {

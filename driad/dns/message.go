@@ -22,6 +22,7 @@ const (
 	TypeSRV      Type = 33
 	TypeDNAME    Type = 39
 	TypeOPT      Type = 41
+	TypeNSEC     Type = 47
 	TypeIXFR     Type = 251
 	TypeAXFR     Type = 252
 	TypeANY      Type = 255
@@ -30,7 +31,7 @@ const (
 
 var typeNames = map[Type]string{
 	TypeA: "A", TypeNS: "NS", TypeCNAME: "CNAME", TypeSOA: "SOA", TypePTR: "PTR", TypeTXT: "TXT", TypeAAAA: "AAAA", TypeSRV: "SRV",
-	TypeDNAME: "DNAME", TypeOPT: "OPT", TypeIXFR: "IXFR", TypeAXFR: "AXFR", TypeANY: "ANY", TypeAMTRELAY: "AMTRELAY",
+	TypeDNAME: "DNAME", TypeOPT: "OPT", TypeNSEC: "NSEC", TypeIXFR: "IXFR", TypeAXFR: "AXFR", TypeANY: "ANY", TypeAMTRELAY: "AMTRELAY",
 }
 
 // String returns the mnemonic, or TYPEn (RFC 3597 section 5).

@@ -1,8 +1,8 @@
-//go:build !unix
+//go:build !unix && !windows
 
 package resolver
 
 import "github.com/treedn/treedn/driad/dns"
 
-// System fails: on this system there is no file that tells the servers.
+// System fails: on this system nothing tells the servers.
 func System() (*Plain, []dns.Name, error) { return nil, nil, ErrSystem }

@@ -13,8 +13,7 @@ import (
 const confPath = "/etc/resolv.conf"
 
 // System returns a resolver that asks the servers of /etc/resolv.conf, and the
-// domains to search. Without servers there it asks this machine. On other systems
-// than Unix it fails.
+// domains to search. Without servers there it asks this machine.
 func System() (*Plain, []dns.Name, error) {
 	f, err := os.Open(confPath)
 	if err != nil {
