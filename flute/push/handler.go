@@ -47,8 +47,9 @@ type Handler struct {
 	// Logger is told about failures of the sink. Default: silent.
 	Logger *slog.Logger
 
-	limiter overload.Limiter
-	buffers sync.Pool // of *buffer
+	limiter  overload.Limiter
+	buffers  sync.Pool      // of *buffer
+	expiring sync.WaitGroup // expire, after it has left the table; none begins once it is closed
 
 	mu      sync.Mutex // guards below
 	closed  bool
