@@ -45,7 +45,7 @@
 //
 // The codecs are packages of their own: flute/lct and flute/alc the packets, flute/fdt the File Delivery Table, flute/mbms
 // the announcements of 3GPP. flute/packetio joins sockets, tunnels and captures to Receivers and Senders. flute/ntp,
-// flute/xmllimit and flute/reassembly serve them and package route; flute/repair is file repair by HTTP, flute/push the
+// flute/pacing, flute/xmllimit and flute/reassembly serve them and package route; flute/repair is file repair by HTTP, flute/push the
 // delivery of objects by HTTP; flute/seal signs objects so that they can be believed whatever way they came.
 //
 // # Left out

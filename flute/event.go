@@ -70,31 +70,3 @@ type Event struct {
 	Document []byte
 	Changes  []fdt.Change
 }
-
-// events is a queue that reuses its memory.
-type events struct {
-	q    []Event
-	head int
-}
-
-func (e *events) push(ev Event) {
-	if e.head > 0 && e.head == len(e.q) {
-		e.q, e.head = e.q[:0], 0
-	}
-	e.q = append(e.q, ev)
-}
-
-func (e *events) pop() (ev Event, ok bool) {
-	if e.head == len(e.q) {
-		return Event{}, false
-	}
-	ev = e.q[e.head]
-	e.q[e.head] = Event{}
-	e.head++
-	if e.head > 64 && e.head*2 > len(e.q) {
-		n := copy(e.q, e.q[e.head:])
-		clear(e.q[n:])
-		e.q, e.head = e.q[:n], 0
-	}
-	return ev, true
-}

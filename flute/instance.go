@@ -29,7 +29,7 @@ func (r *Receiver) readInstance(now time.Time, o *Object) {
 	switch {
 	case err == nil || len(changes) > 0:
 		r.records.add(o.key, o.record(now, delivered))
-		r.events.push(Event{Kind: FDT, Session: s, Instance: id, Raw: raw, Document: doc, Changes: changes})
+		r.events.Push(Event{Kind: FDT, Session: s, Instance: id, Raw: raw, Document: doc, Changes: changes})
 	case errors.Is(err, fdt.ErrReused):
 		// No record: the instance that has the ID must be heard when it comes again, so that it keeps the other out.
 	default:
@@ -97,7 +97,7 @@ func (r *Receiver) describe(now time.Time, o *Object, e *fdt.Entry) {
 	}
 	o.kind, o.entry = kindFile, e
 	r.pending(o, 1)
-	r.events.push(Event{Kind: Started, Session: o.s, Object: o})
+	r.events.Push(Event{Kind: Started, Session: o.s, Object: o})
 	r.learnLate(now, o)
 }
 
@@ -128,7 +128,7 @@ func (r *Receiver) openEmpty(now time.Time, key objectKey, e *fdt.Entry) {
 	o.scheme = fec.EncodingID(e.File.FEC.EncodingID)
 	o.info, o.hasInfo, o.plain, o.noFEC = fec.ObjectInfo{ID: o.scheme, SymbolSize: 1}, true, true, true
 	r.enter(o)
-	r.events.push(Event{Kind: Started, Session: o.s, Object: o})
+	r.events.Push(Event{Kind: Started, Session: o.s, Object: o})
 	r.finish(now, o)
 }
 
@@ -136,7 +136,7 @@ func (r *Receiver) openEmpty(now time.Time, key objectKey, e *fdt.Entry) {
 func (r *Receiver) expire(now time.Time) (next time.Time) {
 	for _, s := range r.sessions {
 		if changes := s.db.Expire(now); len(changes) > 0 {
-			r.events.push(Event{Kind: FDT, Session: s, Changes: changes})
+			r.events.Push(Event{Kind: FDT, Session: s, Changes: changes})
 			r.changed(now, s, changes)
 		}
 		next = sooner(next, s.db.NextExpiry())

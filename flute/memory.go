@@ -86,7 +86,7 @@ func (r *Receiver) lose(now time.Time, o *Object, err error) {
 		if o.mapped {
 			r.records.add(o.key, o.record(now, lost))
 		}
-		r.events.push(Event{Kind: Lost, Session: o.s, Object: o, Err: err})
+		r.events.Push(Event{Kind: Lost, Session: o.s, Object: o, Err: err})
 	}
 	r.free(o)
 }

@@ -55,7 +55,7 @@ func (r *Receiver) open(now time.Time, key objectKey) (*Object, error) {
 	}
 	o.kind, o.entry = kindFile, e
 	r.enter(o)
-	r.events.push(Event{Kind: Started, Session: s, Object: o})
+	r.events.Push(Event{Kind: Started, Session: s, Object: o})
 	return o, nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/treedn/treedn/fec/object"
 	"github.com/treedn/treedn/flute/alc"
+	"github.com/treedn/treedn/flute/internal/fifo"
 	"github.com/treedn/treedn/flute/reassembly"
 )
 
@@ -29,7 +30,7 @@ type Receiver struct {
 	undescribed int64     // octets of objects without description
 	unnamed     int       // those objects
 	records     records
-	events      events
+	events      fifo.Queue[Event]
 	works       []*Work
 	decoding    int64 // octets that computations under way may take
 	postponed   bool  // some wait for these
@@ -266,7 +267,7 @@ func (r *Receiver) advanced(now time.Time, o *Object, added int64) {
 		o.prefix = p
 		if !o.notified {
 			o.notified = true
-			r.events.push(Event{Kind: Progress, Session: o.s, Object: o})
+			r.events.Push(Event{Kind: Progress, Session: o.s, Object: o})
 		}
 	}
 	if o.endedAt.IsZero() && (!o.closeAt.IsZero() || o.hasInfo && o.held.End() == o.Length()) {
@@ -307,13 +308,13 @@ func (r *Receiver) deliver(o *Object) {
 	o.complete = true
 	r.stats.Objects++
 	o.s.objects++
-	r.events.push(Event{Kind: Complete, Session: o.s, Object: o})
+	r.events.Push(Event{Kind: Complete, Session: o.s, Object: o})
 }
 
 // Poll returns the next event, and false if there is none.
 func (r *Receiver) Poll() (Event, bool) {
 	for {
-		ev, ok := r.events.pop()
+		ev, ok := r.events.Pop()
 		if !ok {
 			return Event{}, false
 		}

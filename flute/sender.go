@@ -8,6 +8,7 @@ import (
 
 	"github.com/treedn/treedn/fec/object"
 	"github.com/treedn/treedn/flute/lct"
+	"github.com/treedn/treedn/flute/pacing"
 )
 
 // Sender turns files into the packets of one FLUTE session. It opens no socket and starts no goroutine; it belongs to one
@@ -15,7 +16,7 @@ import (
 type Sender struct {
 	cfg    SenderConfig
 	codec  object.Codec
-	bucket bucket
+	bucket pacing.Bucket
 
 	files    map[uint64]*outgoing
 	due      []*outgoing // being sent or waiting for their turn, by rank
@@ -91,7 +92,7 @@ func (s *Sender) Remove(now time.Time, toi uint64) {
 // Poll appends the next packet to buf, and returns false if there is none to send now: because of the rate, because
 // there is nothing to send before NextTimeout, or because a computation of PollWork has to be done first.
 func (s *Sender) Poll(now time.Time, buf []byte) ([]byte, bool) {
-	if s.closed || s.bucket.wait(now, s.cfg.Rate, s.cfg.Burst) > 0 {
+	if s.closed || s.bucket.Wait(now, s.cfg.Rate, s.cfg.Burst) > 0 {
 		return buf, false
 	}
 	var out []byte
@@ -108,7 +109,7 @@ func (s *Sender) Poll(now time.Time, buf []byte) ([]byte, bool) {
 		return buf, false
 	}
 	n := len(out) - len(buf)
-	s.bucket.take(now, n+udpOverhead, s.cfg.Rate)
+	s.bucket.Take(now, n+pacing.UDPOverhead, s.cfg.Rate)
 	s.stats.Packets++
 	s.stats.Octets += uint64(n)
 	return out, true
@@ -224,7 +225,7 @@ func (s *Sender) NextTimeout(now time.Time) time.Time {
 	if at.IsZero() {
 		return at
 	}
-	if free := now.Add(s.bucket.wait(now, s.cfg.Rate, s.cfg.Burst)); free.After(at) {
+	if free := now.Add(s.bucket.Wait(now, s.cfg.Rate, s.cfg.Burst)); free.After(at) {
 		return free
 	}
 	return at

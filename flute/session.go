@@ -165,7 +165,7 @@ func (r *Receiver) close(now time.Time) (next time.Time) {
 			continue
 		}
 		s.closed = true
-		r.events.push(Event{Kind: Closed, Session: s})
+		r.events.Push(Event{Kind: Closed, Session: s})
 		for _, o := range r.active {
 			if o.s == s && !o.complete && o.visible() && o.endedAt.IsZero() {
 				o.endedAt = now
@@ -185,5 +185,5 @@ func (r *Receiver) fault(now time.Time, s *Session, err *RejectError) {
 	}
 	s.faults[err.Reason] = now
 	r.cfg.Logger.Warn("FLUTE session is at fault", "source", s.key.source, "tsi", s.key.tsi, "error", err)
-	r.events.push(Event{Kind: Fault, Session: s, Err: err})
+	r.events.Push(Event{Kind: Fault, Session: s, Err: err})
 }

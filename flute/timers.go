@@ -107,5 +107,5 @@ func (r *Receiver) ask(now time.Time, o *Object) {
 		o.backoff = min(2*o.backoff, r.cfg.RepairBackoffMax)
 	}
 	o.askAgain = now.Add(o.backoff)
-	r.events.push(Event{Kind: NeedRepair, Session: o.s, Object: o, Missing: o.AppendMissing(nil)})
+	r.events.Push(Event{Kind: NeedRepair, Session: o.s, Object: o, Missing: o.AppendMissing(nil)})
 }

@@ -2,6 +2,7 @@ package route
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -260,4 +261,38 @@ func TestOtherSessions(t *testing.T) {
 	first.Group, first.Port = netip.MustParseAddr("232.1.1.2"), 6001
 	second.Group, second.Port = netip.MustParseAddr("232.1.1.3"), 6001
 	require.Equal(t, []Session{first, second}, r.OtherSessions())
+}
+
+// What GPAC sends with $Time$ in the name of segments is this, with the time of the segment for the TOI: the first is 0.
+func TestCaptureFromTimeZero(t *testing.T) {
+	objects := func(first uint32) (names []string, sums map[string]int) {
+		r := NewReceiver(ReceiverConfig{UndescribedAge: time.Minute, Deadline: time.Minute, Inactivity: time.Minute, MaxSkip: -1})
+		sums = map[string]int{}
+		for _, p := range flutetest.Capture(t, filepath.Join("testdata", "gpac-route-dash.pcap")) {
+			if p.Dst != netip.MustParseAddrPort("232.1.1.1:6000") {
+				continue
+			}
+			if toi := binary.BigEndian.Uint32(p.Payload[12:]); binary.BigEndian.Uint32(p.Payload[8:]) != 0 && toi != 0xffffffff {
+				binary.BigEndian.PutUint32(p.Payload[12:], toi-1+first)
+			}
+			require.NoError(t, r.Push(p.At, p.Src, p.Payload))
+			for ev, ok := r.Poll(); ok; ev, ok = r.Poll() {
+				if o := ev.Object; ev.Kind == Complete {
+					b := make([]byte, o.Length())
+					_, err := o.ReadAt(b, 0)
+					require.NoError(t, err)
+					names = append(names, o.Name())
+					sums[fmt.Sprintf("%x", sha256.Sum256(b))]++
+					r.Release(p.At, o)
+				}
+			}
+		}
+		return names, sums
+	}
+	_, want := objects(1)
+	names, got := objects(0)
+	require.Equal(t, want, got)
+	for _, track := range []int{1, 2} {
+		require.Contains(t, names, fmt.Sprintf("clip_dash_track%d_0.m4s", track))
+	}
 }

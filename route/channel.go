@@ -97,7 +97,10 @@ type description struct {
 
 func (ch *channel) describe(key objectKey) description {
 	switch {
-	case key.toi == 0:
+	case !ch.described:
+		return description{}
+	case key.toi == 0 && !(ch.embedded && ch.hasTemplate):
+		// What a template names is none: GPAC takes $Time$ for the TOI, and that of the first segment may be 0.
 		return description{kind: kindEFDT, length: -1}
 	case key.tsi == 0:
 		return description{kind: kindPackage, length: -1}

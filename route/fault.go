@@ -74,7 +74,6 @@ func (r *Receiver) rejected(reason Reason, err error) {
 func (r *Receiver) checkCodepoint(o *Object) {
 	_, declared := o.ch.payloads[o.cp]
 	switch {
-	case !o.ch.described: // TOI 0 of a TSI that is but a claim
 	case o.cp == 0:
 		r.fault(o.ch, faultReserved, o.key, ErrReservedCodepoint)
 	case !declared && o.cp > sls.CPMediaRandomAccess:

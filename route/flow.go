@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/flute/fdt"
+	"github.com/treedn/treedn/flute/pacing"
 )
 
 // A flow is one LCT channel of the Sender: the metadata channel with a File
@@ -26,7 +27,7 @@ type flow struct {
 	idle     time.Time       // since when there has been nothing to send
 	entities bool            // of a track: objects of Entity Mode
 	limit    int64           // bit/s, 0 for none
-	bucket   bucket          // of it
+	bucket   pacing.Bucket   // of it
 	pool     *poolFlow       // of a track: what protects its objects together with others
 	gone     bool            // superseded by a newer run
 	efdt     *fdt.Instance   // as announced last
@@ -136,13 +137,13 @@ func (f *flow) wait(now time.Time) time.Duration {
 	if f.limit <= 0 {
 		return 0
 	}
-	return f.bucket.wait(now, f.limit, channelBurst)
+	return f.bucket.Wait(now, f.limit, channelBurst)
 }
 
 // spend counts a packet against the channel's limit.
 func (f *flow) spend(now time.Time, octets int) {
 	if f.limit > 0 {
-		f.bucket.take(now, octets+udpOverhead, f.limit)
+		f.bucket.Take(now, octets+pacing.UDPOverhead, f.limit)
 	}
 }
 

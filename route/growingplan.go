@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/treedn/treedn/fec"
+	"github.com/treedn/treedn/flute/pacing"
 )
 
 // sentBlock is a block of a growing object together with what is sent for it:
@@ -106,7 +107,7 @@ func (p *plans) growing(packets []span, unit int, loss fec.Loss, waited float64)
 		costs := x.costs(nil, packets)
 		for x.group = 1; x.group*size <= unit; x.group *= 2 {
 			x.count = x.repair(p, loss, costs, waited)
-			if octets := x.count * (x.packet() + udpOverhead); octets < best {
+			if octets := x.count * (x.packet() + pacing.UDPOverhead); octets < best {
 				best, b = octets, x
 			}
 		}

@@ -163,7 +163,10 @@ func (r *Receiver) redescribe(now time.Time, ch *channel) {
 	for _, o := range slices.Clone(ch.objects) {
 		if o.kind == kindUndescribed && !o.released {
 			r.describe(now, o)
-			if o.kind != kindUndescribed {
+			switch {
+			case o.kind == kindEFDT && max(o.length, o.held.End()) > o.limit():
+				r.lose(now, o)
+			case o.kind != kindUndescribed:
 				r.advanced(now, o, o.held.Total())
 			}
 		}

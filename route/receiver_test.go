@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -113,11 +114,17 @@ func kinds(evs []Event) (out []EventKind) {
 // signal delivers an S-TSID.
 func (h *hand) signal(ls ...sls.LS) {
 	h.t.Helper()
+	require.Equal(h.t, []EventKind{Signalling}, kinds(h.stsid(ls...)))
+}
+
+// stsid delivers an S-TSID and returns what comes of it.
+func (h *hand) stsid(ls ...sls.LS) []Event {
+	h.t.Helper()
 	doc := sls.STSID{RS: []sls.RS{{LS: ls}}}
 	body, err := doc.Append(nil)
 	require.NoError(h.t, err)
 	h.pkg(sls.Part{ContentType: sls.MediaTypeSTSID, Location: "s", Generation: uint64(h.version), Body: body})
-	require.Equal(h.t, []EventKind{Signalling}, kinds(h.events()))
+	return h.events()
 }
 
 func (h *hand) pkg(parts ...sls.Part) {
@@ -479,11 +486,11 @@ func TestInBandEFDT(t *testing.T) {
 	a := efdt("a")
 	h.ok(pk{tsi: 3, toi: 0, cp: 0, data: a, tol: int64(len(a))})
 	require.Empty(t, h.events(), "the S-TSID has not named the channel")
-	h.signal(sls.LS{TSI: 3, SrcFlow: &sls.SrcFlow{Payloads: []sls.Payload{{Codepoint: 0, FormatID: 1}}}})
+	require.Equal(t, []EventKind{Signalling, Signalling}, kinds(h.stsid(sls.LS{TSI: 3, SrcFlow: &sls.SrcFlow{Payloads: []sls.Payload{{Codepoint: 0, FormatID: 1}}}})))
 	for range 3 {
 		h.ok(pk{tsi: 3, toi: 0, cp: 0, data: a, tol: int64(len(a))})
 	}
-	require.Equal(t, []EventKind{Signalling}, kinds(h.events()))
+	require.Empty(t, h.events(), "it was kept for the S-TSID")
 	h.ok(pk{tsi: 3, toi: 7, cp: 0, data: seq(10)})
 	require.Equal(t, "a", h.events()[0].Object.Name())
 	b := efdt("b")
@@ -493,6 +500,51 @@ func TestInBandEFDT(t *testing.T) {
 	require.Equal(t, "b", h.events()[0].Object.Name())
 	h.signal(sls.LS{TSI: 3, SrcFlow: &sls.SrcFlow{Payloads: []sls.Payload{{Codepoint: 0, FormatID: 1}}}}, track(4))
 	require.Equal(t, "b", h.r.channels[3].files[7].ContentLocation, "a new S-TSID does not take it away")
+}
+
+// A template names the segment that begins at the time 0, by its $Time$, TOI 0: with GPAC, which has the EFDT in the
+// S-TSID then.
+func TestMediaAsTOIZero(t *testing.T) {
+	b := seq(3000)
+	for _, late := range []bool{false, true} { // the S-TSID
+		h := newHand(t, ReceiverConfig{MaxSignalling: 2000})
+		if !late {
+			h.signal(track(10))
+		}
+		h.ok(pk{tsi: 10, cp: 8, data: b[:1500], tol: 3000})
+		evs := h.events()
+		if late {
+			require.Empty(t, evs)
+			evs = h.stsid(track(10))
+			evs = slices.DeleteFunc(evs, func(ev Event) bool { return ev.Kind == Signalling })
+		}
+		require.Equal(t, []EventKind{Started, Progress}, kinds(evs))
+		require.Equal(t, "v-0.m4s", evs[0].Object.Name())
+		h.ok(pk{tsi: 10, cp: 8, off: 1500, data: b[1500:], tol: 3000})
+		evs = h.events()
+		require.Equal(t, []EventKind{Complete}, kinds(evs))
+		require.Equal(t, b, evs[0].Object.Bytes(0))
+		h.ok(pk{tsi: 10, toi: 96000, cp: 8, data: b, tol: 3000})
+		require.Equal(t, []EventKind{Started, Complete}, kinds(h.events()))
+	}
+	h := newHand(t, ReceiverConfig{MaxSignalling: 2000})
+	h.ok(pk{tsi: 3, cp: 8, data: b, tol: 3000})
+	require.Equal(t, []EventKind{Signalling}, kinds(h.stsid(sls.LS{TSI: 3, SrcFlow: &sls.SrcFlow{}})), "too large for an EFDT")
+	require.Zero(t, h.r.Stats().Memory)
+	require.Empty(t, h.r.objects)
+}
+
+// An EFDT beside that of the S-TSID is refused where nothing else could be meant (A/331, A.3.3.2.1).
+func TestTwoEFDTs(t *testing.T) {
+	h := newHand(t, ReceiverConfig{})
+	h.signal(channelLS(10, fdt.Instance{Files: []fdt.File{{TOI: 7, ContentLocation: "a"}}}))
+	in := fdt.Instance{Expires: expiresNever, Files: []fdt.File{{TOI: 7, ContentLocation: "b"}}}
+	b, err := in.Append(nil)
+	require.NoError(t, err)
+	h.ok(pk{tsi: 10, cp: 8, data: b, tol: int64(len(b))})
+	evs := h.events()
+	require.Len(t, evs, 1)
+	require.ErrorIs(t, evs[0].Fault.Err, errEFDT)
 }
 
 func TestPackages(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/flute/lct"
+	"github.com/treedn/treedn/flute/pacing"
 )
 
 func (s *Sender) rate() int64 {
@@ -76,7 +77,7 @@ func (s *Sender) poll(now time.Time, dst []byte, want part) (pkt []byte, ok bool
 	s.closeBlocks(now)
 	dst, ok = s.appendNext(now, dst, rate, want)
 	if ok {
-		s.bucket.take(now, len(dst)-n+udpOverhead, rate)
+		s.bucket.Take(now, len(dst)-n+pacing.UDPOverhead, rate)
 		s.stats.Packets++
 		s.stats.Octets += uint64(len(dst) - n)
 	}
@@ -106,7 +107,7 @@ func (s *Sender) appendNext(now time.Time, dst []byte, rate int64, want part) ([
 		}
 	}
 	if want != sourceOnly {
-		if s.bucket.wait(now, rate, s.burst()/2) > 0 {
+		if s.bucket.Wait(now, rate, s.burst()/2) > 0 {
 			return dst, false
 		}
 		if dst, ok = s.appendGrowing(now, dst, false); ok {
@@ -114,7 +115,7 @@ func (s *Sender) appendNext(now time.Time, dst []byte, rate int64, want part) ([
 			return dst, true
 		}
 	}
-	if s.bucket.wait(now, rate, s.spare()) > 0 {
+	if s.bucket.Wait(now, rate, s.spare()) > 0 {
 		return dst, false
 	}
 	if want != sourceOnly {
@@ -296,10 +297,10 @@ func (s *Sender) NextTimeout(now time.Time) time.Time {
 	next = sooner(next, s.nextClose())
 	ready = ready || len(s.blockWorks) > 0
 	if d, ok := s.growingWait(now); ok {
-		next = sooner(next, now.Add(max(d, s.bucket.wait(now, s.rate(), s.burst()*7/16))))
+		next = sooner(next, now.Add(max(d, s.bucket.Wait(now, s.rate(), s.burst()*7/16))))
 	}
 	// What can wait leaves some packets at a time.
-	spare := now.Add(s.bucket.wait(now, s.rate(), s.spare()/2))
+	spare := now.Add(s.bucket.Wait(now, s.rate(), s.spare()/2))
 	for _, j := range s.repairs {
 		next = sooner(next, later(spare, now.Add(j.tx.flow.wait(now))))
 	}
@@ -346,11 +347,11 @@ func later(a, b time.Time) time.Time {
 // throttle returns how long the next packet has to wait. One that finds the bucket empty waits until a batch of packets
 // may leave: at high rates the system sleeps longer than a packet takes, and a lone one costs as much as many.
 func (s *Sender) throttle(now time.Time, rate int64) time.Duration {
-	if !s.throttled && s.bucket.wait(now, rate, s.burst()) == 0 {
+	if !s.throttled && s.bucket.Wait(now, rate, s.burst()) == 0 {
 		return 0
 	}
 	batch := min(int64(s.burst())/4, rate/8*int64(pacingDelay)/int64(time.Second))
-	d := s.bucket.wait(now, rate, s.burst()-int(batch))
+	d := s.bucket.Wait(now, rate, s.burst()-int(batch))
 	s.throttled = d > 0
 	return d
 }

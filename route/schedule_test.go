@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/treedn/treedn/flute/lct"
+	"github.com/treedn/treedn/flute/pacing"
 	"github.com/treedn/treedn/route/sls"
 )
 
@@ -100,7 +101,7 @@ func TestChannelRate(t *testing.T) {
 	sent := drainSender(t, s, &now, 4*time.Second)
 	octets := 0
 	for _, p := range sentIn(sent, txs[0].TSI()) {
-		octets += p.octet + udpOverhead
+		octets += p.octet + pacing.UDPOverhead
 	}
 	require.InDelta(t, 4*1_000_000/8+channelBurst, octets, 2000)
 	other := sentIn(sent, txs[1].TSI())
@@ -122,7 +123,7 @@ func TestChannelRate(t *testing.T) {
 		tx.Cut()
 		for _, p := range drainSender(t, s, &now, 20*time.Millisecond) {
 			if p.TSI != 0 {
-				octets += p.octet + udpOverhead
+				octets += p.octet + pacing.UDPOverhead
 			}
 		}
 	}

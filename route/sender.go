@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/treedn/treedn/fec/raptorq"
+	"github.com/treedn/treedn/flute/pacing"
 	"github.com/treedn/treedn/route/sls"
 )
 
@@ -16,7 +17,7 @@ type Sender struct {
 	cfg  SenderConfig
 	unit int // octets of a full source payload, and of a repair payload
 
-	bucket    bucket
+	bucket    pacing.Bucket
 	throttled bool // the bucket was empty
 	peak      peak
 

@@ -1,6 +1,10 @@
 package route
 
-import "time"
+import (
+	"time"
+
+	"github.com/treedn/treedn/flute/pacing"
+)
 
 // Streams of few packets are repaired by blocks that overlap: each covers the latest packets of the object, also those
 // that the blocks before it cover, and repair packets are sent at a constant share of the source packets. A receiver
@@ -58,13 +62,13 @@ func (s *Sender) closeWindow(now time.Time, t *Transmission) {
 		return
 	}
 	for g.counted = max(g.counted, g.first); g.counted < t.next; g.counted++ {
-		g.credit += windowShare(random(s.cfg.Loss), t.flow.perChunk/t.flow.interval.Seconds()) * float64(int(t.packets[g.counted].n)+sourceHeader+udpOverhead)
+		g.credit += windowShare(random(s.cfg.Loss), t.flow.perChunk/t.flow.interval.Seconds()) * float64(int(t.packets[g.counted].n)+sourceHeader+pacing.UDPOverhead)
 	}
 	b, ok := t.window()
 	if !ok {
 		return
 	}
-	octets := float64(b.packet() + udpOverhead)
+	octets := float64(b.packet() + pacing.UDPOverhead)
 	b.count = int(g.credit / octets)
 	if b.count == 0 {
 		return

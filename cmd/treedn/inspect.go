@@ -266,6 +266,9 @@ func remarks(s pcap.Stats) (list []string) {
 	if s.Incomplete > 0 {
 		add("%d fragments are without the rest of their datagram", s.Incomplete)
 	}
+	if s.Oversize > 0 {
+		add("%d of %d datagrams are larger than a frame of Ethernet can be: the capture was taken with segmentation offload, and they are several, which is not seen; capture behind it (ethtool -K eth0 tx-udp-segmentation off gro off)", s.Oversize, s.Packets)
+	}
 	return list
 }
 

@@ -89,6 +89,15 @@ func TestInspectCaptures(t *testing.T) {
 	require.Zero(t, code)
 	require.Contains(t, stderr, "are of link type 147, which is not understood")
 
+	large := append(bytes.Clone(good[24:40]), make([]byte, 14+20+8+10*1400)...)
+	binary.LittleEndian.PutUint32(large[8:], uint32(len(large)-16))
+	binary.LittleEndian.PutUint32(large[12:], uint32(len(large)-16))
+	copy(large[16:], good[40:40+14+20+8])
+	binary.BigEndian.PutUint16(large[16+14+2:], 20+8+10*1400)
+	binary.BigEndian.PutUint16(large[16+14+20+4:], 8+10*1400)
+	_, _, stderr = inspectRun(t, append(bytes.Clone(good), large...), "-")
+	require.Contains(t, stderr, "taken with segmentation offload")
+
 	tcp := bytes.Clone(good)
 	for at := 24; at < len(tcp); at += 16 + int(binary.LittleEndian.Uint32(tcp[at+8:])) {
 		tcp[at+16+14+9] = 6

@@ -1,10 +1,13 @@
 package packetio
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/treedn/treedn/flute/pacing"
 )
 
 // Paced is a Sink that sends no faster than a rate, in batches of at most Burst octets: the buffers of receivers and of
@@ -20,15 +23,12 @@ type Paced struct {
 	// Overhead is what headers add to a packet on the wire. Default 28, those of IPv4 and UDP.
 	Overhead int
 
-	full   time.Time // when the bucket is full again
+	bucket pacing.Bucket
 	once   sync.Once
 	closed chan struct{}
 }
 
-const (
-	defaultBurst    = 64 << 10
-	defaultOverhead = 28
-)
+const defaultBurst = 64 << 10
 
 func (p *Paced) init() { p.once.Do(func() { p.closed = make(chan struct{}) }) }
 
@@ -63,32 +63,20 @@ func (p *Paced) WriteBatch(packets [][]byte, to netip.AddrPort) (n int, err erro
 
 // wait is how long the next packet has to wait: it may leave while the bucket is not empty.
 func (p *Paced) wait(now time.Time) time.Duration {
-	if p.Rate <= 0 || !p.full.After(now) {
+	if p.Rate <= 0 {
 		return 0
 	}
 	burst := p.Burst
 	if burst <= 0 {
 		burst = defaultBurst
 	}
-	return max(0, p.full.Sub(now)-p.duration(burst))
+	return p.bucket.Wait(now, 8*p.Rate, burst)
 }
 
 func (p *Paced) take(now time.Time, n int) {
-	if p.Rate <= 0 {
-		return
+	if p.Rate > 0 {
+		p.bucket.Take(now, n+cmp.Or(p.Overhead, pacing.UDPOverhead), 8*p.Rate)
 	}
-	overhead := p.Overhead
-	if overhead == 0 {
-		overhead = defaultOverhead
-	}
-	if p.full.Before(now) {
-		p.full = now
-	}
-	p.full = p.full.Add(p.duration(n + overhead))
-}
-
-func (p *Paced) duration(n int) time.Duration {
-	return time.Duration(float64(n) / float64(p.Rate) * float64(time.Second))
 }
 
 // Close ends a WriteBatch that waits, and closes the Sink.

@@ -11,6 +11,11 @@ import (
 
 // Replay is a Source of the packets of a capture. The times that handlers get are those of the capture, so that state
 // machines see it as it was, however fast it is read; deadlines are times of this machine's clock.
+//
+// Each datagram is a run of its own. A capture that was taken where the system splits or joins datagrams (UDP GSO at the
+// sender, GRO at a receiver) has several as one, with one UDP header for all, and nothing in it tells where one ends: they
+// come as one packet, which receivers reject or misread. See Oversize of [pcap.Stats]; to capture them as they are on the wire,
+// switch it off first: ethtool -K eth0 tx-udp-segmentation off gro off.
 type Replay struct {
 	// Speed is how fast it goes: 1 as it was captured, 2 twice as fast, 0 as fast as it is read.
 	Speed float64

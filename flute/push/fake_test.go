@@ -26,7 +26,8 @@ type memory struct {
 	refuse  error
 	came    chan int // if set, it is told of the length after each write
 	hold    chan struct{}
-	deaf    bool // nothing can be read back
+	aborts  chan struct{} // if set, Abort waits for it
+	deaf    bool          // nothing can be read back
 }
 
 type stored struct {
@@ -102,6 +103,9 @@ func (s *stored) Commit(length int64) error {
 }
 
 func (s *stored) Abort(cause error) {
+	if s.m.aborts != nil {
+		<-s.m.aborts
+	}
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
 	s.wrong = s.wrong || s.whole || s.cause != nil

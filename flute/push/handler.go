@@ -47,8 +47,9 @@ type Handler struct {
 	// Logger is told about failures of the sink. Default: silent.
 	Logger *slog.Logger
 
-	limiter overload.Limiter
-	buffers sync.Pool // of *buffer
+	limiter  overload.Limiter
+	buffers  sync.Pool      // of *buffer
+	expiring sync.WaitGroup // expire, after it has left the table; none begins once it is closed
 
 	mu      sync.Mutex // guards below
 	closed  bool
@@ -371,7 +372,6 @@ func (h *Handler) receive(r *http.Request, u *upload, claim *claim, c contentRan
 // fail answers with the status for err.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	header := w.Header()
-	header.Set("Cache-Control", "no-store")
 	status := http.StatusInternalServerError
 	var at *offsetError
 	var broken *interruption
@@ -410,25 +410,12 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 			h.Logger.Error("push failed", "path", r.URL.Path, "error", err)
 		}
 	}
-	text := err.Error()
-	if status == http.StatusInternalServerError {
-		text = http.StatusText(status) // what failed is nobody else's business
-	}
-	if len(text) > maxErrorText {
-		text = text[:maxErrorText] + "..." // it quotes the request, which may be long
-	}
-	http.Error(w, text, status)
+	overload.Fail(w, status, err)
 }
-
-// maxErrorText bounds what an error answer says, in octets.
-const maxErrorText = 512
 
 // retryAfter asks the sender to wait for RetryAfter and a part of it.
 func (h *Handler) retryAfter(header http.Header, part float64) {
-	wait := orDefault(h.RetryAfter, time.Second)
-	seconds, ms := overload.Format(wait + time.Duration(part*float64(wait)))
-	header.Set(overload.RetryAfter, seconds)
-	header.Set(overload.RetryAfterMs, ms)
+	overload.Ask(header, orDefault(h.RetryAfter, time.Second), part)
 }
 
 func (h *Handler) maxObject() int64 { return orDefault(h.MaxObject, 64<<20) }

@@ -275,6 +275,30 @@ func TestHoldTime(t *testing.T) {
 	})
 }
 
+// The sink is not called any more once Close has returned, even if a hold is over just then.
+func TestCloseWhileExpiring(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{aborts: make(chan struct{})}
+		h := newHandler(t, m)
+		h.HoldTime = 5 * time.Second
+		require.Equal(t, 408, do(h, http.MethodPut, &broken{[]byte("0123"), io.ErrUnexpectedEOF}).Code)
+		time.Sleep(5 * time.Second)
+		synctest.Wait() // the sink takes its time
+		require.Equal(t, 404, do(h, http.MethodHead, nil).Code)
+		closed := false
+		go func() {
+			h.Close()
+			closed = true
+		}()
+		synctest.Wait()
+		require.False(t, closed)
+		close(m.aborts)
+		synctest.Wait()
+		require.True(t, closed)
+		require.ErrorIs(t, m.all()[0].cause, ErrIncomplete)
+	})
+}
+
 // Memory is bounded whatever is begun and left.
 func TestManyObjects(t *testing.T) {
 	m := &memory{}

@@ -132,7 +132,7 @@ func (p *Pusher) Push(ctx context.Context, o Object, body Body) error {
 			if failures++; failures > p.config.Attempts {
 				return err
 			}
-			if err := sleep(ctx, p.config.Retry.Draw(failures, wait, p.config.Rand())); err != nil {
+			if err := overload.Sleep(ctx, p.config.Retry.Draw(failures, wait, p.config.Rand())); err != nil {
 				return err
 			}
 			var whole bool
@@ -264,7 +264,7 @@ func (s *sending) attempt(ctx context.Context, offset int64, resume bool) (wait 
 
 // judge tells what an answer to PUT means.
 func (s *sending) judge(ctx context.Context, resp *http.Response) (wait time.Duration, err error) {
-	wait = overload.Parse(resp.Header.Get(overload.RetryAfter), resp.Header.Get(overload.RetryAfterMs))
+	wait = overload.Asked(resp.Header)
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusCreated:
 		offset, ok := parseOffset(resp.Header.Get(UploadOffset))
@@ -346,7 +346,7 @@ func (s *sending) where(ctx context.Context) (offset int64, whole bool, wait tim
 		return 0, false, 0, fmt.Errorf("push: %w", err)
 	}
 	resp.Body.Close()
-	wait = overload.Parse(resp.Header.Get(overload.RetryAfter), resp.Header.Get(overload.RetryAfterMs))
+	wait = overload.Asked(resp.Header)
 	if resp.StatusCode == http.StatusNotFound {
 		return 0, false, 0, nil // it has nothing
 	}
@@ -368,15 +368,4 @@ func inPassing(err error) bool {
 		return false
 	}
 	return true // errOffset, errBusy, ErrStalled, and failures of the network
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

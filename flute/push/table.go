@@ -231,7 +231,9 @@ func (h *Handler) expire(u *upload, hold time.Duration) {
 		return
 	}
 	h.remove(u)
+	h.expiring.Add(1)
 	h.mu.Unlock()
+	defer h.expiring.Done()
 	h.abort(u, ErrIncomplete)
 }
 
@@ -245,8 +247,9 @@ func (h *Handler) oldest() (oldest *upload) {
 	return oldest
 }
 
-// Close aborts what is not complete and refuses further requests with 503. Requests under way are ended; the server that
-// they came through waits for them. It may be called more than once.
+// Close aborts what is not complete, waits for what is being aborted because its HoldTime is over, and refuses further
+// requests with 503. Requests under way are ended; the server that they came through waits for them. It may be called more
+// than once, but not by the sink.
 func (h *Handler) Close() error {
 	h.mu.Lock()
 	h.closed = true
@@ -268,6 +271,7 @@ func (h *Handler) Close() error {
 	for _, u := range waiting {
 		h.abort(u, ErrIncomplete)
 	}
+	h.expiring.Wait()
 	return nil
 }
 

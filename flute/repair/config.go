@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/treedn/treedn/flute/internal/overload"
 )
 
 // Parent is a repair server.
@@ -97,7 +99,7 @@ func (c Config) populate() (Config, []parent, error) {
 		c.Rand = rand.Float64
 	}
 	if c.Sleep == nil {
-		c.Sleep = sleep
+		c.Sleep = overload.Sleep
 	}
 	return c, parents, nil
 }
@@ -129,15 +131,4 @@ func baseURL(s string) (base, name string, err error) {
 		return "", "", fmt.Errorf("repair: parent %q is no base URL", s)
 	}
 	return strings.TrimSuffix(u.String(), "/") + "/", u.Redacted(), nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -180,7 +180,7 @@ func checkStatus(resp *http.Response, ranges bool) error {
 	default:
 		err = &StatusError{resp.StatusCode}
 	}
-	return &statusAnswer{err, overload.Parse(resp.Header.Get(overload.RetryAfter), resp.Header.Get(overload.RetryAfterMs))}
+	return &statusAnswer{err, overload.Asked(resp.Header)}
 }
 
 // takeOctets takes an answer with octets.

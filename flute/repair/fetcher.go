@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/treedn/treedn/flute/internal/overload"
 )
 
 // Fetcher carries out a [Plan] over HTTP: repair as MBMS, ATSC and DVB have it, from servers that the signalling names. The
@@ -52,7 +54,7 @@ func (f *Fetcher) Fetch(ctx context.Context, plan *Plan, received func(Part)) (*
 		ask, ok := plan.Poll(now)
 		if !ok {
 			if at, ok := plan.Timeout(); ok {
-				if err := sleep(ctx, at.Sub(now)); err != nil {
+				if err := overload.Sleep(ctx, at.Sub(now)); err != nil {
 					return got, err
 				}
 			}

@@ -205,31 +205,17 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 			h.Logger.Error("repair request failed", "path", r.URL.Path, "error", err)
 		}
 	}
-	text := err.Error()
-	if status == http.StatusInternalServerError {
-		text = http.StatusText(status) // what failed is nobody else's business
-	}
-	if len(text) > maxErrorText {
-		text = text[:maxErrorText] + "..." // it quotes the request, which may be long
-	}
 	header := w.Header()
 	for _, name := range []string{"ETag", "Content-Location", OTIHeader} {
 		header.Del(name)
 	}
-	header.Set("Cache-Control", "no-store")
-	http.Error(w, text, status)
+	overload.Fail(w, status, err)
 }
 
 // retryAfter asks the client to wait for RetryAfter and a part of it.
 func (h *Handler) retryAfter(w http.ResponseWriter, part float64) {
-	wait := orDefault(h.RetryAfter, time.Second)
-	seconds, ms := overload.Format(wait + time.Duration(part*float64(wait)))
-	w.Header().Set(overload.RetryAfter, seconds)
-	w.Header().Set(overload.RetryAfterMs, ms)
+	overload.Ask(w.Header(), orDefault(h.RetryAfter, time.Second), part)
 }
-
-// maxErrorText bounds what an error answer says, in octets.
-const maxErrorText = 512
 
 // matches evaluates If-Match: a comma-separated list of entity tags or "*".
 func matches(header, etag string) bool {

@@ -1,5 +1,7 @@
 package seal
 
+import "github.com/treedn/treedn/flute/internal/fifo"
+
 // EventKind tells what an Event reports.
 type EventKind uint8
 
@@ -73,35 +75,14 @@ type Event struct {
 	Keys Kind
 }
 
-// events is a queue that reuses its memory.
-type events struct {
-	q    []Event
-	head int
-}
+// events bounds what nobody polls.
+type events struct{ fifo.Queue[Event] }
 
 // push returns false if nobody reads the events.
 func (e *events) push(ev Event) bool {
-	if len(e.q)-e.head >= maxEvents {
+	if e.Len() >= maxEvents {
 		return false
 	}
-	if e.head > maxEvents {
-		n := copy(e.q, e.q[e.head:])
-		clear(e.q[n:])
-		e.q, e.head = e.q[:n], 0
-	}
-	e.q = append(e.q, ev)
+	e.Push(ev)
 	return true
-}
-
-func (e *events) pop() (ev Event, ok bool) {
-	if e.head == len(e.q) {
-		return Event{}, false
-	}
-	ev = e.q[e.head]
-	e.q[e.head] = Event{}
-	e.head++
-	if e.head == len(e.q) {
-		e.q, e.head = e.q[:0], 0
-	}
-	return ev, true
 }

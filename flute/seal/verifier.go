@@ -307,7 +307,7 @@ func (v *Verifier) unwait(o *Object) {
 // Poll returns the next event, and false if there is none.
 func (v *Verifier) Poll() (Event, bool) {
 	for {
-		ev, ok := v.events.pop()
+		ev, ok := v.events.Pop()
 		if !ok {
 			return Event{}, false
 		}

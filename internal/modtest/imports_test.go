@@ -37,6 +37,7 @@ var ioPackages = []string{
 	"driad/internal/dnstest",   // processes and sockets, for tests
 	"driad/resolver",           // sockets, HTTP client, files
 	"flute/flutetest",          // files, for tests
+	"flute/internal/overload",  // http.Header, a clock
 	"flute/packetio",           // a clock: paced sending, replay
 }
 

@@ -1,13 +1,10 @@
 // Package overload is how a server of many receivers says "not now": it bounds the requests under way, in all and for one
-// peer, and tells the refused when to come back.
+// peer, and tells the refused why and when to come back.
 package overload
 
 import (
 	"net/netip"
-	"strconv"
-	"strings"
 	"sync"
-	"time"
 )
 
 // Limiter bounds the requests under way. The zero value refuses none. It is safe for concurrent use.
@@ -61,30 +58,4 @@ func Peer(remote string) netip.Addr {
 		return prefix.Addr()
 	}
 	return addr
-}
-
-// The header fields that tell a client when to come back. Retry-After (RFC 9110 section 10.2.3) has whole seconds, which
-// are long for media; RetryAfterMs is the same in milliseconds, for clients that know it.
-const (
-	RetryAfter   = "Retry-After"
-	RetryAfterMs = "Retry-After-Ms"
-)
-
-// Format returns the values of RetryAfter, rounded up, and RetryAfterMs.
-func Format(wait time.Duration) (seconds, ms string) {
-	wait = max(wait, time.Millisecond)
-	return strconv.FormatInt(int64((wait+time.Second-1)/time.Second), 10),
-		strconv.FormatInt(int64((wait+time.Millisecond-1)/time.Millisecond), 10)
-}
-
-// Parse returns the wait that an answer asks for, of which the finer one counts, and 0 if there is none. A date is of no use
-// for media.
-func Parse(seconds, ms string) time.Duration {
-	if n, err := strconv.ParseUint(strings.TrimSpace(ms), 10, 32); err == nil {
-		return time.Duration(n) * time.Millisecond
-	}
-	if n, err := strconv.ParseUint(strings.TrimSpace(seconds), 10, 16); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	return 0
 }

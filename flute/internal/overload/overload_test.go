@@ -1,7 +1,12 @@
 package overload
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -70,19 +75,47 @@ func TestPeer(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	for _, c := range []struct {
 		wait        time.Duration
+		part        float64
 		seconds, ms string
 	}{
-		{250 * time.Millisecond, "1", "250"}, {1500 * time.Millisecond, "2", "1500"},
-		{0, "1", "1"}, {time.Microsecond, "1", "1"}, {time.Minute, "60", "60000"},
+		{250 * time.Millisecond, 0, "1", "250"}, {1500 * time.Millisecond, 0, "2", "1500"},
+		{0, 0, "1", "1"}, {time.Microsecond, 0, "1", "1"}, {time.Minute, 0, "60", "60000"}, {time.Second, 0.5, "2", "1500"},
 	} {
-		seconds, ms := Format(c.wait)
-		require.Equal(t, c.seconds, seconds)
-		require.Equal(t, c.ms, ms)
-		require.Equal(t, max(c.wait, time.Millisecond), Parse(seconds, ms))
+		header := http.Header{}
+		Ask(header, c.wait, c.part)
+		require.Equal(t, http.Header{"Retry-After": {c.seconds}, "Retry-After-Ms": {c.ms}}, header)
+		ms, err := time.ParseDuration(c.ms + "ms")
+		require.NoError(t, err)
+		require.Equal(t, ms, Asked(header))
 	}
-	require.Equal(t, 3*time.Second, Parse("3", ""))
-	require.Equal(t, 3*time.Second, Parse("3", "soon"))
+	require.Equal(t, 3*time.Second, Asked(http.Header{"Retry-After": {"3"}}))
+	require.Equal(t, 3*time.Second, Asked(http.Header{"Retry-After": {" 3"}, "Retry-After-Ms": {"soon"}}))
 	for _, bad := range []string{"", "-1", "Fri, 31 Dec 1999 23:59:59 GMT", "99999999"} {
-		require.Zero(t, Parse(bad, bad[:min(1, len(bad))]+"x"), bad)
+		require.Zero(t, Asked(http.Header{"Retry-After": {bad}, "Retry-After-Ms": {bad + "x"}}), bad)
 	}
+}
+
+func TestFail(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		err    string
+		text   string
+	}{
+		{400, "malformed request", "malformed request\n"},
+		{500, "the disk broke", "Internal Server Error\n"},
+		{404, strings.Repeat("x", 600), strings.Repeat("x", 512) + "...\n"},
+	} {
+		w := httptest.NewRecorder()
+		Fail(w, c.status, errors.New(c.err))
+		require.Equal(t, c.status, w.Code)
+		require.Equal(t, c.text, w.Body.String())
+		require.Equal(t, "no-store", w.Header().Get("Cache-Control"))
+	}
+}
+
+func TestSleep(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	require.NoError(t, Sleep(ctx, time.Nanosecond))
+	cancel(errors.New("enough"))
+	require.EqualError(t, Sleep(ctx, time.Hour), "enough")
 }

@@ -33,7 +33,14 @@ type Stats struct {
 	// UnknownLinks are the frames of Foreign whose link type is not understood, UnknownLink is that of the last one.
 	UnknownLinks uint64
 	UnknownLink  uint32
+	// Oversize are the datagrams, counted in Packets, that came in frames of more than 9,234 octets, which no Ethernet
+	// carries: several datagrams each, as the system joined them, unless an interface of the machine itself (loopback)
+	// was captured and they are that large.
+	Oversize uint64
 }
+
+// maxEthernet is the longest frame that interfaces send or take, in octets: jumbo frames have no standard, but end there.
+const maxEthernet = 9216 + 18
 
 // ErrFormat is matched by errors about files that are no capture, or broken.
 var ErrFormat = errors.New("pcap: no capture, or a broken one")
@@ -176,6 +183,9 @@ func (c *Reader) Next() (Packet, error) {
 		case whole:
 			p.At = at
 			c.stats.Packets++
+			if len(frame) > maxEthernet {
+				c.stats.Oversize++
+			}
 			return p, nil
 		case foreign:
 			c.stats.Foreign++

@@ -284,6 +284,24 @@ func TestWhatIsNoDatagram(t *testing.T) {
 	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }
 
+// What a sender hands to the kernel as one (UDP GSO) is captured as one, and so it comes out.
+func TestSegmentationOffload(t *testing.T) {
+	frame := func(octets int) []byte {
+		u := append(udpOf(""), make([]byte, octets)...)
+		be.PutUint16(u[4:], uint16(len(u)))
+		b := ip4(1, 0, u)
+		be.PutUint16(b[2:], uint16(len(b)))
+		return b
+	}
+	r, err := NewReader(bytes.NewReader(file(101, frame(1400), frame(9000), frame(45*1400))))
+	require.NoError(t, err)
+	packets, err := readAll(r)
+	require.Equal(t, io.EOF, err)
+	require.Len(t, packets, 3)
+	require.Len(t, packets[2].Payload, 45*1400)
+	require.Equal(t, Stats{Frames: 3, Packets: 3, Oversize: 1}, r.Stats())
+}
+
 func FuzzReader(f *testing.F) {
 	whole := udpOf("0123456789abcdefghijklmnopqrstuvwxyz")
 	plain := file(101, ip4(7, 0x2000, whole[:16]), ip4(7, 2, whole[16:]), ip6(17, whole))
