@@ -61,11 +61,11 @@ func TestReadersThatReadNothing(t *testing.T) {
 	growing := Begin(t, c.Service("live"), "growing.bin")
 	require.NoError(t, growing.Write([]byte("it grows"), true))
 	for _, base := range []string{r.URL(), b.URL()} {
-		Eventually(t, 15*time.Second, func() bool {
+		Eventually(t, patience, func() bool {
 			resp, _ := Get(t, base+"/live/large.bin")
 			return resp.StatusCode == http.StatusOK
 		}, "large.bin does not come")
-		Eventually(t, 15*time.Second, func() bool {
+		Eventually(t, patience, func() bool {
 			resp, _ := Do(t, http.MethodHead, base+"/live/growing.bin", nil)
 			return resp.StatusCode == http.StatusOK
 		}, "growing.bin does not come")
@@ -78,7 +78,7 @@ func TestReadersThatReadNothing(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	Eventually(t, 10*time.Second, func() bool {
+	Eventually(t, patience, func() bool {
 		st, bt := r.Status(), b.Status()
 		return limit(t, st.HTTP.Limits, "connections").Used >= idle && limit(t, st.Repair.Limits, "connections").Used >= idle &&
 			limit(t, bt.HTTP.Limits, "connections").Used >= idle && bt.HTTP.Active >= idle && st.HTTP.Active >= idle && st.Repair.Active >= idle
@@ -87,7 +87,7 @@ func TestReadersThatReadNothing(t *testing.T) {
 
 	Put(t, c.Service("live"), "small.bin", "small")
 	for _, base := range []string{r.URL(), r.RepairURL(), b.URL()} {
-		Eventually(t, 10*time.Second, func() bool {
+		Eventually(t, patience, func() bool {
 			resp, body := Get(t, base+"/live/small.bin")
 			return resp.StatusCode == http.StatusOK && string(body) == "small"
 		}, "others are not served at "+base)
@@ -132,7 +132,7 @@ func TestPushWithoutAnEnd(t *testing.T) {
 	before := heap()
 	body := &endless{}
 	code := push(t, c.IngestURL(), "live/endless.bin", body)
-	Eventually(t, 10*time.Second, func() bool {
+	Eventually(t, patience, func() bool {
 		for _, st := range c.Status().Services {
 			if st.Name == "live" && limit(t, st.Limits, "object_octets").Used > 0 {
 				return true
@@ -141,7 +141,7 @@ func TestPushWithoutAnEnd(t *testing.T) {
 		return false
 	}, "it does not begin")
 	require.Equal(t, 201, <-push(t, c.IngestURL(), "more/small.bin", strings.NewReader("small")))
-	Eventually(t, 10*time.Second, func() bool {
+	Eventually(t, patience, func() bool {
 		_, got := Get(t, b.URL()+"/more/small.bin")
 		return string(got) == "small"
 	}, "the other channel suffers")
@@ -188,7 +188,7 @@ func TestPublisherAtTenTimesTheRate(t *testing.T) {
 	require.NotZero(t, limit(t, st.Limits, "publish_rate").Hits)
 	require.Less(t, most, limit(t, st.Limits, "send_octets").Max)
 	require.Zero(t, limit(t, st.Limits, "send_octets").Hits)
-	Eventually(t, 15*time.Second, func() bool {
+	Eventually(t, patience, func() bool {
 		_, got := Get(t, b.URL()+"/live/tenfold.bin")
 		return bytes.Equal(got, body)
 	}, "it does not arrive")
@@ -235,7 +235,7 @@ func TestNameOfAMegabyte(t *testing.T) {
 		require.EqualValues(t, len(s.paths), limit(t, s.limits(), "header_octets").Hits, s.name)
 	}
 	require.EqualValues(t, 2, limit(t, c.Status().Services[0].Limits, "name_octets").Hits)
-	Eventually(t, 10*time.Second, func() bool {
+	Eventually(t, patience, func() bool {
 		_, body := Get(t, b.URL()+"/live/small.bin")
 		return string(body) == "small"
 	}, "others are not served")
