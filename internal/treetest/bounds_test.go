@@ -182,7 +182,7 @@ func TestPublisherAtTenTimesTheRate(t *testing.T) {
 		}
 	}
 	require.GreaterOrEqual(t, time.Since(begun), 1900*time.Millisecond, "of three seconds one is the burst")
-	require.Greater(t, others, 10)
+	require.Greater(t, others, 2, "they come through while the first one is held")
 	st := c.Status().Services[0]
 	require.EqualValues(t, rate, limit(t, st.Limits, "publish_rate").Max)
 	require.NotZero(t, limit(t, st.Limits, "publish_rate").Hits)
@@ -225,14 +225,15 @@ func TestNameOfAMegabyte(t *testing.T) {
 			go func() {
 				_, _ = fmt.Fprintf(conn, "%s %s%s HTTP/1.1\r\nHost: x\r\n\r\n", s.method, path, strings.Repeat("n", 1<<20))
 			}()
-			_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_ = conn.SetReadDeadline(time.Now().Add(patience))
 			head := make([]byte, 12)
 			_, err := io.ReadFull(conn, head)
 			require.NoError(t, err, "%s: %s", s.name, path)
 			require.Equal(t, "HTTP/1.1 431", string(head), "%s: %s", s.name, path)
 			conn.Close()
 		}
-		require.EqualValues(t, len(s.paths), limit(t, s.limits(), "header_octets").Hits, s.name)
+		// It counts once the server is done with the connection.
+		Eventually(t, patience, func() bool { return limit(t, s.limits(), "header_octets").Hits == uint64(len(s.paths)) }, s.name)
 	}
 	require.EqualValues(t, 2, limit(t, c.Status().Services[0].Limits, "name_octets").Hits)
 	Eventually(t, patience, func() bool {
