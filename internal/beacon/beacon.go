@@ -30,7 +30,6 @@ type Node struct {
 	base    *reception.Base
 	http    *node.Server
 	admin   *node.Server
-	count   telemetry.Requests
 	origins node.Origins
 	life    node.Life[config.Beacon]
 }
@@ -58,7 +57,7 @@ func (n *Node) open(cfg *config.Beacon, o Options) (err error) {
 		}
 	}
 	players := edge.New(edge.Config{Store: n.base.Store, Services: n.base.Services.Lookup, Node: cfg.Node.Name, Via: n.base.Via})
-	if n.http, err = node.Open(cfg.HTTP.Listen, cfg.HTTP.TLS, n.count.Wrap(n.origins.Wrap(players)), n.log); err != nil {
+	if n.http, err = node.Open(cfg.HTTP.Listen, cfg.HTTP.TLS, n.origins.Wrap(players), n.log); err != nil {
 		return err
 	}
 	n.tune(cfg)
@@ -114,8 +113,7 @@ func (n *Node) apply(have, next *config.Beacon) (*config.Beacon, error) {
 // Status returns what the node does now.
 func (n *Node) Status() telemetry.Status {
 	st := n.base.Status(n.now())
-	st.HTTP = n.count.Server()
-	st.HTTP.Limits = n.http.Limits()
+	st.HTTP = n.http.Status()
 	if n.life.Draining() {
 		st.Drain()
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"path/filepath"
 	"reflect"
@@ -48,7 +47,6 @@ type Node struct {
 	repairs *repair.Handler
 
 	ingestServer, repairServer, adminServer *node.Server
-	ingestCount, repairCount                telemetry.Requests
 
 	life  node.Life[config.Cast]
 	self  config.Node
@@ -114,10 +112,10 @@ func (n *Node) open(cfg *config.Cast, o Options) (err error) {
 	objects.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.store, Newest: n.seals, Services: n.Service})
 	objects.Handle(sealing.SignallingPrefix, &sealing.SignallingHandler{Lookup: n.signalling})
 	objects.Handle("/", edge.New(edge.Config{Store: n.store, Services: n.Service, Node: cfg.Node.Name, Via: n.via}))
-	if n.ingestServer, err = node.OpenIngest(cfg.Ingest.Listen, cfg.Ingest.TLS, counted{n.ingestCount.Wrap(n.ingest), n.ingest}, n.log); err != nil {
+	if n.ingestServer, err = node.OpenIngest(cfg.Ingest.Listen, cfg.Ingest.TLS, n.ingest, n.log); err != nil {
 		return err
 	}
-	if n.repairServer, err = node.Open(cfg.Repair.Listen, config.TLS{}, n.repairCount.Wrap(objects), n.log); err != nil {
+	if n.repairServer, err = node.Open(cfg.Repair.Listen, config.TLS{}, objects, n.log); err != nil {
 		return err
 	}
 	n.tune(cfg)
@@ -129,16 +127,6 @@ func (n *Node) open(cfg *config.Cast, o Options) (err error) {
 func (n *Node) tune(cfg *config.Cast) {
 	n.ingestServer.SetLimits(cfg.Ingest.Limits)
 	n.repairServer.SetLimits(cfg.Repair.Limits)
-}
-
-// counted is the ingest with its requests counted.
-type counted struct {
-	http.Handler
-	ingest *ingest.Server
-}
-
-func (c counted) ConnContext(ctx context.Context, conn net.Conn) context.Context {
-	return c.ingest.ConnContext(ctx, conn)
 }
 
 func ingestChannels(channels []config.Channel) map[string]ingest.Channel {

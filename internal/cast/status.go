@@ -19,10 +19,9 @@ func (n *Node) Status() telemetry.Status {
 	st := telemetry.Status{
 		Node:   telemetry.NewNode(n.self.Name, "cast", n.started, now),
 		Cache:  node.CacheStatus(n.store.Stats()),
-		Ingest: n.ingestCount.Server(),
-		Repair: n.repairCount.Server(),
+		Ingest: n.ingestServer.Status(),
+		Repair: n.repairServer.Status(),
 	}
-	st.Ingest.Limits, st.Repair.Limits = n.ingestServer.Limits(), n.repairServer.Limits()
 	st.Repair.Symbols = n.repairs.Stats().Symbols
 	var reasons []string
 	for _, x := range channels {

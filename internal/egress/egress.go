@@ -138,6 +138,7 @@ func (e *Egress) Reconfigure(cfg Config) error {
 		e.cfg.HopKey = cfg.HopKey
 	}
 	e.sender.Reconfigure(cfg.Sender)
+	e.cfg.Sender.MaxBuffered = cfg.Sender.MaxBuffered
 	e.poke()
 	return nil
 }

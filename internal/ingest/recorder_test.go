@@ -1,11 +1,13 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -123,6 +125,15 @@ func (r *recorder) last(t *testing.T, name string) recorded {
 	all := r.named(name)
 	require.NotEmpty(t, all, name)
 	return all[len(all)-1]
+}
+
+// newest returns the object of the name that counts: of manifests that come at
+// the same time the last one handed on need not be that.
+func (r *recorder) newest(t *testing.T, name string) recorded {
+	t.Helper()
+	all := r.named(name)
+	require.NotEmpty(t, all, name)
+	return slices.MaxFunc(all, func(a, b recorded) int { return cmp.Compare(a.Generation, b.Generation) })
 }
 
 // wait blocks until the condition holds.

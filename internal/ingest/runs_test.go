@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,6 +90,29 @@ func TestFirstSegmentWaitsForItsKind(t *testing.T) {
 		require.Equal(t, Media, o.Kind)
 		require.Equal(t, "video/mp2t", o.ContentType)
 		require.NotZero(t, o.Run)
+	})
+}
+
+// The init segment of another track, which comes first, says nothing about a segment.
+func TestInitOfAnotherTrack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, r := newServer(t, Config{})
+		p := newPusher(t, s, "ch1", "Lavf")
+		video, err := os.ReadFile("../clip/media/init-stream0.m4s")
+		require.NoError(t, err)
+		require.Equal(t, manifest.Video, initKind(video))
+		p.mustPut("init-stream0.m4s", video)
+		p.mustPut("chunk-stream0-00001.m4s", segmentOf(1))
+		require.Equal(t, manifest.Video, r.last(t, "chunk-stream0-00001.m4s").Track.Kind)
+		done := make(chan error)
+		go func() { done <- p.put("chunk-stream1-00001.m4s", segmentOf(1)) }()
+		synctest.Wait()
+		require.Empty(t, r.named("chunk-stream1-00001.m4s"))
+		p.mustPut("manifest.mpd", mpd(startA))
+		require.NoError(t, <-done)
+		o := r.last(t, "chunk-stream1-00001.m4s")
+		require.Equal(t, manifest.Audio, o.Track.Kind)
+		require.Equal(t, "init-stream1.m4s", o.Track.Init)
 	})
 }
 

@@ -1,6 +1,9 @@
 package ingest
 
 import (
+	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/treedn/treedn/internal/manifest"
@@ -105,7 +108,7 @@ func (c *channel) segmentOf(self *transfer) (s segment, ok bool) {
 	}
 	s.track = t
 	if s.Init == "" {
-		s.Init = c.onlyInit(self)
+		s.Init = c.onlyInit(self, s.Template)
 	}
 	if i := c.inits[s.Init]; i != nil && s.Kind == manifest.Unknown {
 		s.Kind = i.kind
@@ -113,9 +116,9 @@ func (c *channel) segmentOf(self *transfer) (s segment, ok bool) {
 	return s, true
 }
 
-// onlyInit is the name of the channel's init segment if it has one, and none is
-// on its way that might be another. c.mu is held.
-func (c *channel) onlyInit(self *transfer) string {
+// onlyInit is the name of the channel's init segment if it has one that may be
+// of the series, and none is on its way that might be another. c.mu is held.
+func (c *channel) onlyInit(self *transfer, series manifest.Template) string {
 	if len(c.inits) != 1 {
 		return ""
 	}
@@ -125,9 +128,23 @@ func (c *channel) onlyInit(self *transfer) string {
 		}
 	}
 	for name := range c.inits {
-		return name
+		if !ofOtherTrack(name, series) {
+			return name
+		}
 	}
 	return ""
+}
+
+// ofOtherTrack tells whether the numbers in the names of an init segment and of
+// a series are those of different tracks, as in FFmpeg's init-stream0.m4s and
+// chunk-stream1-$Number%05d$.m4s. The init segment of the series may still have
+// to come then: FFmpeg sends it on a connection of its own.
+func ofOtherTrack(init string, series manifest.Template) bool {
+	numbers := func(s string) []string {
+		return strings.FieldsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+	}
+	a, b := numbers(strings.TrimSuffix(init, path.Ext(init))), numbers(series.Prefix)
+	return len(a) > 0 && len(a) == len(b) && !slices.Equal(a, b)
 }
 
 // idleTrack is how long a series must have been idle to make room for another.

@@ -33,7 +33,7 @@ func bounded(t *testing.T, l Limits, h http.HandlerFunc) *Server {
 
 func limitOf(t *testing.T, s *Server, name string) telemetry.Limit {
 	t.Helper()
-	for _, l := range s.Limits() {
+	for _, l := range s.Status().Limits {
 		if l.Name == name {
 			return l
 		}

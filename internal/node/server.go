@@ -20,6 +20,7 @@ import (
 type Server struct {
 	ln     net.Listener
 	bounds *bounds
+	count  telemetry.Requests
 	http   *http.Server
 	cert   atomic.Pointer[tls.Certificate]
 	done   chan struct{}
@@ -38,7 +39,7 @@ func Listen(address string, cert *tls.Certificate, h http.Handler, log *slog.Log
 func serve(ln net.Listener, b *bounds, cert *tls.Certificate, h http.Handler, connContext func(context.Context, net.Conn) context.Context, log *slog.Logger) *Server {
 	s := &Server{ln: ln, bounds: b, done: make(chan struct{})}
 	s.http = &http.Server{
-		Handler: b.heard(h),
+		Handler: b.heard(s.count.Wrap(h)),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if connContext != nil {
 				ctx = connContext(ctx, c)
@@ -93,12 +94,14 @@ func (s *Server) SetLimits(l config.Limits) {
 	}
 }
 
-// Limits are the bounds on what the server's clients may take; none for a nil server.
-func (s *Server) Limits() []telemetry.Limit {
+// Status tells of the requests so far, and of the bounds on what the server's clients may take. A nil server has none.
+func (s *Server) Status() *telemetry.Server {
 	if s == nil {
-		return nil
+		return new(telemetry.Requests).Server()
 	}
-	return s.bounds.status()
+	st := s.count.Server()
+	st.Limits = s.bounds.status()
+	return st
 }
 
 // Addr is the address that the server listens on.

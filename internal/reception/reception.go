@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/treedn/treedn/amt/ssm"
 	"github.com/treedn/treedn/flute/seal"
 	"github.com/treedn/treedn/internal/config"
 	"github.com/treedn/treedn/internal/ingress"
@@ -41,10 +42,10 @@ type Service struct {
 	closed     bool
 }
 
-// reception is one membership and what it feeds.
+// reception is one session that is received, and what it feeds.
 type reception struct {
 	in     *ingress.Ingress
-	way    way
+	ways   ways
 	cancel context.CancelFunc
 }
 
@@ -141,12 +142,17 @@ const (
 func (x *Service) receive(c config.Service) error {
 	up := c.Upstream
 	ctx, cancel := context.WithCancel(x.ctx)
-	way, err := x.open(ctx, &up)
+	seals := up.SealPort
+	if x.gate == nil {
+		seals = 0
+	}
+	way, err := x.open(ctx, &up, ssm.Channel{Source: up.Source, Group: up.Group, Port: up.Port}, seals)
 	if err != nil {
 		cancel()
 		return fmt.Errorf("service %s: %w", c.Name, err)
 	}
-	r := &reception{way: way, cancel: cancel, in: ingress.New(ingress.Config{
+	r := &reception{ways: ways{main: way}, cancel: cancel}
+	r.in = ingress.New(ingress.Config{
 		Service: x.Service,
 		Receiver: route.ReceiverConfig{
 			Session:   route.Session{Source: up.Source, Group: up.Group, Port: up.Port},
@@ -154,9 +160,15 @@ func (x *Service) receive(c config.Service) error {
 			MaxMemory: maxMemory,
 		},
 		Repair: x.parents, Gate: x.gate, Fetch: x.fetcher, Plain: x.parents,
-		Join: func(ctx context.Context, s route.Session) (ingress.Source, error) { return x.openOther(ctx, &up, s) },
+		Join: func(ctx context.Context, s route.Session) (ingress.Source, error) {
+			w, err := x.open(ctx, &up, ssm.Channel{Source: s.Source, Group: s.Group, Port: s.Port}, 0)
+			if err != nil {
+				return nil, err
+			}
+			return r.ways.join(w), nil
+		},
 		Loss: x.set.cfg.Loss, Delay: &x.delay, Now: x.set.cfg.Now, Logger: x.set.cfg.Logger,
-	})}
+	})
 	x.receptions = append(x.receptions, r)
 	x.group.Go(func() {
 		if err := r.in.Run(ctx, way.media); err != nil && x.ctx.Err() == nil {
@@ -266,7 +278,7 @@ func (x *Service) drop(r *reception) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.past.add(r.in.Stats())
-	x.past.addWay(r.way.status(true))
+	addWay(&x.past.way, r.ways.status(true))
 	x.receptions = slices.DeleteFunc(x.receptions, func(o *reception) bool { return o == r })
 }
 

@@ -26,13 +26,6 @@ type counters struct {
 	way      telemetry.Way // its counters alone
 }
 
-func (c *counters) addWay(w telemetry.Way) {
-	c.way.Switches += w.Switches
-	c.way.RelaysLost += w.RelaysLost
-	c.way.TunnelPackets += w.TunnelPackets
-	c.way.Dropped += w.Dropped
-}
-
 func (c *counters) add(st ingress.Stats) {
 	r := &st.Receiver
 	c.s.Objects += r.Objects
@@ -67,8 +60,8 @@ func (x *Service) Status() (st telemetry.Service, injected uint64) {
 		in := r.in.Stats()
 		sum.add(in)
 		// That of the last one is what is configured; the one before counts until it delivers.
-		w := r.way.status(!in.LastPacket.IsZero())
-		sum.addWay(w)
+		w := r.ways.status(!in.LastPacket.IsZero())
+		addWay(&sum.way, w)
 		if w.Kind != telemetry.WayNone || way.Kind == "" {
 			way = w
 		}
@@ -163,7 +156,7 @@ func (x *Service) Sockets() []telemetry.Socket {
 	defer x.mu.Unlock()
 	var list []telemetry.Socket
 	for _, r := range x.receptions {
-		list = append(list, r.way.sockets(x.Name())...)
+		list = append(list, r.ways.sockets(x.Name())...)
 	}
 	return list
 }

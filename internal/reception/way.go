@@ -3,13 +3,14 @@ package reception
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/treedn/treedn/amt/ssm"
 	"github.com/treedn/treedn/internal/config"
 	"github.com/treedn/treedn/internal/gateway"
 	"github.com/treedn/treedn/internal/ingress"
 	"github.com/treedn/treedn/internal/telemetry"
-	"github.com/treedn/treedn/route"
 )
 
 // way is how the packets of a session come to this node: natively, or by whatever a gateway uses.
@@ -21,56 +22,105 @@ type way struct {
 	conn   *gateway.Conn   // with one
 }
 
-// open joins the session of an upstream.
-func (x *Service) open(ctx context.Context, up *config.Upstream) (w way, err error) {
-	ch := ssm.Channel{Source: up.Source, Group: up.Group, Port: up.Port}
+// open joins a channel, and the seals beside it at another UDP port of its group unless that is 0, by the way of an
+// upstream.
+func (x *Service) open(ctx context.Context, up *config.Upstream, ch ssm.Channel, seals uint16) (w *way, err error) {
+	w = &way{}
 	if up.AMT.Tunnels() {
-		seals := uint16(0)
-		if x.gate != nil {
-			seals = up.SealPort
-		}
-		if w.conn, err = x.dial(ctx, up, ch, seals); err != nil {
-			return w, err
+		w.conn, err = gateway.Dial(ctx, gateway.Config{
+			Channel: ch, Beside: seals, Mode: up.AMT.Mode.Mode(), Relays: up.AMT.Candidates(), Discovery: up.AMT.Discovery(),
+			Interface: up.Interface, Logger: x.set.cfg.Logger.With("service", x.Name()),
+		})
+		if err != nil {
+			return nil, err
 		}
 		w.media = w.conn
-		if x.gate != nil {
+		if seals != 0 {
 			w.seals = w.conn.Beside()
 		}
 		return w, nil
 	}
 	media, err := x.set.cfg.Host.Join(ctx, ch, up.Interface)
 	if err != nil {
-		return w, err
+		return nil, err
 	}
 	w.media, w.native = media, []*ssm.Receiver{media}
-	if x.gate == nil {
+	if seals == 0 {
 		return w, nil
 	}
-	ch.Port = up.SealPort
-	seals, err := x.set.cfg.Host.Join(ctx, ch, up.Interface)
+	ch.Port = seals
+	beside, err := x.set.cfg.Host.Join(ctx, ch, up.Interface)
 	if err != nil {
 		_ = media.Close()
-		return w, fmt.Errorf("seals: %w", err)
+		return nil, fmt.Errorf("seals: %w", err)
 	}
-	w.seals, w.native = seals, append(w.native, seals)
+	w.seals, w.native = beside, append(w.native, beside)
 	return w, nil
 }
 
-// dial joins a channel, and another UDP port of its group unless that is 0, by whatever way a gateway finds.
-func (x *Service) dial(ctx context.Context, up *config.Upstream, ch ssm.Channel, beside uint16) (*gateway.Conn, error) {
-	return gateway.Dial(ctx, gateway.Config{
-		Channel: ch, Beside: beside, Mode: up.AMT.Mode.Mode(), Relays: up.AMT.Candidates(), Discovery: up.AMT.Discovery(),
-		Interface: up.Interface, Logger: x.set.cfg.Logger.With("service", x.Name()),
-	})
+// ways are how the packets of one reception come: by the configured session, and by the others that its S-TSID names.
+type ways struct {
+	main *way
+
+	mu     sync.Mutex // guards below
+	others []*way
+	left   telemetry.Way // the counters of those that were left
 }
 
-// openOther joins another session of the same service, by the way of the upstream.
-func (x *Service) openOther(ctx context.Context, up *config.Upstream, s route.Session) (ingress.Source, error) {
-	ch := ssm.Channel{Source: s.Source, Group: s.Group, Port: s.Port}
-	if up.AMT.Tunnels() {
-		return x.dial(ctx, up, ch, 0)
+// join notes a way that comes to those there are. It counts until what is returned is closed.
+func (l *ways) join(w *way) ingress.Source {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.others = append(l.others, w)
+	return &other{Source: w.media, leave: sync.OnceFunc(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.others = slices.DeleteFunc(l.others, func(o *way) bool { return o == w })
+		addWay(&l.left, w.status(true))
+	})}
+}
+
+// other is the source of another session than the configured one.
+type other struct {
+	ingress.Source
+	leave func()
+}
+
+// Close implements ingress.Source.
+func (o *other) Close() error {
+	defer o.leave()
+	return o.Source.Close()
+}
+
+// addWay adds the counters of a way to those of another one.
+func addWay(sum *telemetry.Way, w telemetry.Way) {
+	sum.Switches += w.Switches
+	sum.RelaysLost += w.RelaysLost
+	sum.TunnelPackets += w.TunnelPackets
+	sum.Dropped += w.Dropped
+}
+
+// status returns the way of the configured session, with the counters of all.
+func (l *ways) status(some bool) telemetry.Way {
+	st := l.main.status(some)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.others {
+		addWay(&st, w.status(some))
 	}
-	return x.set.cfg.Host.Join(ctx, ch, up.Interface)
+	addWay(&st, l.left)
+	return st
+}
+
+// sockets describes the memberships.
+func (l *ways) sockets(service string) []telemetry.Socket {
+	list := l.main.sockets(service)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.others {
+		list = append(list, w.sockets(service)...)
+	}
+	return list
 }
 
 // status returns the way by which packets come now, for a reception of which some came or not.

@@ -44,7 +44,6 @@ type Node struct {
 	amt     *amtrelay.Relay
 
 	http, repairServer, admin *node.Server
-	count, repairCount        telemetry.Requests
 	origins                   node.Origins
 
 	life node.Life[config.Relay]
@@ -85,10 +84,10 @@ func (n *Node) open(cfg *config.Relay, o Options) (err error) {
 	children.Handle(sealing.PathPrefix, &sealing.Handler{Store: n.base.Store, Newest: n.seals, Services: n.base.Services.Lookup})
 	children.Handle(sealing.SignallingPrefix, &sealing.SignallingHandler{Lookup: n.signalling})
 	children.Handle("/", objects)
-	if n.http, err = node.Open(cfg.HTTP.Listen, cfg.HTTP.TLS, n.count.Wrap(n.origins.Wrap(objects)), n.log); err != nil {
+	if n.http, err = node.Open(cfg.HTTP.Listen, cfg.HTTP.TLS, n.origins.Wrap(objects), n.log); err != nil {
 		return err
 	}
-	if n.repairServer, err = node.Open(cfg.Repair.Listen, config.TLS{}, n.repairCount.Wrap(children), n.log); err != nil {
+	if n.repairServer, err = node.Open(cfg.Repair.Listen, config.TLS{}, children, n.log); err != nil {
 		return err
 	}
 	n.tune(cfg)
@@ -254,8 +253,7 @@ func (n *Node) apply(have, next *config.Relay) (*config.Relay, error) {
 // Status returns what the node does now.
 func (n *Node) Status() telemetry.Status {
 	st := n.base.Status(n.now())
-	st.HTTP, st.Repair = n.count.Server(), n.repairCount.Server()
-	st.HTTP.Limits, st.Repair.Limits = n.http.Limits(), n.repairServer.Limits()
+	st.HTTP, st.Repair = n.http.Status(), n.repairServer.Status()
 	st.Repair.Symbols = n.repairs.Stats().Symbols
 	st.AMT = n.amt.Status()
 	for i := range st.Services {

@@ -74,16 +74,21 @@ func ofCache(name, help string, kind prometheus.ValueType, value func(*Cache) ui
 	}}
 }
 
-// perSocket is a family with one sample per receiving socket.
+// perSocket is a family with one sample per membership: that of the sockets that have it, where a reception takes the place
+// of another one.
 func perSocket(name, help string, kind prometheus.ValueType, value func(*Socket) uint64) family {
 	return family{name, help, kind, []string{"service", "source", "group"}, func(s *Status, emit func(float64, ...string)) {
+		sums := make(map[[3]string]uint64)
 		for i := range s.Sockets {
 			k := &s.Sockets[i]
 			source := "*"
 			if k.Source.IsValid() {
 				source = k.Source.String()
 			}
-			emit(float64(value(k)), k.Service, source, k.group())
+			sums[[3]string{k.Service, source, k.group()}] += value(k)
+		}
+		for labels, n := range sums {
+			emit(float64(n), labels[:]...)
 		}
 	}}
 }

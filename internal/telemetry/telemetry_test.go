@@ -126,6 +126,19 @@ func TestANodeWithoutPartsHasNoSuchMetrics(t *testing.T) {
 	}
 }
 
+// Two sockets of a service may have the same membership for a time, as when a configuration changes the port of its seals.
+func TestSocketsOfOneMembership(t *testing.T) {
+	st := Status{Node: Node{Name: "b", Role: "beacon"}}
+	for _, drops := range []uint64{3, 4} {
+		st.Sockets = append(st.Sockets, Socket{
+			Service: "live", Source: netip.MustParseAddr("192.0.2.1"), Group: netip.MustParseAddr("232.1.1.1"), Port: 6000, Drops: drops,
+		})
+	}
+	code, text := get(t, NewHandler(Config{Status: func() Status { return st }}), "/metrics")
+	require.Equal(t, http.StatusOK, code, text)
+	require.Contains(t, text, `treedn_socket_drops_total{group="232.1.1.1:6000",service="live",source="192.0.2.1"} 7`)
+}
+
 func TestMetricNamesFollowTheRules(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(newCollector(sample))

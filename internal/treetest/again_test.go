@@ -27,10 +27,7 @@ func TestClocksThatAreOff(t *testing.T) {
 	p := Watch(t, c, "live", b.URL())
 	p.Wait(t, 7)
 	p.Stop(t)
-	for _, st := range b.Status().Services {
-		require.Zero(t, st.ObjectsLost, st.Name)
-		require.Less(t, st.FallbackOctets, st.Octets/2, "most came by multicast")
-	}
+	p.MostByMulticast(t, b.Status().Services...)
 }
 
 // A CAST that is started again on the same addresses is believed again at once, also if its clock has stepped back
@@ -64,7 +61,7 @@ func TestCastStartedAgain(t *testing.T) {
 	publish(t, c, "live", "")
 	// From here on it is known everywhere that each of the three tracks has begun again: nothing of the first run may be
 	// given out under a name that comes next.
-	Eventually(t, 10*time.Second, func() bool { return c.Status().Services[0].Objects >= 6 }, "nothing is taken in")
+	Eventually(t, patience, func() bool { return c.Status().Services[0].Objects >= 6 }, "nothing is taken in")
 	p = Watch(t, c, "live", b.URL())
 	before := b.Status().Services[0]
 	p.Wait(t, 4)
@@ -73,7 +70,7 @@ func TestCastStartedAgain(t *testing.T) {
 	require.Greater(t, st.SourceOctets, before.SourceOctets, "multicast is believed")
 	t.Logf("source %d, fallback %d octets", st.SourceOctets-before.SourceOctets, st.FallbackOctets-before.FallbackOctets)
 	// A node that was without anything for a time is back when an object has come by multicast alone.
-	Eventually(t, 15*time.Second, func() bool {
+	Eventually(t, patience, func() bool {
 		return b.Status().Services[0].Source.Kind == telemetry.SourceMulticast
 	}, "nothing comes by multicast alone")
 }

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -27,7 +26,7 @@ func ServesChildren(t *testing.T, url, via, service, name, body string, id repai
 		resp, _ := Get(t, wire+fmt.Sprintf("?SBN=0&count=%d", n))
 		return resp.StatusCode == http.StatusOK
 	}
-	Eventually(t, 5*time.Second, func() bool { return symbols(1) }, "no symbols are given")
+	Eventually(t, patience, func() bool { return symbols(1) }, "no symbols are given")
 
 	for kind, base := range map[string]string{"by address": wire, "by name": plain} {
 		t.Run(kind, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/treedn/treedn/amt/ssm"
 	"github.com/treedn/treedn/flute/lct"
@@ -55,7 +54,7 @@ func Sniff(tb testing.TB, session config.Session) *Sniffer {
 func (s *Sniffer) Find(tb testing.TB, text string) repair.ObjectID {
 	tb.Helper()
 	var id repair.ObjectID
-	Eventually(tb, 5*time.Second, func() bool {
+	Eventually(tb, patience, func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, p := range s.packets {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
@@ -52,7 +51,7 @@ func TestTunnelOnly(t *testing.T) {
 	s.Upstream.TrustFirst = true
 	s.Upstream.AMT = config.Gateway{Mode: config.AMTTunnel, Relays: []config.AMTHost{at}}
 	b := Beacon(t, BeaconConfig(s), lossy.Config{})
-	Eventually(t, 10*time.Second, func() bool { return r.Status().AMT.Tunnels > 0 }, "there is no tunnel")
+	Eventually(t, patience, func() bool { return r.Status().AMT.Tunnels > 0 }, "there is no tunnel")
 	require.Equal(t, telemetry.WayNone, b.Status().Services[0].Way.Kind)
 	publish(t, c, "live", "")
 	p := Watch(t, c, "live", b.URL())
@@ -95,7 +94,7 @@ func TestTunnelWhileNothingComesNatively(t *testing.T) {
 	require.Equal(t, telemetry.WayNative, way().Kind)
 
 	deaf(t, native, true)
-	Eventually(t, 20*time.Second, comes(telemetry.WayTunnel), "nothing comes through the tunnel")
+	Eventually(t, patience, comes(telemetry.WayTunnel), "nothing comes through the tunnel")
 	require.Equal(t, at.String(), way().Relay)
 	require.Equal(t, "nothing came natively", way().Why)
 	before := b.Status().Services[0]
@@ -105,7 +104,7 @@ func TestTunnelWhileNothingComesNatively(t *testing.T) {
 	require.Positive(t, way().TunnelPackets)
 
 	deaf(t, native, false)
-	Eventually(t, 20*time.Second, comes(telemetry.WayNative), "nothing comes natively")
+	Eventually(t, patience, comes(telemetry.WayNative), "nothing comes natively")
 	p.Wait(t, 3)
 	p.Stop(t)
 	st := b.Status().Services[0]
@@ -134,7 +133,7 @@ func TestTunnelByReload(t *testing.T) {
 	}
 	comes := func(kind telemetry.WayKind) {
 		t.Helper()
-		Eventually(t, 20*time.Second, func() bool {
+		Eventually(t, patience, func() bool {
 			st := b.Status()
 			tunnelled := len(st.Sockets) == 0
 			return st.Services[0].Way.Kind == kind && tunnelled == (kind == telemetry.WayTunnel)
