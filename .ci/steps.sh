@@ -179,7 +179,7 @@ step_fuzz() {
 	xargs -P 2 -L 1 bash -c '
 		log=$tmp/fuzz-$$
 		cd "$1"
-		if "$tmp/fuzz/${0//\//_}" -test.run "^\$" -test.fuzz "^$2\$" -test.fuzztime="${FUZZTIME:-10s}" -test.fuzzminimizetime=1s \
+		if "$tmp/fuzz/${0//\//_}" -test.run "^\$" -test.fuzz "^$2\$" -test.fuzztime="${FUZZTIME:-10s}" -test.fuzzminimizetime=10x \
 			-test.parallel=1 -test.fuzzcachedir="$cache/$0" >"$log" 2>&1; then
 			echo "ok   $0 $2: $(grep -o "execs: [0-9]*" "$log" | tail -n 1)"
 		elif grep -q "context deadline exceeded" "$log" && ! grep -qE "Failing input|panic" "$log"; then
