@@ -163,7 +163,9 @@ func (e *AMTEndpoint) UnmarshalText(b []byte) error {
 func (e AMTEndpoint) MarshalText() ([]byte, error) { return []byte(e), nil }
 
 // Open says whether anybody may have anything.
-func (a *AMTAllow) Open() bool { return len(a.Gateways) == 0 && len(a.Sources) == 0 && len(a.Groups) == 0 }
+func (a *AMTAllow) Open() bool {
+	return len(a.Gateways) == 0 && len(a.Sources) == 0 && len(a.Groups) == 0
+}
 
 // Enabled says whether there is anything to run.
 func (a *AMT) Enabled() bool { return len(a.Listen) > 0 || a.Bridge.Interface != "" }
