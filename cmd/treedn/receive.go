@@ -48,7 +48,7 @@ func receiveTo(ctx context.Context, args []string, stdout, stderr io.Writer) int
 	fs.Usage = func() { fmt.Fprint(stderr, receiveUsage); fs.PrintDefaults() }
 	var c receive.Config
 	var relays []string
-	dns := config.Gateway{DRIAD: true}
+	dns := config.AMTRelays{DRIAD: true}
 	fs.Func("relay", "`address` or name of an AMT relay, or one to discover it by; may be repeated, in order (default: those that RFC 8777 finds)", func(s string) error {
 		relays = append(relays, s)
 		return nil

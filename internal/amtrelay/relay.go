@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,8 +23,8 @@ type Relay struct {
 	log    *slog.Logger
 	server *amt.Server
 	native *amt.Native
-	chain  *amt.Chain
-	bridge *amt.Bridge
+	chains *chains
+	bridge *bridges
 	plane  plane // nil: sockets copy
 	allow  atomic.Pointer[config.AMTAllow]
 
@@ -65,26 +66,37 @@ func (r *Relay) open() error {
 	if b.Interface == "" {
 		return nil
 	}
-	var err error
-	r.bridge, err = amt.NewBridge(amt.BridgeConfig{
-		Interface: b.Interface, Gateway: amt.GatewayConfig{Relays: candidates(b.Relays)}, Logger: r.log,
-	})
-	if err != nil {
-		return err
-	}
+	r.bridge = newBridges(b, r.own(), r.log)
 	for _, c := range b.Channels {
-		if err := r.bridge.Join(c.Source, c.Group); err != nil {
-			return fmt.Errorf("bridge %s: %w", c, err)
+		if err := r.bridge.add(c); err != nil {
+			return err
 		}
 	}
+	r.log.Info("channels are bridged", "interface", b.Interface, "channels", len(b.Channels), "relays", relaysText(&b.AMTRelays))
 	return nil
 }
 
-func candidates(list []config.AMTAddress) (relays []amt.Candidate) {
-	for _, a := range list {
-		relays = append(relays, amt.Candidate{Address: a.AddrPort})
+// own are the addresses of the relay itself.
+func (r *Relay) own() (list []netip.AddrPort) {
+	for _, a := range r.cfg.Listen {
+		list = append(list, a.AddrPort)
+		for _, b := range r.cfg.Advertise {
+			list = append(list, netip.AddrPortFrom(b, a.Port()))
+		}
 	}
-	return relays
+	return list
+}
+
+// relaysText says where tunnels lead to.
+func relaysText(c *config.AMTRelays) string {
+	var texts []string
+	for _, a := range c.Relays {
+		texts = append(texts, a.String())
+	}
+	if c.DRIAD {
+		texts = append(texts, "those that DRIAD finds")
+	}
+	return strings.Join(texts, ", ")
 }
 
 func (r *Relay) serve() error {
@@ -94,11 +106,11 @@ func (r *Relay) serve() error {
 		return err
 	}
 	c := amt.ServerConfig{
-		Upstream: upstream, Logger: r.log,
+		Upstream: joins{upstream, r.log}, Logger: r.log,
 		Relay: amt.RelayConfig{
 			MaxTunnels: r.cfg.MaxTunnels, MaxTunnelsPerAddress: r.cfg.MaxTunnelsPerAddress,
 			QueryInterval: r.cfg.QueryInterval, PathMTU: r.cfg.PathMTU, FollowPathMTU: r.cfg.FollowPathMTU,
-			Allow: r.allows,
+			Allow: r.allows, Compat: amt.RelayCompat{Endpoint: r.cfg.Endpoint.Mode()},
 		},
 	}
 	for _, a := range r.cfg.Listen {
@@ -114,13 +126,14 @@ func (r *Relay) serve() error {
 	if key, ok := r.cfg.Key.Key(); ok {
 		c.Relay.Key = key[:]
 	}
+	copies := "by sockets"
 	if r.cfg.XDP.Egress != "" {
 		if r.plane, err = openPlane(r.cfg.XDP, r.cfg.MaxTunnels, r.log); err != nil {
 			r.plane = nil
 			r.log.Warn("packets are copied by sockets: the kernel cannot do it", "reason", err)
 		} else {
 			c.Plane = r.plane
-			r.log.Info("packets are copied in the kernel", "upstream", r.cfg.XDP.Upstream, "egress", r.cfg.XDP.Egress)
+			copies = fmt.Sprintf("in the kernel, from %s to %s", r.cfg.XDP.Upstream, r.cfg.XDP.Egress)
 		}
 	}
 	if r.server, err = amt.NewServer(c); err != nil {
@@ -133,16 +146,47 @@ func (r *Relay) serve() error {
 		defer close(r.served)
 		r.failed = r.server.Run(context.Background())
 	}()
+	r.tell(copies)
+	go r.watch()
 	return nil
+}
+
+// tell says at the start what the relay does.
+func (r *Relay) tell(copies string) {
+	upstream := "UDP packets, by sockets"
+	switch {
+	case r.chains != nil:
+		upstream = "relays: " + relaysText(&r.cfg.Upstream.AMTRelays)
+	case r.native.Whole():
+		upstream = "whole packets, of all ports"
+	}
+	r.log.Info("AMT relay", "listen", texts(r.server.Addrs()), "advertise", texts(r.cfg.Advertise), "upstream", upstream, "copies", copies,
+		"max_tunnels", r.cfg.MaxTunnels)
+	r.tellOpen(&r.cfg.Allow)
+}
+
+func (r *Relay) tellOpen(a *config.AMTAllow) {
+	if a.Open() {
+		r.log.Warn("the AMT relay is open: anybody may have any channel that it can join", "remedy", "amt.allow")
+	}
+}
+
+// texts joins what has a text.
+func texts[T fmt.Stringer](list []T) string {
+	var all []string
+	for _, x := range list {
+		all = append(all, x.String())
+	}
+	return strings.Join(all, " ")
 }
 
 func (r *Relay) upstream() (amt.Upstream, error) {
 	u := &r.cfg.Upstream
-	var err error
-	if len(u.Relays) > 0 {
-		r.chain, err = amt.NewChain(amt.ChainConfig{Gateway: amt.GatewayConfig{Relays: candidates(u.Relays)}, Logger: r.log})
-		return r.chain, err
+	if u.Tunnels() {
+		r.chains = newChains(u.AMTRelays, u.MaxSources, r.own(), r.log)
+		return r.chains, nil
 	}
+	var err error
 	r.native, err = amt.NewNative(amt.NativeConfig{Ports: u.Ports, Sockets: u.Sockets, Interface: u.Interface, Logger: r.log})
 	return r.native, err
 }
@@ -169,25 +213,28 @@ func (r *Relay) Apply(next config.AMT) error {
 		return err
 	}
 	r.allow.Store(&next.Allow)
-	if r.chain != nil && !slices.Equal(r.cfg.Upstream.Relays, next.Upstream.Relays) {
-		r.chain.SetRelays(candidates(next.Upstream.Relays))
+	if r.server != nil && !r.cfg.Allow.Open() {
+		r.tellOpen(&next.Allow)
+	}
+	if r.chains != nil && !reflect.DeepEqual(r.cfg.Upstream.AMTRelays, next.Upstream.AMTRelays) {
+		r.chains.set(next.Upstream.AMTRelays)
 	}
 	have := r.cfg
 	r.cfg = next
 	if r.bridge == nil {
 		return nil
 	}
-	if !slices.Equal(have.Bridge.Relays, next.Bridge.Relays) {
-		r.bridge.SetRelays(candidates(next.Bridge.Relays))
+	if !reflect.DeepEqual(have.Bridge.AMTRelays, next.Bridge.AMTRelays) {
+		r.bridge.set(next.Bridge.AMTRelays)
 	}
 	for _, c := range have.Bridge.Channels {
 		if !slices.Contains(next.Bridge.Channels, c) {
-			r.bridge.Leave(c.Source, c.Group)
+			r.bridge.remove(c)
 		}
 	}
 	for _, c := range next.Bridge.Channels {
-		if err := r.bridge.Join(c.Source, c.Group); err != nil {
-			return fmt.Errorf("bridge %s: %w", c, err)
+		if err := r.bridge.add(c); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -196,9 +243,10 @@ func (r *Relay) Apply(next config.AMT) error {
 // fixed refuses a change of what needs a restart: all but what Apply changes.
 func (r *Relay) fixed(next *config.AMT) error {
 	a, b := r.cfg, *next
-	changed := len(a.Upstream.Relays) > 0 != (len(b.Upstream.Relays) > 0) || a.Bridge.Interface != b.Bridge.Interface
+	changed := a.Upstream.Tunnels() != b.Upstream.Tunnels() || a.Upstream.DRIAD != b.Upstream.DRIAD ||
+		a.Bridge.Interface != b.Bridge.Interface || a.Bridge.DRIAD != b.Bridge.DRIAD
 	for _, c := range []*config.AMT{&a, &b} {
-		c.Allow, c.Upstream.Relays, c.Bridge = config.AMTAllow{}, nil, config.AMTBridge{}
+		c.Allow, c.Upstream.AMTRelays, c.Bridge = config.AMTAllow{}, config.AMTRelays{}, config.AMTBridge{}
 		c.Drain = 0
 		if len(c.Listen) == 0 {
 			c.Listen = nil
@@ -242,7 +290,7 @@ func (r *Relay) Close() error {
 		return nil
 	}
 	if r.bridge != nil {
-		_ = r.bridge.Close()
+		r.bridge.close()
 	}
 	if r.server != nil {
 		_ = r.server.Close()
@@ -307,7 +355,7 @@ func (r *Relay) Status() *telemetry.AMT {
 		r.serverStatus(st, cfg.MaxTunnels)
 	}
 	if r.bridge != nil {
-		st.Bridge = bridgeStatus(r.bridge.Stats(), &cfg.Bridge)
+		st.Bridge = r.bridge.status(&cfg.Bridge)
 	}
 	return st
 }
@@ -327,12 +375,9 @@ func (r *Relay) serverStatus(st *telemetry.AMT, maxTunnels int) {
 	st.Packets, st.Copies, st.CopyOctets = s.Packets, s.Copies, s.Octets
 	st.Dropped = map[string]uint64{"refused": s.Refused, "too_big": s.TooBig, "malformed": s.Malformed}
 	switch {
-	case r.chain != nil:
-		c := r.chain.Stats()
-		st.Upstream = "relay"
-		if c.Relay.IsValid() {
-			st.UpstreamRelay = c.Relay.String()
-		}
+	case r.chains != nil:
+		c, relays := r.chains.stats()
+		st.Upstream, st.UpstreamRelay = "relay", relays
 		st.Dropped["loop"], st.Dropped["expired"] = c.Looped, c.Expired
 	case r.native.Whole():
 		st.Upstream = "packets"
@@ -343,14 +388,11 @@ func (r *Relay) serverStatus(st *telemetry.AMT, maxTunnels int) {
 	}
 }
 
-func bridgeStatus(s amt.BridgeStats, cfg *config.AMTBridge) *telemetry.AMTBridge {
-	b := &telemetry.AMTBridge{
-		Interface: cfg.Interface, Channels: uint64(len(cfg.Channels)), StandingBy: uint64(s.StandingBy),
+func (c *bridges) status(cfg *config.AMTBridge) *telemetry.AMTBridge {
+	s, relays := c.stats()
+	return &telemetry.AMTBridge{
+		Interface: cfg.Interface, Relay: relays, Channels: uint64(len(cfg.Channels)), StandingBy: uint64(s.StandingBy),
 		Packets: s.Sent, Octets: s.SentOctets,
 		Dropped: map[string]uint64{"refused": s.Refused, "loop": s.Looped, "expired": s.Expired, "standing_by": s.Withheld},
 	}
-	if s.Relay.IsValid() {
-		b.Relay = s.Relay.String()
-	}
-	return b
 }

@@ -39,6 +39,8 @@ type AMT struct {
 	QueryInterval time.Duration `yaml:"query_interval"`
 	// PathMTU is that of the paths to the gateways, with the outer headers. Default 1500.
 	PathMTU int `yaml:"path_mtu"`
+	// Endpoint says when gateways are told the address and port that they have here: auto, always or never. Default auto.
+	Endpoint AMTEndpoint `yaml:"endpoint"`
 	// FollowPathMTU lowers it for a gateway when a router says so. Default false.
 	FollowPathMTU bool `yaml:"follow_path_mtu"`
 	// Drain is how long, at most, a relay that ends waits for its gateways to go elsewhere. Default 30s.
@@ -49,9 +51,10 @@ type AMT struct {
 
 // AMTUpstream is where an AMT relay gets packets from.
 type AMTUpstream struct {
-	// Relays are other relays, or addresses to discover them by, in the order of preference. None: the networks of this
-	// machine.
-	Relays []AMTAddress `yaml:"relays"`
+	// AMTRelays are other relays. None: the networks of this machine.
+	AMTRelays `yaml:",inline"`
+	// MaxSources bounds those that have a tunnel at a time, each its own, where DRIAD finds the relays. Default 256.
+	MaxSources int `yaml:"max_sources"`
 	// Interface is where channels are joined. Default: the one on the route to the source.
 	Interface string `yaml:"interface"`
 	// Ports are the UDP ports of channels that are taken without CAP_NET_RAW.
@@ -81,8 +84,8 @@ type AMTXDP struct {
 type AMTBridge struct {
 	// Interface is where the channels are sent. None: there is no bridge.
 	Interface string `yaml:"interface"`
-	// Relays as in [AMTUpstream].
-	Relays []AMTAddress `yaml:"relays"`
+	// AMTRelays are where the channels come from.
+	AMTRelays `yaml:",inline"`
 	// Channels are what is bridged.
 	Channels []AMTChannel `yaml:"channels"`
 }
@@ -132,6 +135,38 @@ func (c AMTChannel) MarshalText() ([]byte, error) { return []byte(c.String()), n
 // String is "source,group".
 func (c AMTChannel) String() string { return c.Source.String() + "," + c.Group.String() }
 
+// AMTEndpoint says when Queries carry the G flag and the gateway's endpoint (RFC 7450 section 5.1.4).
+type AMTEndpoint string
+
+// When they do.
+const (
+	AMTEndpointAuto   AMTEndpoint = "auto" // once the gateway has a tunnel and is not Linux
+	AMTEndpointAlways AMTEndpoint = "always"
+	AMTEndpointNever  AMTEndpoint = "never"
+)
+
+var amtEndpoints = map[AMTEndpoint]amt.EndpointMode{AMTEndpointAuto: amt.EndpointAuto, AMTEndpointAlways: amt.EndpointAlways, AMTEndpointNever: amt.EndpointNever}
+
+// Mode is that of package amt.
+func (e AMTEndpoint) Mode() amt.EndpointMode { return amtEndpoints[e] }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (e *AMTEndpoint) UnmarshalText(b []byte) error {
+	if _, ok := amtEndpoints[AMTEndpoint(b)]; !ok {
+		return fmt.Errorf("%q is none of auto, always and never", b)
+	}
+	*e = AMTEndpoint(b)
+	return nil
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (e AMTEndpoint) MarshalText() ([]byte, error) { return []byte(e), nil }
+
+// Open says whether anybody may have anything.
+func (a *AMTAllow) Open() bool {
+	return len(a.Gateways) == 0 && len(a.Sources) == 0 && len(a.Groups) == 0
+}
+
 // Enabled says whether there is anything to run.
 func (a *AMT) Enabled() bool { return len(a.Listen) > 0 || a.Bridge.Interface != "" }
 
@@ -150,7 +185,11 @@ func (a *AMT) populate() {
 	orDefault(&a.MaxTunnelsPerAddress, 4096)
 	orDefault(&a.QueryInterval, 125*time.Second)
 	orDefault(&a.PathMTU, 1500)
+	orDefault(&a.Endpoint, AMTEndpointAuto)
 	orDefault(&a.Drain, 30*time.Second)
+	if a.Upstream.DRIAD {
+		orDefault(&a.Upstream.MaxSources, 256)
+	}
 	if a.XDP.Egress != "" {
 		orDefault(&a.XDP.Upstream, a.Upstream.Interface)
 		orDefault(&a.XDP.MaxCopies, 192)
@@ -189,10 +228,15 @@ func (a *AMT) validate(p *problems) {
 			p.addf(path, "is the second address of its family")
 		}
 	}
-	a.validateRelays(p, "amt.upstream.relays", a.Upstream.Relays)
-	a.validateRelays(p, "amt.bridge.relays", a.Bridge.Relays)
-	if len(a.Upstream.Relays) > 0 && (a.Upstream.Interface != "" || len(a.Upstream.Ports) > 0 || a.Upstream.Sockets) {
-		p.addf("amt.upstream", "has relays, and keys for joining on this machine's networks")
+	a.validateRelays(p, "amt.upstream", &a.Upstream.AMTRelays)
+	a.validateRelays(p, "amt.bridge", &a.Bridge.AMTRelays)
+	if a.Upstream.DRIAD {
+		between(p, "amt.upstream.max_sources", a.Upstream.MaxSources, 1, 65536)
+	} else if a.Upstream.MaxSources != 0 {
+		p.addf("amt.upstream.max_sources", "is set, and driad is not")
+	}
+	if a.Upstream.Tunnels() && (a.Upstream.Interface != "" || len(a.Upstream.Ports) > 0 || a.Upstream.Sockets) {
+		p.addf("amt.upstream", "has relays or driad, and keys for joining on this machine's networks")
 	}
 	if a.Upstream.Sockets && len(a.Upstream.Ports) == 0 && p.known("amt.upstream.ports") {
 		p.addf("amt.upstream.ports", "is missing: a socket gets the packets of one port")
@@ -204,10 +248,10 @@ func (a *AMT) validate(p *problems) {
 	}
 	b := &a.Bridge
 	switch {
-	case b.Interface == "" && (len(b.Relays) > 0 || len(b.Channels) > 0):
+	case b.Interface == "" && (b.Tunnels() || len(b.Channels) > 0):
 		p.addf("amt.bridge.interface", "is missing")
-	case b.Interface != "" && len(b.Relays) == 0 && p.known("amt.bridge.relays"):
-		p.addf("amt.bridge.relays", "is missing")
+	case b.Interface != "" && !b.Tunnels() && p.known("amt.bridge.relays"):
+		p.addf("amt.bridge.relays", "is missing, and driad is not set")
 	case b.Interface != "" && len(b.Channels) == 0 && p.known("amt.bridge.channels"):
 		p.addf("amt.bridge.channels", "is missing")
 	case b.Interface != "" && b.Interface == a.Upstream.Interface:
@@ -231,7 +275,7 @@ func (a *AMT) validateXDP(p *problems) {
 	case x.Egress == "" && (x.Upstream != "" || x.MaxCopies != 0):
 		p.addf("amt.xdp.egress", "is missing")
 	case x.Egress == "":
-	case len(a.Listen) == 0 || len(a.Upstream.Relays) > 0:
+	case len(a.Listen) == 0 || a.Upstream.Tunnels():
 		p.addf("amt.xdp", "is for a relay that joins channels on this machine's networks")
 	case x.Upstream == "" && p.known("amt.upstream.interface"):
 		p.addf("amt.xdp.upstream", "is missing, and so is amt.upstream.interface")
@@ -264,15 +308,12 @@ func (a *AMT) validateAdvertise(p *problems) {
 }
 
 // validateRelays refuses a relay that is this one.
-func (a *AMT) validateRelays(p *problems, path string, relays []AMTAddress) {
-	for i, r := range relays {
-		at := fmt.Sprintf("%s[%d]", path, i)
-		if r.Addr().IsUnspecified() || r.Addr().IsMulticast() {
-			p.addf(at, "%s is not a unicast address", r.Addr())
-		}
+func (a *AMT) validateRelays(p *problems, path string, relays *AMTRelays) {
+	relays.validate(p, path)
+	for i, r := range relays.Relays {
 		for _, l := range a.Listen {
-			if l == r || l.Port() == r.Port() && slices.Contains(a.Advertise, r.Addr()) {
-				p.addf(at, "%s is this relay itself: a loop", r)
+			if r.Name == "" && (l.AddrPort == r.AddrPort || l.Port() == r.Port() && slices.Contains(a.Advertise, r.Addr())) {
+				p.addf(fmt.Sprintf("%s.relays[%d]", path, i), "%s is this relay itself: a loop", r)
 			}
 		}
 	}
@@ -293,7 +334,7 @@ func bindAMTRelay(b binder[AMTRelay]) {
 	bindNode(b, func(c *AMTRelay) (*Node, *Admin, *Log) { return &c.Node, &c.Admin, &c.Log })
 	appended(b, "listen", "`address` where gateways ask; may be repeated", fixed("amt.listen", func(c *AMTRelay) *[]AMTAddress { return &c.AMT.Listen }))
 	appended(b, "advertise", "unicast `address` that gateways are told; may be repeated (default: those of -listen)", fixed("amt.advertise", func(c *AMTRelay) *[]netip.Addr { return &c.AMT.Advertise }))
-	appended(b, "relay", "`address` of another relay from which packets come; may be repeated, in order (default: this machine's networks)", fixed("amt.upstream.relays", func(c *AMTRelay) *[]AMTAddress { return &c.AMT.Upstream.Relays }))
+	appended(b, "relay", "`address` or name of another relay from which packets come; may be repeated, in order (default: this machine's networks)", fixed("amt.upstream.relays", func(c *AMTRelay) *[]AMTHost { return &c.AMT.Upstream.Relays }))
 	appended(b, "port", "UDP `port` of channels, needed without CAP_NET_RAW; may be repeated", fixed("amt.upstream.ports", func(c *AMTRelay) *[]uint16 { return &c.AMT.Upstream.Ports }))
 	setting(b, "interface", "`name` of the interface where channels are joined", fixed("amt.upstream.interface", func(c *AMTRelay) *string { return &c.AMT.Upstream.Interface }))
 }

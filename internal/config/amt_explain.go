@@ -25,6 +25,9 @@ func (e *explanation) amt(a *AMT) {
 		}
 		e.line("    takes up to %d gateways, up to %d with one address, and asks them every %s", a.MaxTunnels, a.MaxTunnelsPerAddress, a.QueryInterval)
 		e.line("    sends packets that fit a path of %d octets", a.PathMTU)
+		if a.Endpoint != AMTEndpointAuto {
+			e.line("    tells gateways the address and port that they have: %s", a.Endpoint)
+		}
 		e.amtUpstream(&a.Upstream)
 		if a.XDP.Egress != "" {
 			e.line("    copies packets in the kernel, from %s to %s, to up to %d gateways of a channel, if the kernel can", a.XDP.Upstream, a.XDP.Egress, a.XDP.MaxCopies)
@@ -37,7 +40,8 @@ func (e *explanation) amt(a *AMT) {
 		e.line("    waits up to %s at the end for its gateways to go elsewhere", a.Drain)
 	}
 	if b := &a.Bridge; b.Interface != "" {
-		e.line("  bridges %s from %s onto interface %s", list(b.Channels), list(b.Relays), b.Interface)
+		e.line("  bridges %s from relays onto interface %s", list(b.Channels), b.Interface)
+		e.amtRelays(&b.AMTRelays)
 		if _, err := net.InterfaceByName(b.Interface); err != nil {
 			e.warn("there is no interface %s on this machine now", b.Interface)
 		}
@@ -45,8 +49,13 @@ func (e *explanation) amt(a *AMT) {
 }
 
 func (e *explanation) amtUpstream(u *AMTUpstream) {
-	if len(u.Relays) > 0 {
-		e.line("    gets channels from another relay: %s", list(u.Relays))
+	if u.DRIAD {
+		e.line("    gets channels from other relays, of up to %d sources, by a tunnel for each", u.MaxSources)
+	} else if u.Tunnels() {
+		e.line("    gets channels from another relay")
+	}
+	if u.Tunnels() {
+		e.amtRelays(&u.AMTRelays)
 		return
 	}
 	where := "on the interface that leads to the source"
@@ -76,7 +85,7 @@ func (e *explanation) amtAllow(a *AMTAllow) {
 			e.line("    only for %s %s", p.what, list(p.list))
 		}
 	}
-	if len(a.Gateways) == 0 && len(a.Sources) == 0 && len(a.Groups) == 0 {
+	if a.Open() {
 		e.warn("the AMT relay is open: anybody may have any channel that it can join")
 	}
 }

@@ -27,10 +27,13 @@ amt:
   query_interval: 60s
   path_mtu: 1400
   follow_path_mtu: true
+  endpoint: never
   drain: 5s
   bridge:
     interface: eth9
-    relays: [198.51.100.2]
+    relays: [198.51.100.2, relay.example]
+    driad: true
+    resolver: 192.0.2.53
     channels: ["203.0.113.1,232.1.1.1", "2001:db8::9,ff3e::8000:1"]
 `
 
@@ -43,14 +46,16 @@ func TestAMT(t *testing.T) {
 	require.Equal(t, uint16(amt.Port), a.Upstream.Relays[1].Port())
 	require.Equal(t, netip.MustParseAddr("ff3e::8000:1"), a.Bridge.Channels[1].Group)
 	require.Equal(t, 5*time.Second, a.Drain)
+	require.Equal(t, amt.EndpointNever, a.Endpoint.Mode())
+	require.Zero(t, a.Upstream.MaxSources)
 	key, ok := a.Key.Key()
 	require.True(t, ok)
 	require.Equal(t, byte(31), key[31])
 	var b strings.Builder
 	require.NoError(t, c.(document).Explain(&b))
 	for _, text := range []string{
-		"AMT relay at UDP 192.0.2.1:2268, [2001:db8::1]:2269", "from another relay: 198.51.100.1:2268", "only for sources in 203.0.113.0/24",
-		"bridges 203.0.113.1,232.1.1.1, 2001:db8::9,ff3e::8000:1", "no interface eth9",
+		"AMT relay at UDP 192.0.2.1:2268, [2001:db8::1]:2269", "from another relay\n      relay 1: 198.51.100.1:2268", "that they have: never", "only for sources in 203.0.113.0/24",
+		"bridges 203.0.113.1,232.1.1.1, 2001:db8::9,ff3e::8000:1", "no interface eth9", "relay 2: relay.example:2268", "AMTRELAY records of the source", "asks the DNS server 192.0.2.53",
 	} {
 		require.Contains(t, b.String(), text)
 	}
@@ -70,6 +75,13 @@ func TestAMT(t *testing.T) {
 	require.Contains(t, b.String(), "is open")
 	_, err = parseRole("relay", "f", []byte("amt: {listen: [127.0.0.1]}"))
 	require.NoError(t, err)
+	c, err = parseRole("amt-relay", "f", []byte("amt: {listen: [127.0.0.1], upstream: {driad: true}}"))
+	require.NoError(t, err)
+	require.Equal(t, 256, c.(*AMTRelay).AMT.Upstream.MaxSources)
+	require.Equal(t, amt.EndpointAuto, c.(*AMTRelay).AMT.Endpoint.Mode())
+	b.Reset()
+	require.NoError(t, c.(document).Explain(&b))
+	require.Contains(t, b.String(), "of up to 256 sources, by a tunnel for each")
 }
 
 func TestAMTRefused(t *testing.T) {
@@ -96,6 +108,13 @@ func TestAMTRefused(t *testing.T) {
 		"amt: {listen: [1.2.3.4], xdp: {egress: e}}":                                "amt.xdp.upstream: is missing",
 		"amt: {listen: [1.2.3.4], upstream: {relays: [1.1.1.1]}, xdp: {egress: e}}": "on this machine's networks",
 		"amt: {listen: [1.2.3.4], xdp: {egress: e, upstream: f, max_copies: -1}}":   "is not from 1",
+		"amt: {listen: [1.2.3.4], upstream: {driad: true, ports: [5]}}":             "and keys for joining",
+		"amt: {listen: [1.2.3.4], upstream: {driad: true, max_sources: -1}}":        "is not from 1",
+		"amt: {listen: [1.2.3.4], upstream: {max_sources: 1}}":                      "and driad is not",
+		"amt: {listen: [1.2.3.4], upstream: {resolver: 1.1.1.1}}":                   "nothing is looked up",
+		"amt: {listen: [1.2.3.4], upstream: {driad: true}, xdp: {egress: e}}":       "on this machine's networks",
+		"amt: {listen: [1.2.3.4], upstream: {relays: [0.0.0.0]}}":                   "is not a unicast address",
+		"amt: {listen: [1.2.3.4], endpoint: sometimes}":                             "is none of auto, always and never",
 		"amt: {listen: [1.2.3.4], max_tunnels: -1}":                                 "is not from 1",
 		"amt: {listen: [1.2.3.4], path_mtu: 100}":                                   "is not from 576",
 		"amt: {listen: [1.2.3.4], query_interval: 1ms}":                             "is not from 1s",

@@ -17,7 +17,12 @@ import (
 // Gateway says how packets come to a node, natively or through relays of Automatic Multicast Tunneling (RFC 7450).
 type Gateway struct {
 	// Mode is the way: native, tunnel, auto or adaptive. Default: auto if there are relays or DRIAD, else native.
-	Mode AMTMode `yaml:"mode"`
+	Mode      AMTMode `yaml:"mode"`
+	AMTRelays `yaml:",inline"`
+}
+
+// AMTRelays says which relays a tunnel may lead to.
+type AMTRelays struct {
 	// Relays are addresses or names of relays, or addresses to discover them by, in the order of preference.
 	Relays []AMTHost `yaml:"relays"`
 	// DRIAD looks for relays as well: by DNS-SD in the network that the node is in, by the anycast addresses, by the
@@ -28,10 +33,10 @@ type Gateway struct {
 }
 
 // Tunnels says whether relays are used.
-func (g *Gateway) Tunnels() bool { return len(g.Relays) > 0 || g.DRIAD }
+func (g *AMTRelays) Tunnels() bool { return len(g.Relays) > 0 || g.DRIAD }
 
 // Candidates are the relays that are given by address.
-func (g *Gateway) Candidates() (list []amt.Candidate) {
+func (g *AMTRelays) Candidates() (list []amt.Candidate) {
 	for _, r := range g.Relays {
 		if r.Name == "" {
 			list = append(list, amt.Candidate{Address: r.AddrPort})
@@ -41,7 +46,7 @@ func (g *Gateway) Candidates() (list []amt.Candidate) {
 }
 
 // Discovery says how to look for relays; nil if all of them are given by address.
-func (g *Gateway) Discovery() *driad.ClientConfig {
+func (g *AMTRelays) Discovery() *driad.ClientConfig {
 	if !g.DRIAD && !slices.ContainsFunc(g.Relays, func(r AMTHost) bool { return r.Name != "" }) {
 		return nil
 	}
@@ -234,11 +239,17 @@ func (g *Gateway) validate(p *problems, path string, anySource bool) {
 		p.addf(path+".mode", "is native, which uses no relays, and there are relays or driad")
 	case g.Mode != AMTNative && !g.Tunnels():
 		p.addf(path+".relays", "are missing, and driad is not set: where would a tunnel lead to?")
-	case !g.Resolver.IsZero() && g.Discovery() == nil:
-		p.addf(path+".resolver", "is set, and nothing is looked up: there is no driad and no name of a relay")
+	default:
+		g.AMTRelays.validate(p, path)
 	}
 	if g.DRIAD && anySource {
 		p.addf(path+".driad", "looks for the relays of a source, and any_source is set")
+	}
+}
+
+func (g *AMTRelays) validate(p *problems, path string) {
+	if !g.Resolver.IsZero() && g.Discovery() == nil {
+		p.addf(path+".resolver", "is set, and nothing is looked up: there is no driad and no name of a relay")
 	}
 	for i, r := range g.Relays {
 		if a := r.Addr(); r.Name == "" && (!a.IsValid() || a.IsUnspecified() || a.IsMulticast()) {
@@ -273,6 +284,11 @@ func (e *explanation) gateway(g *Gateway) {
 	default:
 		return
 	}
+	e.amtRelays(&g.AMTRelays)
+}
+
+// amtRelays says in words which relays a tunnel leads to.
+func (e *explanation) amtRelays(g *AMTRelays) {
 	for i, r := range g.Relays {
 		e.line("      relay %d: %s", i+1, r)
 	}

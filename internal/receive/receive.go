@@ -95,8 +95,8 @@ func (r *receiver) nothing(ctx context.Context) error {
 // found says what came of looking for relays.
 func (r *receiver) found(f gateway.Found) {
 	if len(f.Relays) == 0 {
-		r.report.say("no relay was found for %v: %v", r.Channel.Source, f.Err)
 		r.why.noRelay(f.Err)
+		r.report.say("no relay was found for %v: %v", r.Channel.Source, f.Err)
 		return
 	}
 	var texts []string

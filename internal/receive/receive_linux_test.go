@@ -261,7 +261,14 @@ func TestDiscovery(t *testing.T) {
 	relay := serveRelay(t, ch)
 	config := driad.Config{NoAnycast: true, NoServiceDiscovery: true, Allow: func(netip.Addr) bool { return true }}
 	failing := driad.ClientConfig{Config: config, Resolver: answers{err: errors.New("no such domain")}}
-	err := Run(t.Context(), Config{Channel: ch, Mode: amt.ModeTunnel, Discovery: &failing, Sink: &counting{}, Wait: time.Second})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	verdict := writer(func(p []byte) {
+		if bytes.Contains(p, []byte("no relay was found")) {
+			cancel()
+		}
+	})
+	err := Run(ctx, Config{Channel: ch, Mode: amt.ModeTunnel, Discovery: &failing, Sink: &counting{}, Wait: time.Minute, Report: Report{Line: verdict}})
 	require.ErrorIs(t, err, ErrNothing)
 	require.ErrorContains(t, err, "no relay was found: driad: looking up relays: no such domain")
 	require.ErrorContains(t, err, reverse(ch.Source)+" AMTRELAY (no such domain)")

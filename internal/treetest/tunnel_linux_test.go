@@ -49,7 +49,7 @@ func TestTunnelOnly(t *testing.T) {
 	r := Relay(t, rc, lossy.Config{})
 	s := Service(t, "live", down)
 	s.Upstream.TrustFirst = true
-	s.Upstream.AMT = config.Gateway{Mode: config.AMTTunnel, Relays: []config.AMTHost{at}}
+	s.Upstream.AMT = config.Gateway{Mode: config.AMTTunnel, AMTRelays: config.AMTRelays{Relays: []config.AMTHost{at}}}
 	b := Beacon(t, BeaconConfig(s), lossy.Config{})
 	Eventually(t, patience, func() bool { return r.Status().AMT.Tunnels > 0 }, "there is no tunnel")
 	require.Equal(t, telemetry.WayNone, b.Status().Services[0].Way.Kind)
@@ -77,7 +77,7 @@ func TestTunnelWhileNothingComesNatively(t *testing.T) {
 	at := runAMTRelay(t, session)
 	others := sockets(t, session)
 	s := Service(t, "live", session, c.RepairURL())
-	s.Upstream.AMT = config.Gateway{Relays: []config.AMTHost{at}}
+	s.Upstream.AMT = config.Gateway{AMTRelays: config.AMTRelays{Relays: []config.AMTHost{at}}}
 	b := Beacon(t, BeaconConfig(s), lossy.Config{})
 	native := slices.DeleteFunc(sockets(t, session), func(fd int) bool { return slices.Contains(others, fd) })
 	require.Len(t, native, 2, "of the media and the seals")
@@ -139,7 +139,7 @@ func TestTunnelByReload(t *testing.T) {
 			return st.Services[0].Way.Kind == kind && tunnelled == (kind == telemetry.WayTunnel)
 		}, "it is not "+string(kind))
 	}
-	apply(config.Gateway{Mode: config.AMTTunnel, Relays: []config.AMTHost{at}})
+	apply(config.Gateway{Mode: config.AMTTunnel, AMTRelays: config.AMTRelays{Relays: []config.AMTHost{at}}})
 	comes(telemetry.WayTunnel)
 	p.Wait(t, 4)
 	packets := b.Status().Services[0].Way.TunnelPackets
