@@ -294,7 +294,10 @@ func (r *Relay) handleRequest(now time.Time, d *Datagram, m *Message, b []byte) 
 	case EndpointAuto:
 		// Linux sends two Requests, and may send the one that gives it away second.
 		if known {
-			if linux {
+			switch {
+			case m.Flags&FlagP != 0:
+				t.flags &^= tunnelLinux // which never has it there
+			case linux:
 				t.flags |= tunnelLinux
 			}
 			if t.flags&(tunnelRequested|tunnelLinux) == tunnelRequested {
