@@ -219,7 +219,7 @@ func (r *Relay) HandleDatagram(now time.Time, d *Datagram, b []byte) []byte {
 	case TypeUpdate:
 		r.handleUpdate(now, d, &m)
 	case TypeTeardown:
-		r.handleTeardown(now, &m)
+		r.handleTeardown(now, d, &m)
 	default:
 		r.stats.Unexpected++
 	}
@@ -234,12 +234,40 @@ func (r *Relay) admit(now uint32, d *Datagram, t *tunnel) bool {
 	}
 	// A tunnel whose tokens somebody else has spent in its name has the chance of
 	// all others.
+	if !r.allowed(now, d) {
+		return false
+	}
+	r.charge(d)
+	return true
+}
+
+// allowed reports whether the rates allow a message of an endpoint without a tunnel,
+// and counts it if they do not.
+func (r *Relay) allowed(now uint32, d *Datagram) bool {
+	perTick := float32(relayTick.Seconds())
 	rate, prefix := float32(r.config.Rate), float32(r.config.PrefixRate)
-	if r.prefixes.of(d.Remote.Addr()).take(now, prefix*perTick, prefix) && r.all.take(now, rate*perTick, rate) {
+	if r.prefixes.of(d.Remote.Addr()).has(now, prefix*perTick, prefix) && r.all.has(now, rate*perTick, rate) {
 		return true
 	}
 	r.stats.Limited++
 	return false
+}
+
+// charge takes the tokens that allowed has seen.
+func (r *Relay) charge(d *Datagram) {
+	r.prefixes.of(d.Remote.Addr()).tokens--
+	r.all.tokens--
+}
+
+// refuse counts a MAC that is wrong. It has cost as much as an answer to a Request and
+// counts as one; one that is right is free, as its Request has been counted.
+func (r *Relay) refuse(now uint32, d *Datagram) {
+	r.stats.BadMAC++
+	if limited := r.stats.Limited; r.allowed(now, d) {
+		r.charge(d)
+	} else {
+		r.stats.Limited = limited // it was not
+	}
 }
 
 func (r *Relay) handleDiscovery(now time.Time, d *Datagram, m *Message, b []byte) []byte {
@@ -320,6 +348,10 @@ func (r *Relay) handleRequest(now time.Time, d *Datagram, m *Message, b []byte) 
 
 func (r *Relay) handleUpdate(now time.Time, d *Datagram, m *Message) {
 	id, known := r.endpoints[keyOf(d.Remote)]
+	// Those who have a tunnel are not to be kept out by others in their name.
+	if !known && !r.allowed(r.tick(now), d) {
+		return
+	}
 	p, ok := r.authentic(now, d.Remote, m)
 	if !ok && known {
 		// VLC sends one Request, and Updates with its MAC as long as it plays. An old
@@ -328,7 +360,7 @@ func (r *Relay) handleUpdate(now time.Time, d *Datagram, m *Message) {
 		p, ok = r.respond.checkSecret(now, r.tunnel(id).secret, d.Remote, m.Nonce, m.MAC)
 	}
 	if !ok {
-		r.stats.BadMAC++
+		r.refuse(r.tick(now), d)
 		return
 	}
 	// IGMPv1 is not among what RFC 7450 section 5.3.3.4 lists.
@@ -391,11 +423,14 @@ func (r *Relay) authentic(now time.Time, gateway netip.AddrPort, m *Message) (pr
 	return p, ok
 }
 
-func (r *Relay) handleTeardown(now time.Time, m *Message) {
+func (r *Relay) handleTeardown(now time.Time, d *Datagram, m *Message) {
+	if !r.allowed(r.tick(now), d) {
+		return
+	}
 	// The endpoint in the message is what the MAC has to prove: the gateway has
 	// another one by now (RFC 7450 section 5.3.3.5).
 	if _, ok := r.authentic(now, m.Gateway, m); !ok {
-		r.stats.BadMAC++
+		r.refuse(r.tick(now), d)
 		return
 	}
 	r.stats.Teardowns++

@@ -100,6 +100,8 @@ const (
 
 	controlMTU = 1200 // of reports; any path takes as much
 	learnAfter = 4 * time.Second
+
+	probes = 2 // Requests to a silent relay, before another one that answers has preference
 )
 
 func protocolOf(group netip.Addr) int {
@@ -209,7 +211,7 @@ func (s *session) sendRequest(now time.Time, protocol int) {
 			wait = linuxTimeout
 		}
 	}
-	if s.probing {
+	if s.probing && c.tries < probes {
 		wait = s.gateway.config.Silence
 	}
 	s.send(s.relay, m)
@@ -535,6 +537,17 @@ func (s *session) nextTimeout() (t time.Time) {
 	return sooner(sooner(t, s.noDataAt), s.repeatAt)
 }
 
+// inVain reports whether the relay has had its time to say why it is silent. It is left
+// as soon as there is another one; for want of that it has more time.
+func (s *session) inVain() bool {
+	for i := range s.cycles {
+		if c := &s.cycles[i]; s.probing && c.pending && c.tries > probes {
+			return true
+		}
+	}
+	return false
+}
+
 // sooner returns the earlier of two times, of which the zero time means never.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
@@ -565,7 +578,7 @@ func (s *session) handleTimeout(now time.Time) error {
 		case c.pending && isDue(c.retryAt, now):
 			// While data come, only the way to the relay can be lossy.
 			flowing := !s.probing && now.Sub(s.lastData) < s.gateway.config.RequestTimeout
-			if !flowing && (c.tries >= limit || s.probing && c.tries >= 2) {
+			if !flowing && (c.tries >= limit || s.probing && c.tries >= probes && s.gateway.ready() != nil) {
 				if i == protocolMLD && s.cycles[protocolIGMP].confirmed && !s.cycles[protocolIGMP].pending {
 					// A relay need not speak both (RFC 7450 section 5.3.1).
 					c.pending = false
