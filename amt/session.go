@@ -40,7 +40,7 @@ type session struct {
 	nonce  uint32 // of the present cycles
 
 	joined bool         // Updates are sent
-	groups []netip.Addr // ever asked for here
+	groups []netip.Addr // asked for here, now or once: maxGroups, or as many as are wanted
 
 	lastData   time.Time
 	paused     time.Time     // lastData before a pause that was asked about
@@ -100,6 +100,7 @@ const (
 
 	controlMTU = 1200 // of reports; any path takes as much
 	learnAfter = 4 * time.Second
+	maxGroups  = 256
 
 	probes = 2 // Requests to a silent relay, before another one that answers has preference
 )
@@ -133,9 +134,16 @@ func newSession(g *Gateway, now time.Time, candidate int) *session {
 
 func (s *session) setFilter(now time.Time, group netip.Addr, f gmp.Filter) {
 	_ = s.hosts[protocolOf(group)].SetFilter(now, group, f) // was checked when the gateway took it
-	if !slices.Contains(s.groups, group) {
-		s.groups = append(s.groups, group)
+	if slices.Contains(s.groups, group) {
+		return
 	}
+	if len(s.groups) >= maxGroups {
+		gone := slices.IndexFunc(s.groups, func(g netip.Addr) bool { _, wanted := s.gateway.filters[g]; return !wanted })
+		if gone >= 0 {
+			s.groups = slices.Delete(s.groups, gone, gone+1)
+		}
+	}
+	s.groups = append(s.groups, group)
 }
 
 // backoff is the random time before a repetition (RFC 7450 section 5.2.3.4.3).
