@@ -473,10 +473,7 @@ func (c *Conn) Reason() error {
 	default:
 		relay = fmt.Errorf("relay %v: %w", e.Relay, e.Err)
 	}
-	switch c.config.Mode {
-	case ModeNative:
-		return fmt.Errorf("amt: %v: %w; %w", c.channel, natively, relay)
-	case ModeTunnel:
+	if c.config.Mode == ModeTunnel {
 		return fmt.Errorf("amt: %v: %w", c.channel, relay)
 	}
 	return fmt.Errorf("amt: %v: %w; %w", c.channel, natively, relay)
