@@ -244,3 +244,36 @@ func TestManyGroupsOneAfterAnother(t *testing.T) {
 	require.Zero(t, r.relay.Stats().Tunnels)
 	require.Less(t, octets, 8*1200)
 }
+
+// The largest Update there is, for each octet of which a gateway has to send one, costs a
+// time that grows with its length alone.
+func BenchmarkManySources(b *testing.B) {
+	for _, t := range []gmp.RecordType{gmp.ModeIsInclude, gmp.ChangeToInclude, gmp.BlockOldSources, gmp.ModeIsExclude} {
+		for _, n := range []int{1600, 16_000} {
+			b.Run(fmt.Sprintf("%v/%d", t, n), func(b *testing.B) {
+				r := newRelayRig(b, amt.RelayConfig{TunnelRate: 1e9})
+				group := netip.MustParseAddr("239.1.1.1")
+				var sources []netip.Addr
+				for i := range n {
+					sources = append(sources, netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}))
+				}
+				q := r.query(gateway4, 0, 7)
+				r.update(gateway4, q, gmp.Record{Type: gmp.ModeIsInclude, Group: group, Sources: gmp.SourcesOf(sources[n-64:]...)})
+				raw, err := (&amt.Message{Type: amt.TypeUpdate, MAC: q.MAC, Nonce: q.Nonce, Packet: gmp.AppendReport(nil, netip.Addr{}, false,
+					gmp.Record{Type: t, Group: group, Sources: gmp.SourcesOf(sources...)})}).AppendTo(nil)
+				require.NoError(b, err)
+				b.SetBytes(int64(len(raw)))
+				b.ReportAllocs()
+				d := amt.Datagram{Local: relay4, Remote: gateway4, Payload: raw}
+				for b.Loop() {
+					r.relay.HandleDatagram(r.now, &d, nil)
+					for {
+						if _, ok := r.relay.PollEvent(); !ok {
+							break
+						}
+					}
+				}
+			})
+		}
+	}
+}
