@@ -37,6 +37,8 @@ type Relay struct {
 
 	prefixes prefixes
 	all      bucket
+	wrong    prefixes // the same for MACs
+	allWrong bucket
 	draining bool
 	full     bool // the L flag is set
 
@@ -164,6 +166,7 @@ func NewRelay(now time.Time, config RelayConfig) (*Relay, error) {
 		endpoints: make(map[endpointKey]TunnelID),
 		addresses: make(map[[16]byte]uint32),
 		prefixes:  newPrefixes(1 << 14),
+		wrong:     newPrefixes(1 << 14),
 	}
 	routerConfig := gmp.RouterConfig{
 		Robustness:            config.Robustness,
@@ -234,40 +237,33 @@ func (r *Relay) admit(now uint32, d *Datagram, t *tunnel) bool {
 	}
 	// A tunnel whose tokens somebody else has spent in its name has the chance of
 	// all others.
-	if !r.allowed(now, d) {
-		return false
-	}
-	r.charge(d)
-	return true
-}
-
-// allowed reports whether the rates allow a message of an endpoint without a tunnel,
-// and counts it if they do not.
-func (r *Relay) allowed(now uint32, d *Datagram) bool {
-	perTick := float32(relayTick.Seconds())
 	rate, prefix := float32(r.config.Rate), float32(r.config.PrefixRate)
-	if r.prefixes.of(d.Remote.Addr()).has(now, prefix*perTick, prefix) && r.all.has(now, rate*perTick, rate) {
+	if r.prefixes.of(d.Remote.Addr()).take(now, prefix*perTick, prefix) && r.all.take(now, rate*perTick, rate) {
 		return true
 	}
 	r.stats.Limited++
 	return false
 }
 
-// charge takes the tokens that allowed has seen.
-func (r *Relay) charge(d *Datagram) {
-	r.prefixes.of(d.Remote.Addr()).tokens--
-	r.all.tokens--
+// believes reports whether so few MACs from a prefix, and from all, were wrong that one
+// more may be checked. They have rates of their own: a flood of Requests keeps out no
+// Update that is right, which costs nothing here.
+func (r *Relay) believes(now uint32, d *Datagram) bool {
+	perTick := float32(relayTick.Seconds())
+	rate, prefix := float32(r.config.Rate), float32(r.config.PrefixRate)
+	if r.wrong.of(d.Remote.Addr()).has(now, prefix*perTick, prefix) && r.allWrong.has(now, rate*perTick, rate) {
+		return true
+	}
+	r.stats.Limited++
+	return false
 }
 
-// refuse counts a MAC that is wrong. It has cost as much as an answer to a Request and
-// counts as one; one that is right is free, as its Request has been counted.
-func (r *Relay) refuse(now uint32, d *Datagram) {
+// refuse counts a MAC that is wrong.
+func (r *Relay) refuse(d *Datagram) {
 	r.stats.BadMAC++
-	if limited := r.stats.Limited; r.allowed(now, d) {
-		r.charge(d)
-	} else {
-		r.stats.Limited = limited // it was not
-	}
+	wrong := r.wrong.of(d.Remote.Addr())
+	wrong.tokens = max(0, wrong.tokens-1)
+	r.allWrong.tokens = max(0, r.allWrong.tokens-1)
 }
 
 func (r *Relay) handleDiscovery(now time.Time, d *Datagram, m *Message, b []byte) []byte {
@@ -349,7 +345,7 @@ func (r *Relay) handleRequest(now time.Time, d *Datagram, m *Message, b []byte) 
 func (r *Relay) handleUpdate(now time.Time, d *Datagram, m *Message) {
 	id, known := r.endpoints[keyOf(d.Remote)]
 	// Those who have a tunnel are not to be kept out by others in their name.
-	if !known && !r.allowed(r.tick(now), d) {
+	if !known && !r.believes(r.tick(now), d) {
 		return
 	}
 	p, ok := r.authentic(now, d.Remote, m)
@@ -360,7 +356,7 @@ func (r *Relay) handleUpdate(now time.Time, d *Datagram, m *Message) {
 		p, ok = r.respond.checkSecret(now, r.tunnel(id).secret, d.Remote, m.Nonce, m.MAC)
 	}
 	if !ok {
-		r.refuse(r.tick(now), d)
+		r.refuse(d)
 		return
 	}
 	// IGMPv1 is not among what RFC 7450 section 5.3.3.4 lists.
@@ -424,13 +420,13 @@ func (r *Relay) authentic(now time.Time, gateway netip.AddrPort, m *Message) (pr
 }
 
 func (r *Relay) handleTeardown(now time.Time, d *Datagram, m *Message) {
-	if !r.allowed(r.tick(now), d) {
+	if !r.believes(r.tick(now), d) {
 		return
 	}
 	// The endpoint in the message is what the MAC has to prove: the gateway has
 	// another one by now (RFC 7450 section 5.3.3.5).
 	if _, ok := r.authentic(now, m.Gateway, m); !ok {
-		r.refuse(r.tick(now), d)
+		r.refuse(d)
 		return
 	}
 	r.stats.Teardowns++

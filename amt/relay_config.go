@@ -53,8 +53,8 @@ type RelayConfig struct {
 
 	// Rate bounds the messages of endpoints without a tunnel that are answered in
 	// a second, all together, and PrefixRate those of an IPv4 /24 or IPv6 /56.
-	// Updates and Teardowns whose MAC is wrong count as well; what comes beyond the
-	// rate is dropped before its MAC is computed. Each allows a burst of one second.
+	// Of Updates and Teardowns with a wrong MAC as many are checked; beyond that they
+	// are dropped before the MAC is computed. Each allows a burst of one second.
 	// Default: 100,000 and 1,000.
 	Rate, PrefixRate int
 	// TunnelRate is the same for each endpoint with a tunnel, which is not
