@@ -16,17 +16,22 @@ type bucket struct {
 
 // take takes a token, if there is one.
 func (b *bucket) take(now uint32, perTick, burst float32) bool {
+	if !b.has(now, perTick, burst) {
+		return false
+	}
+	b.tokens--
+	return true
+}
+
+// has reports whether there is a token.
+func (b *bucket) has(now uint32, perTick, burst float32) bool {
 	if b.last == 0 {
 		b.tokens = burst
 	} else if now > b.last {
 		b.tokens = min(burst, b.tokens+float32(now-b.last)*perTick)
 	}
 	b.last = now
-	if b.tokens < 1 {
-		return false
-	}
-	b.tokens--
-	return true
+	return b.tokens >= 1
 }
 
 // prefixes has a bucket for each prefix of source addresses: /24 of IPv4, /56 of

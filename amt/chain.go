@@ -9,8 +9,7 @@ import (
 	"github.com/treedn/treedn/amt/gmp"
 )
 
-// ChainConfig configures [NewChain]. Gateway.Relays is required
-// unless RelaysLater.
+// ChainConfig configures [NewChain]. Gateway.Relays is required unless RelaysLater.
 type ChainConfig struct {
 	// Gateway configures the tunnel to the other relay.
 	Gateway GatewayConfig

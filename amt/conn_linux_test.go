@@ -24,11 +24,17 @@ import (
 
 const namespaceVariable = "AMT_TEST_IN_NAMESPACE"
 
-// TestInterfacesComeAndGo runs TestNativeAgain in a network namespace of its own. It
-// needs user namespaces and the program ip, but no privilege; a system without them is
-// a failure only where TREEDN_REQUIRE lists root.
-func TestInterfacesComeAndGo(t *testing.T) {
-	cmd := exec.Command(os.Args[0], "-test.run=^TestNativeAgain$", "-test.v")
+// TestInNamespace runs tests in network namespaces of their own. It needs user
+// namespaces and the program ip, but no privilege; a system without them is a failure
+// only where TREEDN_REQUIRE lists root.
+func TestInNamespace(t *testing.T) {
+	for _, name := range []string{"TestNativeAgain", "TestLinkLocalRelay"} {
+		t.Run(name, func(t *testing.T) { inNamespace(t, name) })
+	}
+}
+
+func inNamespace(t *testing.T, name string) {
+	cmd := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-test.v")
 	cmd.Env = append(os.Environ(), namespaceVariable+"=1")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -54,7 +60,7 @@ func TestInterfacesComeAndGo(t *testing.T) {
 // channel comes natively as soon as it can. Later the interface goes, and comes again.
 func TestNativeAgain(t *testing.T) {
 	if os.Getenv(namespaceVariable) == "" {
-		t.Skip("run by TestInterfacesComeAndGo")
+		t.Skip("run by TestInNamespace")
 	}
 	ip := func(args string) {
 		t.Helper()
@@ -135,23 +141,53 @@ func TestNativeAgain(t *testing.T) {
 		require.ErrorIs(t, happens(amt.ConnNativeFailed).Err, ssm.ErrInterface)
 	}
 
-	// A relay with a link-local address, which takes a zone, is told what is wanted.
-	for len(events) > 0 {
-		<-events
-	}
 	require.NoError(t, c.Close())
+}
+
+// Relays with a link-local address, which takes a zone, on a socket of that address and
+// on one of all, directly and by discovery.
+func TestLinkLocalRelay(t *testing.T) {
+	if os.Getenv(namespaceVariable) == "" {
+		t.Skip("run by TestInNamespace")
+	}
+	ip := func(args string) {
+		t.Helper()
+		out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput()
+		require.NoError(t, err, "ip %s: %s", args, out)
+	}
+	ip("link set lo up")
 	ip("link add link0 type veth peer name link1")
-	ip("addr add fe80::77/64 dev link0 nodad")
-	ip("link set link1 up")
+	ip("addr add fe80::1/64 dev link0 nodad")
+	ip("addr add fe80::2/64 dev link1 nodad")
 	ip("link set link0 up")
-	local, near := netip.MustParseAddrPort("[fe80::77%link0]:2268"), new(manual)
-	serve(t, local, near, amt.RelayConfig{})
-	dial(t, ch, amt.DialConfig{
-		Mode: amt.ModeTunnel, OnEvent: func(e amt.ConnEvent) { events <- e },
-		Gateway: amt.GatewayConfig{Relays: []amt.Candidate{{Address: local, Direct: true}}},
-	})
-	require.Equal(t, local, happens(amt.ConnRelay).Relay)
-	require.Eventually(t, near.joined, 30*time.Second, time.Millisecond)
+	ip("link set link1 up")
+	ch := ssm.Channel{Source: netip.MustParseAddr("10.99.0.1"), Group: netip.MustParseAddr("232.1.2.3"), Port: 5000}
+	packet := amt.AppendUDP(nil, netip.AddrPortFrom(ch.Source, 9), ch.Destination(), 9, binary.BigEndian.AppendUint64(nil, 42))
+	for listen, at := range map[string]string{
+		"[fe80::1%link0]:2268": "[fe80::1%link0]:2268", // of this machine
+		"[fe80::1%link0]:2269": "[fe80::1%link1]:2269",
+		"[::]:2270":            "[fe80::1%link1]:2270",
+	} {
+		up := new(manual)
+		serve(t, netip.MustParseAddrPort(listen), up, amt.RelayConfig{IPv6: netip.MustParseAddr("fe80::1")})
+		for _, direct := range []bool{true, false} {
+			t.Run(listen+" at "+at, func(t *testing.T) {
+				relay := netip.MustParseAddrPort(at)
+				c := dial(t, ch, amt.DialConfig{
+					Mode: amt.ModeTunnel, Gateway: amt.GatewayConfig{Silence: -1, Relays: []amt.Candidate{{Address: relay, Direct: direct}}},
+				})
+				require.Eventually(t, func() bool {
+					up.send(packet)
+					_, ok := c.Way()
+					return ok
+				}, 30*time.Second, time.Millisecond, "%v", c.Reason)
+				way, _ := c.Way()
+				require.Equal(t, relay, way.Relay)
+				require.EqualValues(t, 42, numbers(t, c, 1)[0])
+				require.NoError(t, c.Close())
+			})
+		}
+	}
 }
 
 // Buffers that are too small for a run take what fits, whole packets first.

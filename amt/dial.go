@@ -400,9 +400,11 @@ func (c *Conn) decide(now time.Time) (next time.Time) {
 	}
 	if m.waiting && m.next == nativePath {
 		switch {
-		case now.Sub(c.nativeAt) > time.Second:
-			m.drop() // it has fallen silent again
-		case m.heardFor(now) > maxOverlap:
+		case now.Sub(c.nativeAt) > time.Second: // it has fallen silent again
+			for _, p := range m.release(c.nativeAt) {
+				c.deliver(p, netip.AddrPortFrom(c.channel.Source, 0))
+			}
+		case m.heardFor(now) > maxOverlap, min(m.heardFor(now), now.Sub(m.last)) > c.config.NativeTimeout:
 			c.force(now, nativePath, netip.AddrPortFrom(c.channel.Source, 0))
 		default:
 			next = sooner(next, now.Add(time.Second))
@@ -471,10 +473,7 @@ func (c *Conn) Reason() error {
 	default:
 		relay = fmt.Errorf("relay %v: %w", e.Relay, e.Err)
 	}
-	switch c.config.Mode {
-	case ModeNative:
-		return fmt.Errorf("amt: %v: %w; %w", c.channel, natively, relay)
-	case ModeTunnel:
+	if c.config.Mode == ModeTunnel {
 		return fmt.Errorf("amt: %v: %w", c.channel, relay)
 	}
 	return fmt.Errorf("amt: %v: %w; %w", c.channel, natively, relay)

@@ -165,8 +165,11 @@ func (c *Conn) moved(m native) (elsewhere bool, err error) {
 // fromNative takes a payload that arrived natively. The mutex is held.
 func (c *Conn) fromNative(now time.Time, payload []byte, source netip.AddrPort) {
 	c.nativeAt = now
-	if c.merger.started && c.merger.current != nativePath {
-		c.merger.begin(nativePath)
+	if m := c.merger; m.started && m.current != nativePath {
+		if !m.waiting || m.next != nativePath {
+			c.poke() // it decides in a while
+		}
+		m.begin(nativePath)
 	}
 	c.push(now, nativePath, payload, source)
 }

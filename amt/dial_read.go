@@ -39,8 +39,9 @@ func (c *Conn) ReadBatch(ms []ssm.Message) (int, error) {
 	return len(ms), nil
 }
 
-// Receive is ReadBatch without a copy: it waits for packets and calls handle with a run of them, whose octets are valid
-// until handle returns. It has the form of [ssm.Receiver.Receive], so that what takes the one takes the other.
+// Receive is ReadBatch without a copy: it waits for packets and calls handle with a
+// run of them, whose octets are valid until handle returns. It has the form of
+// [ssm.Receiver.Receive], so that what takes the one takes the other.
 func (c *Conn) Receive(handle func(at time.Time, from, to netip.AddrPort, run []byte, size int)) error {
 	if err := c.wait(); err != nil {
 		return err

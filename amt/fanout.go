@@ -328,8 +328,9 @@ func (r *route) sort(s *Server) {
 			}
 			sorted = append(sorted, *t)
 			to := udpio.Copy{To: t.Gateway(), ECN: t.ECN}
-			if c.LocalAddr().Addr().IsUnspecified() {
-				to.From = local.Addr() // else it is the socket's
+			if c.LocalAddr().Addr().IsUnspecified() { // else both are the socket's
+				to.From = local.Addr()
+				to.To = netip.AddrPortFrom(to.To.Addr().WithZone(local.Addr().Zone()), to.To.Port())
 			}
 			f.list = append(f.list, to)
 			r.minMTU = min(r.minMTU, int(t.MTU))

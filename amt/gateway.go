@@ -317,8 +317,11 @@ func (g *Gateway) connected(now time.Time, s *session) {
 		g.emit(GatewayMoving, s, nil)
 		return
 	}
-	if g.active != nil && g.active.probing {
-		return // it waits for the verdict
+	if a := g.active; a != nil && a.probing {
+		if a.inVain() {
+			g.lost(now, a, ErrNoAnswer) // in favour of this one
+		}
+		return // or it waits for the verdict
 	}
 	g.promote(now, s)
 }

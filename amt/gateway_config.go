@@ -43,8 +43,9 @@ type GatewayConfig struct {
 	MaxRequests int
 	// Silence is the shortest pause of the data after which the gateway asks the
 	// relay whether it is alive; it is longer for data that pause by themselves.
-	// An answer that takes longer than twice this time makes the relay count as
-	// lost. Default: 250 ms; negative: never ask.
+	// If it has not answered after twice this time, and three times what its answers
+	// took before, it counts as lost once another relay has answered, or after
+	// MaxRequests. Default: 250 ms; negative: never ask.
 	Silence time.Duration
 	// NoData is how long a relay has to deliver the first packet before another
 	// one is tried. Default: 4 s (RFC 8777 section 3.3.4.1).
@@ -80,6 +81,7 @@ const (
 	holdDownUnreachable = 30 * time.Second
 	minKeepalive        = 15 * time.Second // RFC 8085 section 3.5
 	linuxTimeout        = 250 * time.Millisecond
+	maxPatience         = 10 * time.Second
 )
 
 func (c *GatewayConfig) populate() {

@@ -22,13 +22,13 @@ const (
 
 // responder makes and checks Response MACs (RFC 7450 section 5.3.5): the first 6
 // octets of HMAC-SHA-256 over address (IPv4 as ::ffff:a.b.c.d), port and nonce. The
-// key changes every two
-// hours, by the clock, so that relays with one master key always have the same.
+// key changes every two hours, by the clock, so that relays with one master key
+// always have the same.
 type responder struct {
 	master []byte
 	keep   time.Duration // how long the former key is believed
 	keys   [3]epochKey   // of the present epoch and its neighbours, by epoch % 3
-	older  epochKey      // the last one that checkSecret was asked for
+	older  [16]epochKey  // of what checkSecret was asked for, by epoch % 16
 	sum    [sha256.Size]byte
 	input  [23]byte
 }
@@ -125,7 +125,8 @@ func (r *responder) checkSecret(now time.Time, secret uint16, gateway netip.Addr
 	if age == 0 || age > 1<<15 { // check has had the present one, and one of the future
 		return proof{}, false
 	}
-	return r.equal(&r.older, epoch-int64(age), gateway, nonce, m, len(m))
+	epoch -= int64(age)
+	return r.equal(&r.older[uint64(epoch)%16], epoch, gateway, nonce, m, len(m))
 }
 
 func (r *responder) equal(k *epochKey, epoch int64, gateway netip.AddrPort, nonce uint32, m MAC, n int) (proof, bool) {

@@ -10,11 +10,11 @@ import (
 //
 // One path is in use; the payloads of the next are held back until the two are
 // aligned: payloads that either path has had exactly once show where one
-// sequence lies in the other, a few of them for one may be equal by chance. From a little before that the sequences are
-// compared as multisets. What only the old path has had so far is dropped when it comes by
-// the new one; what only the new path has had is delivered at once. Equal
-// payloads are told apart by their number alone, so that a payload that a path
-// has n times is delivered n times.
+// sequence lies in the other, a few of them for one may be equal by chance. From a
+// little before that the sequences are compared as multisets. What only the old path
+// has had so far is dropped when it comes by the new one; what only the new path has
+// had is delivered at once. Equal payloads are told apart by their number alone, so
+// that a payload that a path has n times is delivered n times.
 type merger struct {
 	seed    maphash.Seed
 	current Path
@@ -284,20 +284,42 @@ func (m *merger) force(now time.Time, path Path) (payloads [][]byte, gap time.Du
 	if !m.last.IsZero() {
 		gap = now.Sub(m.last)
 	}
+	m.forget()
 	if m.waiting && m.next == path {
-		m.forget()
-		counts := make(map[uint64]int)
-		oldest := m.heard.next - uint64(len(m.held))
-		for seq := oldest; seq < m.heard.next; seq++ {
-			h := m.heard.at(seq)
-			if counts[h]++; counts[h] > m.history.seen[h].count {
-				payloads = append(payloads, m.held[seq-oldest])
-				m.history.push(h)
-			}
-		}
+		payloads = m.undelivered()
 	}
 	m.started, m.current = true, path
-	m.forget()
 	m.drop()
 	return payloads, gap
+}
+
+// undelivered returns what was held back and has not been delivered, as delivered.
+func (m *merger) undelivered() (payloads [][]byte) {
+	counts := make(map[uint64]int)
+	oldest := m.heard.next - uint64(len(m.held))
+	for seq := oldest; seq < m.heard.next; seq++ {
+		h := m.heard.at(seq)
+		if counts[h]++; counts[h] > m.history.seen[h].count {
+			payloads = append(payloads, m.held[seq-oldest])
+			m.history.push(h)
+		}
+	}
+	return payloads
+}
+
+// release ends a planned switch that has not taken place, since the next path has
+// delivered nothing after last. If it was the one that delivered last, what it has had
+// alone is returned; should that still come by the present path, it is dropped. Else the
+// present path is further than that: what it has lost would come late and out of order.
+func (m *merger) release(last time.Time) (payloads [][]byte) {
+	if m.last.Before(last) {
+		payloads = m.undelivered()
+		for seq := m.history.next - uint64(len(payloads)); seq < m.history.next; seq++ {
+			m.expected[m.history.at(seq)]++
+			m.left++
+		}
+		m.beyond = 0
+	}
+	m.drop()
+	return payloads
 }

@@ -229,6 +229,35 @@ func TestForcedSwitch(t *testing.T) {
 	require.False(t, m.push(at(60), 1, []byte("e")))
 }
 
+// A path that was to be the next falls silent before the two are aligned. What it alone
+// has had is delivered if it was the last to deliver anything, and dropped when it comes
+// by the present path after all.
+func TestReleased(t *testing.T) {
+	at := func(ms int) time.Time { return time.Unix(0, int64(ms)*1e6) }
+	begin := func() *merger {
+		m := newMerger()
+		require.True(t, m.push(at(0), 1, []byte("a")))
+		m.begin(2)
+		for i, p := range []string{"a", "b", "b", "c"} {
+			require.False(t, m.push(at(10+i), 2, []byte(p)))
+		}
+		return m
+	}
+	m := begin()
+	require.Equal(t, [][]byte{[]byte("b"), []byte("b"), []byte("c")}, m.release(at(13)))
+	require.False(t, m.waiting)
+	for _, p := range []string{"b", "b", "c"} {
+		require.False(t, m.push(at(1000), 1, []byte(p)))
+	}
+	for _, p := range []string{"b", "c", "d"} {
+		require.True(t, m.push(at(1001), 1, []byte(p)), "they are others")
+	}
+	m = begin()
+	require.True(t, m.push(at(14), 1, []byte("d")))
+	require.Empty(t, m.release(at(13)), "the present path is ahead")
+	require.True(t, m.push(at(15), 1, []byte("c")), "only out of order")
+}
+
 // What a path that never aligns can make us hold is bounded.
 func TestHeldBound(t *testing.T) {
 	m := newMerger()

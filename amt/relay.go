@@ -37,6 +37,8 @@ type Relay struct {
 
 	prefixes prefixes
 	all      bucket
+	wrong    prefixes // the same for MACs
+	allWrong bucket
 	draining bool
 	full     bool // the L flag is set
 
@@ -164,6 +166,7 @@ func NewRelay(now time.Time, config RelayConfig) (*Relay, error) {
 		endpoints: make(map[endpointKey]TunnelID),
 		addresses: make(map[[16]byte]uint32),
 		prefixes:  newPrefixes(1 << 14),
+		wrong:     newPrefixes(1 << 14),
 	}
 	routerConfig := gmp.RouterConfig{
 		Robustness:            config.Robustness,
@@ -219,7 +222,7 @@ func (r *Relay) HandleDatagram(now time.Time, d *Datagram, b []byte) []byte {
 	case TypeUpdate:
 		r.handleUpdate(now, d, &m)
 	case TypeTeardown:
-		r.handleTeardown(now, &m)
+		r.handleTeardown(now, d, &m)
 	default:
 		r.stats.Unexpected++
 	}
@@ -240,6 +243,27 @@ func (r *Relay) admit(now uint32, d *Datagram, t *tunnel) bool {
 	}
 	r.stats.Limited++
 	return false
+}
+
+// believes reports whether so few MACs from a prefix, and from all, were wrong that one
+// more may be checked. They have rates of their own: a flood of Requests keeps out no
+// Update that is right, which costs nothing here.
+func (r *Relay) believes(now uint32, d *Datagram) bool {
+	perTick := float32(relayTick.Seconds())
+	rate, prefix := float32(r.config.Rate), float32(r.config.PrefixRate)
+	if r.wrong.of(d.Remote.Addr()).has(now, prefix*perTick, prefix) && r.allWrong.has(now, rate*perTick, rate) {
+		return true
+	}
+	r.stats.Limited++
+	return false
+}
+
+// refuse counts a MAC that is wrong.
+func (r *Relay) refuse(d *Datagram) {
+	r.stats.BadMAC++
+	wrong := r.wrong.of(d.Remote.Addr())
+	wrong.tokens = max(0, wrong.tokens-1)
+	r.allWrong.tokens = max(0, r.allWrong.tokens-1)
 }
 
 func (r *Relay) handleDiscovery(now time.Time, d *Datagram, m *Message, b []byte) []byte {
@@ -294,7 +318,10 @@ func (r *Relay) handleRequest(now time.Time, d *Datagram, m *Message, b []byte) 
 	case EndpointAuto:
 		// Linux sends two Requests, and may send the one that gives it away second.
 		if known {
-			if linux {
+			switch {
+			case m.Flags&FlagP != 0:
+				t.flags &^= tunnelLinux // which never has it there
+			case linux:
 				t.flags |= tunnelLinux
 			}
 			if t.flags&(tunnelRequested|tunnelLinux) == tunnelRequested {
@@ -317,6 +344,10 @@ func (r *Relay) handleRequest(now time.Time, d *Datagram, m *Message, b []byte) 
 
 func (r *Relay) handleUpdate(now time.Time, d *Datagram, m *Message) {
 	id, known := r.endpoints[keyOf(d.Remote)]
+	// Those who have a tunnel are not to be kept out by others in their name.
+	if !known && !r.believes(r.tick(now), d) {
+		return
+	}
 	p, ok := r.authentic(now, d.Remote, m)
 	if !ok && known {
 		// VLC sends one Request, and Updates with its MAC as long as it plays. An old
@@ -325,7 +356,7 @@ func (r *Relay) handleUpdate(now time.Time, d *Datagram, m *Message) {
 		p, ok = r.respond.checkSecret(now, r.tunnel(id).secret, d.Remote, m.Nonce, m.MAC)
 	}
 	if !ok {
-		r.stats.BadMAC++
+		r.refuse(d)
 		return
 	}
 	// IGMPv1 is not among what RFC 7450 section 5.3.3.4 lists.
@@ -388,11 +419,14 @@ func (r *Relay) authentic(now time.Time, gateway netip.AddrPort, m *Message) (pr
 	return p, ok
 }
 
-func (r *Relay) handleTeardown(now time.Time, m *Message) {
+func (r *Relay) handleTeardown(now time.Time, d *Datagram, m *Message) {
+	if !r.believes(r.tick(now), d) {
+		return
+	}
 	// The endpoint in the message is what the MAC has to prove: the gateway has
 	// another one by now (RFC 7450 section 5.3.3.5).
 	if _, ok := r.authentic(now, m.Gateway, m); !ok {
-		r.stats.BadMAC++
+		r.refuse(d)
 		return
 	}
 	r.stats.Teardowns++

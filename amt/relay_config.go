@@ -53,7 +53,9 @@ type RelayConfig struct {
 
 	// Rate bounds the messages of endpoints without a tunnel that are answered in
 	// a second, all together, and PrefixRate those of an IPv4 /24 or IPv6 /56.
-	// Each allows a burst of one second. Default: 100,000 and 1,000.
+	// Of Updates and Teardowns with a wrong MAC as many are checked; beyond that they
+	// are dropped before the MAC is computed. Each allows a burst of one second.
+	// Default: 100,000 and 1,000.
 	Rate, PrefixRate int
 	// TunnelRate is the same for each endpoint with a tunnel, which is not
 	// counted in the others. Default: 10; Linux sends 2 a second.

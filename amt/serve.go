@@ -220,9 +220,10 @@ func (s *Server) read(c *udpio.Conn) {
 		s.mu.Lock()
 		for i := range ms[:n] {
 			m := &ms[i]
-			local := netip.AddrPortFrom(c.LocalAddr().Addr(), c.LocalAddr().Port())
-			if m.Local.IsValid() {
-				local = netip.AddrPortFrom(m.Local, local.Port())
+			local := c.LocalAddr()
+			if local.Addr().IsUnspecified() && m.Local.IsValid() {
+				// The zone of a gateway with a link-local address is where to send to it.
+				local = netip.AddrPortFrom(m.Local.WithZone(m.Remote.Addr().Zone()), local.Port())
 			}
 			for b := range m.Segments {
 				start := len(arena)

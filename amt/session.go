@@ -40,7 +40,7 @@ type session struct {
 	nonce  uint32 // of the present cycles
 
 	joined bool         // Updates are sent
-	groups []netip.Addr // ever asked for here
+	groups []netip.Addr // asked for here, now or once: maxGroups, or as many as are wanted
 
 	lastData   time.Time
 	paused     time.Time     // lastData before a pause that was asked about
@@ -55,6 +55,9 @@ type session struct {
 
 	hurry int // cycles that follow at once, to learn a new endpoint
 
+	rtt      time.Duration // of the last Request that was the only one of its cycle; 0: none was
+	rttLimit time.Duration // from the first Request of a cycle with several to the answer
+
 	unreachable int
 	teardowns   []teardown
 	leaving     bool      // it only says goodbye
@@ -67,7 +70,7 @@ type cycle struct {
 	pending bool // a Request is without an answer
 	nonce   uint32
 	tries   int
-	sentAt  time.Time
+	firstAt time.Time // when the first Request of this cycle was sent
 	retryAt time.Time
 	nextAt  time.Time // of the next cycle
 
@@ -77,8 +80,12 @@ type cycle struct {
 	endpoint  Message // the last one that told our endpoint; Type 0: none
 	sentE     bool    // the last Request had the E flag
 	triedE    bool    // a Request of this cycle had it
-	linux     bool    // this relay wants the P flag where Linux has it
-	sentLinux bool    // the last Request had it there
+
+	linux     bool // this relay may want the P flag where Linux has it
+	sentLinux bool // the last Request had it there
+	mixed     bool // Requests of this cycle had it in either place
+	settled   bool // an answer has shown that linux is right
+	doubts    int  // answers that did not
 }
 
 type teardown struct {
@@ -93,6 +100,9 @@ const (
 
 	controlMTU = 1200 // of reports; any path takes as much
 	learnAfter = 4 * time.Second
+	maxGroups  = 256
+
+	probes = 2 // Requests to a silent relay, before another one that answers has preference
 )
 
 func protocolOf(group netip.Addr) int {
@@ -124,9 +134,16 @@ func newSession(g *Gateway, now time.Time, candidate int) *session {
 
 func (s *session) setFilter(now time.Time, group netip.Addr, f gmp.Filter) {
 	_ = s.hosts[protocolOf(group)].SetFilter(now, group, f) // was checked when the gateway took it
-	if !slices.Contains(s.groups, group) {
-		s.groups = append(s.groups, group)
+	if slices.Contains(s.groups, group) {
+		return
 	}
+	if len(s.groups) >= maxGroups {
+		gone := slices.IndexFunc(s.groups, func(g netip.Addr) bool { _, wanted := s.gateway.filters[g]; return !wanted })
+		if gone >= 0 {
+			s.groups = slices.Delete(s.groups, gone, gone+1)
+		}
+	}
+	s.groups = append(s.groups, group)
 }
 
 // backoff is the random time before a repetition (RFC 7450 section 5.2.3.4.3).
@@ -161,7 +178,7 @@ func (s *session) request(now time.Time) {
 			c.confirmed = false // too old by the time it may be needed
 		} else {
 			c.nonce = s.nonce
-			c.tries, c.triedE = 0, false
+			c.tries = 0
 			s.sendRequest(now, i)
 		}
 	}
@@ -170,6 +187,9 @@ func (s *session) request(now time.Time) {
 func (s *session) sendRequest(now time.Time, protocol int) {
 	c := &s.cycles[protocol]
 	m := Message{Type: TypeRequest, Nonce: c.nonce}
+	if c.tries == 0 {
+		c.firstAt, c.triedE, c.mixed = now, false, false
+	}
 	tries := c.tries
 	if s.joined {
 		tries = min(tries, 3) // not the longest times: the tunnel may depend on it
@@ -186,7 +206,10 @@ func (s *session) sendRequest(now time.Time, protocol int) {
 	if protocol == protocolMLD {
 		// A relay that does not answer may be Linux, which ignores Requests with
 		// either flag and looks for P elsewhere.
-		c.sentLinux = !s.gateway.config.Compat.NoLinuxP && c.linux != (c.tries%2 == 1)
+		other := c.tries%2 == 1 && (!c.settled || c.tries > 2)
+		linux := !s.gateway.config.Compat.NoLinuxP && c.linux != other
+		c.mixed = c.mixed || c.tries > 0 && linux != c.sentLinux
+		c.sentLinux = linux
 		if c.sentLinux {
 			m.Flags = FlagLinuxP
 		} else {
@@ -196,13 +219,45 @@ func (s *session) sendRequest(now time.Time, protocol int) {
 			wait = linuxTimeout
 		}
 	}
-	if s.probing {
+	if s.probing && c.tries < probes {
 		wait = s.gateway.config.Silence
 	}
 	s.send(s.relay, m)
 	c.tries++
-	c.sentAt = now
-	c.retryAt = now.Add(wait)
+	c.retryAt = now.Add(max(wait, s.patience()))
+}
+
+// patience is the least time that an answer takes some of which is to spare, as far
+// as that is known: satellites and full queues make it seconds.
+func (s *session) patience() time.Duration {
+	rtt := s.rtt
+	if rtt == 0 {
+		rtt = s.rttLimit
+	}
+	return min(rtt+rtt/2, maxPatience)
+}
+
+// learn takes what the answer to a Request tells of the relay. If there were several
+// Requests, which share a nonce, nobody knows which of them it answers.
+func (s *session) learn(now time.Time, c *cycle) {
+	if c.tries == 1 {
+		s.rtt = now.Sub(c.firstAt)
+	} else {
+		s.rttLimit = now.Sub(c.firstAt)
+	}
+	if c.triedE && !c.sentE {
+		s.refusesE = true // or the first one was lost; then it does without
+	}
+	if !c.mixed {
+		c.linux, c.settled, c.doubts = c.sentLinux, true, 0
+		return
+	}
+	// A slow relay is asked the same once more, with patience. If it still does not
+	// answer to that alone, the next cycles begin with the P flag where it was not.
+	c.settled = false
+	if c.doubts++; c.doubts%2 == 0 {
+		c.linux = !c.linux
+	}
 }
 
 func (s *session) send(to netip.AddrPort, m Message) {
@@ -216,20 +271,29 @@ func (s *session) send(to netip.AddrPort, m Message) {
 // handleAdvertisement takes the answer to a discovery (RFC 7450 section
 // 5.2.3.4.4).
 func (s *session) handleAdvertisement(now time.Time, d *Datagram, m *Message) {
-	if s.discovery == 0 || m.Nonce != s.discovery || d.Remote != s.discovered || !usable(m.Relay) ||
-		m.Relay.Is4() != s.discovered.Addr().Is4() { // RFC 7450 section 5.3.3.2
+	relay, ok := usable(m.Relay, s.discovered.Addr())
+	if !ok || s.discovery == 0 || m.Nonce != s.discovery || d.Remote != s.discovered {
 		s.gateway.stats.Unexpected++
 		return
 	}
 	s.discovery = 0
 	s.retryAt = time.Time{}
-	s.relay = netip.AddrPortFrom(m.Relay, s.discovered.Port())
+	s.relay = netip.AddrPortFrom(relay, s.discovered.Port())
 	s.request(now)
 }
 
-// usable reports whether an advertised address can be that of a relay.
-func usable(a netip.Addr) bool {
-	return a.IsValid() && !a.Is4In6() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLinkLocalUnicast()
+// usable reports whether an address that was advertised from another can be that of
+// a relay, and returns it with the zone that it needs.
+func usable(a, from netip.Addr) (netip.Addr, bool) {
+	switch {
+	case a.Is4() != from.Is4(), // RFC 7450 section 5.3.3.2
+		!a.IsValid(), a.Is4In6(), a.IsUnspecified(), a.IsMulticast(), a.IsLoopback() && !from.IsLoopback():
+		return a, false
+	case a.IsLinkLocalUnicast():
+		a = a.WithZone(from.Zone())
+		return a, from.IsLinkLocalUnicast() && a.Zone() != ""
+	}
+	return a, true
 }
 
 // handleQuery takes the answer to a Request (RFC 7450 section 5.2.3.5.4).
@@ -257,10 +321,7 @@ func (s *session) handleQuery(now time.Time, d *Datagram, m *Message) {
 		defer s.gateway.advised(now, s)
 	}
 	s.gateway.stats.Queries++
-	c.linux = c.sentLinux
-	if c.triedE && !c.sentE {
-		s.refusesE = true // or the first one was lost; then it does without
-	}
+	s.learn(now, c)
 	s.unreachable = 0
 	c.pending = false
 	c.retryAt = time.Time{}
@@ -484,6 +545,17 @@ func (s *session) nextTimeout() (t time.Time) {
 	return sooner(sooner(t, s.noDataAt), s.repeatAt)
 }
 
+// inVain reports whether the relay has had its time to say why it is silent. It is left
+// as soon as there is another one; for want of that it has more time.
+func (s *session) inVain() bool {
+	for i := range s.cycles {
+		if c := &s.cycles[i]; s.probing && c.pending && c.tries > probes {
+			return true
+		}
+	}
+	return false
+}
+
 // sooner returns the earlier of two times, of which the zero time means never.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
@@ -514,7 +586,7 @@ func (s *session) handleTimeout(now time.Time) error {
 		case c.pending && isDue(c.retryAt, now):
 			// While data come, only the way to the relay can be lossy.
 			flowing := !s.probing && now.Sub(s.lastData) < s.gateway.config.RequestTimeout
-			if !flowing && (c.tries >= limit || s.probing && c.tries >= 2) {
+			if !flowing && (c.tries >= limit || s.probing && c.tries >= probes && s.gateway.ready() != nil) {
 				if i == protocolMLD && s.cycles[protocolIGMP].confirmed && !s.cycles[protocolIGMP].pending {
 					// A relay need not speak both (RFC 7450 section 5.3.1).
 					c.pending = false

@@ -258,3 +258,50 @@ func testSwitchNative(t *testing.T, times int) {
 	}, 20*time.Second, time.Millisecond)
 	require.EqualValues(t, planned+gaps, c.Stats().Switches)
 }
+
+// While a tunnel is silent, native reception returns for so short a time that nothing
+// shows how the two are aligned, and then for good: all of it is delivered, once.
+func TestShortNativeReception(t *testing.T) {
+	ch := ssmtest.Channel(t)
+	relay, up := loopback(t), new(manual)
+	serve(t, relay, up, amt.RelayConfig{})
+	c := dial(t, ch, amt.DialConfig{
+		Mode: amt.ModeAdaptive, NativeTimeout: 3 * time.Second,
+		Gateway: amt.GatewayConfig{Silence: -1, Relays: []amt.Candidate{{Address: relay, Direct: true}}},
+	})
+	tx, err := ssm.NewSender(ch.Source, nil)
+	require.NoError(t, err)
+	defer tx.Close()
+	payload := func(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+	tunnel := func(n uint64) {
+		up.send(amt.AppendUDP(nil, netip.AddrPortFrom(ch.Source, 9), ch.Destination(), 9, payload(n)))
+	}
+	natively := func(n uint64) {
+		_, err := tx.WriteBatch([][]byte{payload(n)}, ch.Destination())
+		require.NoError(t, err)
+	}
+	require.Eventually(t, up.joined, 30*time.Second, time.Millisecond)
+	tunnel(0)
+	require.Equal(t, []uint64{0}, numbers(t, c, 1))
+	natively(1)
+	natively(2)
+	require.Equal(t, []uint64{1, 2}, numbers(t, c, 2))
+	way, _ := c.Way()
+	require.Equal(t, amt.Way{Relay: relay}, way)
+	tunnel(1)
+	tunnel(2)
+	tunnel(3)
+	require.Equal(t, []uint64{3}, numbers(t, c, 1))
+
+	// It delivers and the tunnel does not, which is given up.
+	sent := uint64(4)
+	require.Eventually(t, func() bool {
+		natively(sent)
+		sent++
+		way, _ := c.Way()
+		return way == amt.Way{}
+	}, 30*time.Second, 100*time.Millisecond)
+	list := numbers(t, c, int(sent-4))
+	require.Equal(t, uint64(4), list[0])
+	requireConsecutive(t, list)
+}

@@ -324,8 +324,8 @@ func (r *Router) unref(i uint32) {
 	r.release(i)
 }
 
-// touch gives a channel a version that none has had: one that is forgotten and comes again may not be taken for what it
-// was.
+// touch gives a channel a version that none has had: one that is forgotten and comes
+// again may not be taken for what it was.
 func (r *Router) touch(c *channel) {
 	r.versions++
 	c.version = r.versions

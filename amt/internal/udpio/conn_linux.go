@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"os"
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -106,7 +107,7 @@ func (c *Conn) ReadBatch(ms []Message) (int, error) {
 		m, h := &ms[i], &r.headers[i]
 		m.N = int(h.Octets)
 		m.SegmentSize = m.N
-		m.Remote = mmsg.AddrPort(&r.names[i])
+		m.Remote = remote(&r.names[i])
 		m.Local, m.ECN = netip.Addr{}, 0
 		b := unsafe.Slice((*byte)(unsafe.Pointer(&r.controls[i])), controlWords*8)
 		parseControl(b[:h.Controllen], m)
@@ -205,6 +206,27 @@ type Writer struct {
 	failed [mmsg.Size]syscall.Errno
 }
 
+// remote returns the address in a name, with the number of the interface as its zone
+// if it is a link-local one.
+func remote(name *mmsg.Name) netip.AddrPort {
+	a := mmsg.AddrPort(name)
+	if a.Addr().Is6() && a.Addr().IsLinkLocalUnicast() {
+		return netip.AddrPortFrom(a.Addr().WithZone(strconv.Itoa(int(name.Scope_id))), a.Port())
+	}
+	return a
+}
+
+// putName writes an address and returns the length of name. Zones are those that
+// remote gives; others are the business of the socket, which is bound to one.
+func putName(name *mmsg.Name, to netip.AddrPort) uint32 {
+	length := mmsg.PutName(name, to)
+	if zone := to.Addr().Zone(); zone != "" {
+		scope, _ := strconv.ParseUint(zone, 10, 32)
+		name.Scope_id = uint32(scope)
+	}
+	return length
+}
+
 // NewWriter returns a writer.
 func (c *Conn) NewWriter() *Writer {
 	w := &Writer{conn: c}
@@ -218,7 +240,7 @@ func (w *Writer) put(i int, d *Datagram) {
 	w.iovecs[i].SetLen(len(d.Payload))
 	h := &w.headers[i]
 	h.Name = (*byte)(unsafe.Pointer(&w.names[i]))
-	h.Namelen = mmsg.PutName(&w.names[i], d.To)
+	h.Namelen = putName(&w.names[i], d.To)
 	h.Iov = &w.iovecs[i]
 	h.SetIovlen(1)
 	b := unsafe.Slice((*byte)(unsafe.Pointer(&w.controls[i])), controlWords*8)

@@ -68,7 +68,7 @@ func (c *Conn) NewFan(copies []Copy) *Fan {
 	for i := range copies {
 		h := &f.headers[i].Msghdr
 		h.Name = (*byte)(unsafe.Pointer(&f.names[i]))
-		h.Namelen = mmsg.PutName(&f.names[i], copies[i].To)
+		h.Namelen = putName(&f.names[i], copies[i].To)
 		h.Iov = &f.iovec
 		h.SetIovlen(1)
 		if b := f.block(&copies[i]); b.length > 0 {

@@ -19,7 +19,7 @@ type Message struct {
 	Buffer      []byte         // given by the caller, MaxDatagram octets for runs
 	N           int            // octets received
 	SegmentSize int            // of each datagram of the run; the last may be shorter
-	Remote      netip.AddrPort // the sender; IPv4 addresses are never in IPv6 form
+	Remote      netip.AddrPort // the sender; IPv4 addresses are never in IPv6 form, link-local ones have a zone
 	Local       netip.Addr     // where it was sent to; invalid where the system does not tell
 	ECN         uint8          // of the IP header; 0 where the system does not tell
 }
