@@ -116,7 +116,7 @@ func testFullBuffer(t *testing.T, source, group string) {
 	}
 	// Those of the last size leave as fragments, which meet a full buffer in another
 	// way. The first to find its buffer full has to be one of them.
-	for _, sizes := range [][]int{repeat(200, 1400), repeat(20, 9000)} {
+	for _, sizes := range [][]int{repeat(200, 1400), repeat(20, 14000)} {
 		for _, noOffload := range []bool{false, true} {
 			slow("40mbit")
 			tx := newSender(t, ch.Source, &ssm.SenderConfig{
