@@ -1,6 +1,10 @@
 package ssm
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/treedn/treedn/amt/internal/mmsg"
+)
 
 // MaxDatagram is the size of the largest UDP payload and of the largest run of
 // coalesced packets.
@@ -37,16 +41,7 @@ func NewMessages(n int) []Message {
 // Segments iterates over the packets of m, which alias its Buffer. It is made
 // for the range statement: for packet := range m.Segments.
 func (m *Message) Segments(yield func(packet []byte) bool) {
-	if m.SegmentSize <= 0 {
-		return
-	}
-	for b := m.Buffer[:m.N]; len(b) > 0; {
-		n := min(m.SegmentSize, len(b))
-		if !yield(b[:n:n]) {
-			return
-		}
-		b = b[n:]
-	}
+	mmsg.Segments(m.Buffer[:m.N], m.SegmentSize, yield)
 }
 
 // packets returns how many packets m holds.

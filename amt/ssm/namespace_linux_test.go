@@ -3,6 +3,7 @@ package ssm_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -94,6 +95,59 @@ func TestNamespace(t *testing.T) {
 	testInterface(t, "10.88.0.1", "10.88.1.1", "232.1.1.1")
 	ip(t, "address", "add", "fd88:0::1/64", "dev", "ssm0", "nodad") // it went when the link was down
 	testInterface(t, "fd88::1", "fd88:1::1", "ff3e::8000:1")
+	testFullBuffer(t, "10.88.1.1", "232.1.1.1")
+	testFullBuffer(t, "fd88:1::1", "ff3e::8000:1")
+}
+
+// Over a link that is slow and keeps everything, so that what waits in it fills the
+// send buffer, a sender waits for room and loses nothing; Close ends its waiting.
+func testFullBuffer(t *testing.T, source, group string) {
+	ch, err := ssm.RandomChannel(netip.MustParseAddr(source))
+	require.NoError(t, err)
+	ch.Group = netip.MustParseAddr(group)
+	rx, err := newHost(t, ssm.Config{}).Join(context.Background(), ch, "ssm0")
+	require.NoError(t, err)
+	clear := func() { _ = exec.Command("tc", "qdisc", "del", "dev", "ssm1", "root").Run() } // and what is in it
+	defer clear()
+	slow := func(rate string) {
+		clear()
+		out, err := exec.Command("tc", "qdisc", "add", "dev", "ssm1", "root", "tbf", "rate", rate, "burst", "4000", "limit", "100000000").CombinedOutput()
+		require.NoError(t, err, "tc: %s", out)
+	}
+	// Large ones leave as fragments, of which the second and later ones are refused in
+	// another way (ENOBUFS); the small ones before them see to it that this happens.
+	mixed := slices.Repeat([]int{1400, 1400, 1400, 1400, 12000}, 20)
+	for _, sizes := range [][]int{repeat(200, 1400), mixed} {
+		for _, noOffload := range []bool{false, true} {
+			slow("40mbit")
+			tx := newSender(t, ch.Source, &ssm.SenderConfig{
+				Interface: "ssm1", NoLoopback: true, SendBuffer: 8 << 10, NoOffload: noOffload,
+			})
+			sent := numbered(sizes...)
+			n, err := tx.WriteBatch(sent, ch.Destination())
+			require.NoError(t, err)
+			require.Equal(t, len(sent), n)
+			require.Equal(t, sent, collect(t, rx, len(sent)))
+
+			slow("8kbit") // minutes for all
+			failed := make(chan error)
+			go func() {
+				n, err := tx.WriteBatch(sent, netip.AddrPortFrom(ch.Group, 9))
+				if n == len(sent) {
+					err = fmt.Errorf("nothing had to wait: %w", err)
+				}
+				failed <- err
+			}()
+			time.Sleep(20 * time.Millisecond) // most often it waits by then
+			require.NoError(t, tx.Close())
+			select {
+			case err := <-failed:
+				require.Equal(t, net.ErrClosed, err)
+			case <-time.After(20 * time.Second):
+				t.Fatal("Close does not end the waiting")
+			}
+		}
+	}
 }
 
 // Over a link between two interfaces: the one given by its address, the other by

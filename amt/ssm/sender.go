@@ -38,7 +38,6 @@ const (
 // Sender sends from one source address to any number of groups. WriteBatch is
 // for one goroutine at a time; open a Sender for each goroutine that sends.
 type Sender struct {
-	conn   *net.UDPConn
 	source netip.AddrPort
 	ifi    *net.Interface
 	batch  *batchWriter
@@ -77,13 +76,12 @@ func NewSender(source netip.Addr, config *SenderConfig) (*Sender, error) {
 		_ = conn.Close()
 		return nil, newError("bind", ifi, source, netip.Addr{}, err)
 	}
+	port := conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()
 	batch, err := newBatchWriter(conn, !c.NoOffload)
 	if err != nil {
-		_ = conn.Close()
 		return nil, newError("bind", ifi, source, netip.Addr{}, err)
 	}
-	port := conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-	return &Sender{conn: conn, source: netip.AddrPortFrom(source, port), ifi: ifi, batch: batch}, nil
+	return &Sender{source: netip.AddrPortFrom(source, port), ifi: ifi, batch: batch}, nil
 }
 
 func (c *SenderConfig) populate() error {
@@ -151,7 +149,7 @@ func (s *Sender) WriteBatch(packets [][]byte, dst netip.AddrPort) (int, error) {
 // Close closes the socket and unblocks WriteBatch. It may be called more than
 // once.
 func (s *Sender) Close() error {
-	if err := s.conn.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := s.batch.close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
 	return nil

@@ -1,7 +1,6 @@
 package ssm
 
 import (
-	"encoding/binary"
 	"net"
 	"net/netip"
 	"os"
@@ -9,14 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-)
 
-const (
-	// maxSegments is UDP_MAX_SEGMENTS of the kernels up to 6.8; later ones take
-	// more.
-	maxSegments = 64
-	// maxRun is the payload of the largest run: IPv6 counts its header in.
-	maxRun = 65535 - 40 - 8
+	"github.com/treedn/treedn/amt/internal/mmsg"
 )
 
 // segmentControl is the control message UDP_SEGMENT, padded as CMSG_SPACE does.
@@ -29,64 +22,57 @@ type segmentControl struct {
 // batchWriter writes with sendmmsg. Its arrays live as long as the sender, so
 // that a write allocates nothing.
 type batchWriter struct {
-	raw      syscall.RawConn
-	headers  [batchSize]mmsghdr
-	runs     [batchSize]int // packets in each message
-	controls [batchSize]segmentControl
+	socket   *mmsg.Socket
+	out      *mmsg.Writer
+	headers  [mmsg.Size]mmsg.Header
+	runs     [mmsg.Size]int // packets in each message
+	controls [mmsg.Size]segmentControl
 	iovecs   []unix.Iovec
-	dst      unix.RawSockaddrInet6
+	dst      mmsg.Name
+	queued   int
 
 	// segmentLimit is the size from which packets go alone: the kernel refuses
 	// to segment what does not fit the interface, and everything on interfaces
 	// that compute no checksums.
 	segmentLimit int
-
-	send   func(fd uintptr) bool // made once: a closure per write would allocate
-	queued int
-	sent   int
-	errno  syscall.Errno
 }
 
+// newBatchWriter takes conn over.
 func newBatchWriter(conn *net.UDPConn, offload bool) (*batchWriter, error) {
-	raw, err := conn.SyscallConn()
+	socket, err := mmsg.Adopt(conn)
 	if err != nil {
 		return nil, err
 	}
-	w := &batchWriter{raw: raw}
-	if offload && supportsSegment(raw) {
-		w.segmentLimit = maxRun
-	}
-	w.send = func(fd uintptr) bool {
-		w.sent, w.errno = sendmmsg(fd, w.headers[:w.queued])
-		return w.errno != unix.EAGAIN
+	w := &batchWriter{socket: socket, out: socket.NewWriter()}
+	if err := socket.Control(func(fd uintptr) {
+		if offload && mmsg.JoinsSegments(int(fd)) {
+			w.segmentLimit = mmsg.MaxRun
+		}
+	}); err != nil {
+		_ = socket.Close()
+		return nil, err
 	}
 	return w, nil
 }
 
-// supportsSegment: UDP_SEGMENT came with Linux 4.18.
-func supportsSegment(raw syscall.RawConn) bool {
-	var failed error
-	err := raw.Control(func(fd uintptr) {
-		_, failed = unix.GetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT)
-	})
-	return err == nil && failed == nil
-}
+func (w *batchWriter) close() error { return w.socket.Close() }
 
 func (w *batchWriter) write(packets [][]byte, dst netip.AddrPort) (n int, err error) {
-	namelen := w.setDestination(dst)
+	namelen := mmsg.PutName(&w.dst, dst)
 	for n < len(packets) {
 		w.queue(packets[n:], namelen)
-		if err := w.raw.Write(w.send); err != nil {
+		sent, errno, err := w.out.Write(w.headers[:w.queued])
+		if err != nil {
 			return n, err
 		}
-		if w.errno != 0 {
+		if errno != 0 {
 			// It is about the first message; those before have been sent.
-			if !w.lowerLimit(len(packets[n])) {
-				return n, os.NewSyscallError("sendmmsg", w.errno)
+			if !w.lowerLimit(errno, len(packets[n])) {
+				return n, os.NewSyscallError("sendmmsg", errno)
 			}
 			continue
 		}
-		for _, run := range w.runs[:w.sent] {
+		for _, run := range w.runs[:sent] {
 			n += run
 		}
 	}
@@ -95,11 +81,11 @@ func (w *batchWriter) write(packets [][]byte, dst netip.AddrPort) (n int, err er
 
 // lowerLimit gives up segmentation from the size of the refused run on, and
 // reports whether that lets the packets be tried again.
-func (w *batchWriter) lowerLimit(size int) bool {
+func (w *batchWriter) lowerLimit(errno syscall.Errno, size int) bool {
 	if w.runs[0] <= 1 {
 		return false
 	}
-	switch w.errno {
+	switch errno {
 	case unix.EIO: // no checksum offload
 		w.segmentLimit = 0
 	case unix.EINVAL, unix.EMSGSIZE: // larger than the interface's MTU
@@ -113,13 +99,13 @@ func (w *batchWriter) lowerLimit(size int) bool {
 // queue lays out as many messages as fit one call.
 func (w *batchWriter) queue(packets [][]byte, namelen uint32) {
 	if len(w.iovecs) == 0 {
-		w.iovecs = make([]unix.Iovec, batchSize*maxSegments)
+		w.iovecs = make([]unix.Iovec, mmsg.Size*mmsg.MaxSegments)
 	}
 	iovecs := w.iovecs
-	for w.queued = 0; w.queued < batchSize && len(packets) > 0; w.queued++ {
+	for w.queued = 0; w.queued < mmsg.Size && len(packets) > 0; w.queued++ {
 		run := w.runLength(packets)
 		pieces := gather(iovecs, packets[:run])
-		h := &w.headers[w.queued].hdr
+		h := &w.headers[w.queued].Msghdr
 		h.Name = (*byte)(unsafe.Pointer(&w.dst))
 		h.Namelen = namelen
 		h.Iov = unsafe.SliceData(iovecs)
@@ -164,9 +150,9 @@ func (w *batchWriter) runLength(packets [][]byte) int {
 		return 1
 	}
 	n, total := 1, size
-	for n < len(packets) && n < maxSegments {
+	for n < len(packets) && n < mmsg.MaxSegments {
 		length := len(packets[n])
-		if length == 0 || length > size || total+length > maxRun {
+		if length == 0 || length > size || total+length > mmsg.MaxRun {
 			break
 		}
 		n++
@@ -176,22 +162,4 @@ func (w *batchWriter) runLength(packets [][]byte) int {
 		}
 	}
 	return n
-}
-
-func (w *batchWriter) setDestination(dst netip.AddrPort) (namelen uint32) {
-	var port [2]byte
-	binary.BigEndian.PutUint16(port[:], dst.Port())
-	if dst.Addr().Is4() {
-		inet4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(&w.dst))
-		inet4.Family = unix.AF_INET
-		inet4.Port = binary.NativeEndian.Uint16(port[:])
-		inet4.Addr = dst.Addr().As4()
-		return unix.SizeofSockaddrInet4
-	}
-	w.dst = unix.RawSockaddrInet6{
-		Family: unix.AF_INET6,
-		Port:   binary.NativeEndian.Uint16(port[:]),
-		Addr:   dst.Addr().As16(),
-	}
-	return unix.SizeofSockaddrInet6
 }

@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/treedn/treedn/amt/internal/mmsg"
 )
 
 func TestRunLength(t *testing.T) {
@@ -25,14 +27,14 @@ func TestRunLength(t *testing.T) {
 		sizes []int
 		want  int
 	}{
-		{"lone", maxRun, []int{1400}, 1},
-		{"equal", maxRun, []int{1400, 1400, 1400}, 3},
-		{"shorter one ends the run", maxRun, []int{1400, 1400, 90, 1400}, 3},
-		{"longer one starts another", maxRun, []int{1400, 1401}, 1},
-		{"bounded by octets", maxRun, many, 46},
-		{"bounded by segments", maxRun, make([]int, 0, 1), 0},
-		{"empty packet alone", maxRun, []int{0, 0}, 1},
-		{"empty packet is no segment", maxRun, []int{100, 0}, 1},
+		{"lone", mmsg.MaxRun, []int{1400}, 1},
+		{"equal", mmsg.MaxRun, []int{1400, 1400, 1400}, 3},
+		{"shorter one ends the run", mmsg.MaxRun, []int{1400, 1400, 90, 1400}, 3},
+		{"longer one starts another", mmsg.MaxRun, []int{1400, 1401}, 1},
+		{"bounded by octets", mmsg.MaxRun, many, 46},
+		{"bounded by segments", mmsg.MaxRun, make([]int, 0, 1), 0},
+		{"empty packet alone", mmsg.MaxRun, []int{0, 0}, 1},
+		{"empty packet is no segment", mmsg.MaxRun, []int{100, 0}, 1},
 		{"no segmentation", 0, []int{1400, 1400}, 1},
 		{"too large for the interface", 1400, []int{1400, 1400}, 1},
 		{"small enough for the interface", 1400, []int{1399, 1399}, 2},
@@ -44,7 +46,7 @@ func TestRunLength(t *testing.T) {
 				for range 100 {
 					packets = append(packets, make([]byte, 10))
 				}
-				c.want = maxSegments
+				c.want = mmsg.MaxSegments
 			}
 			require.Equal(t, c.want, w.runLength(packets))
 		})
@@ -63,12 +65,12 @@ func TestLowerLimit(t *testing.T) {
 		{unix.EIO, 3, true, 0},
 		{unix.EINVAL, 3, true, 1400},
 		{unix.EMSGSIZE, 3, true, 1400},
-		{unix.EMSGSIZE, 1, false, maxRun},
-		{unix.ENETUNREACH, 3, false, maxRun},
+		{unix.EMSGSIZE, 1, false, mmsg.MaxRun},
+		{unix.ENETUNREACH, 3, false, mmsg.MaxRun},
 	} {
-		w := batchWriter{segmentLimit: maxRun, errno: c.errno}
+		w := batchWriter{segmentLimit: mmsg.MaxRun}
 		w.runs[0] = c.run
-		require.Equal(t, c.retry, w.lowerLimit(1400), c.errno)
+		require.Equal(t, c.retry, w.lowerLimit(c.errno, 1400), c.errno)
 		require.Equal(t, c.limit, w.segmentLimit, c.errno)
 	}
 }

@@ -1,3 +1,5 @@
-// Package mmsg has what sockets that exchange many datagrams with Linux in one
-// system call share: recvmmsg, sendmmsg, their addresses and control messages.
+// Package mmsg has what sockets that exchange many datagrams with the kernel in
+// one call share: runs of datagrams of one size, and for Linux sockets that wake
+// nobody when a datagram has left, recvmmsg and sendmmsg, their addresses and
+// control messages.
 package mmsg

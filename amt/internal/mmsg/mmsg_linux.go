@@ -13,6 +13,13 @@ import (
 // Size is the largest number of messages exchanged with the kernel in one call.
 const Size = 64
 
+const (
+	// MaxSegments is UDP_MAX_SEGMENTS of the kernels up to 6.8; later ones take more.
+	MaxSegments = 64
+	// MaxRun is the payload of the largest run: IPv6 counts its header in.
+	MaxRun = 65535 - 40 - 8
+)
+
 // Header is struct mmsghdr of recvmmsg(2); the compiler pads it as C does.
 type Header struct {
 	unix.Msghdr
@@ -96,6 +103,13 @@ func PutControl(b []byte, n *int, level, typ int32, size int) []byte {
 	clear(data)
 	*n += unix.CmsgSpace(size)
 	return data
+}
+
+// JoinsSegments reports whether the kernel cuts runs up: UDP_SEGMENT came with
+// Linux 4.18.
+func JoinsSegments(fd int) bool {
+	_, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT)
+	return err == nil
 }
 
 // Enlarge asks for a receive buffer and returns what was granted: SO_RCVBUF

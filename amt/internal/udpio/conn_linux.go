@@ -2,6 +2,7 @@ package udpio
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"os"
 	"strconv"
@@ -13,28 +14,15 @@ import (
 	"github.com/treedn/treedn/amt/internal/mmsg"
 )
 
-const (
-	// maxSegments is UDP_MAX_SEGMENTS of the kernels up to 6.8.
-	maxSegments = 64
-	// maxRun is the payload of the largest run: IPv6 counts its header in.
-	maxRun = 65535 - 40 - 8
-	// controlWords holds IPV6_PKTINFO (40 octets with its header), the traffic
-	// class (24) and UDP_GRO or UDP_SEGMENT (24).
-	controlWords = 12
-)
+// controlWords holds IPV6_PKTINFO (40 octets with its header), the traffic class
+// (24) and UDP_SEGMENT (24).
+const controlWords = 12
 
 // Remedy says how to get a larger receive buffer.
 func Remedy(octets int) string { return mmsg.Remedy(octets) }
 
 func (c *Conn) configure(config Config) error {
-	take := func(fd uintptr) {
-		c.reader.got, c.reader.errno = mmsg.Receive(fd, c.reader.headers[:c.reader.want])
-	}
-	c.reader.receive = func(uintptr) bool {
-		c.reader.failed = c.raw.Control(take)
-		return c.reader.failed != nil || c.reader.errno != unix.EAGAIN
-	}
-	return control(c.raw, func(fd int) error {
+	return mmsg.Control(c.socket, func(fd int) error {
 		v6 := c.local.Addr().Is6()
 		if v6 {
 			if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1); err != nil {
@@ -57,8 +45,8 @@ func (c *Conn) configure(config Config) error {
 		}
 		if !config.NoOffload {
 			_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) // Linux 5.0
-			if _, err := unix.GetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT); err == nil {
-				c.segment.Store(maxRun)
+			if mmsg.JoinsSegments(fd) {
+				c.segment.Store(mmsg.MaxRun)
 			}
 		}
 		c.buffer = mmsg.Enlarge(fd, config.ReceiveBuffer)
@@ -66,104 +54,51 @@ func (c *Conn) configure(config Config) error {
 	})
 }
 
-// reader has the arrays of recvmmsg. They live as long as the socket, so that a
-// read allocates nothing.
-type reader struct {
-	headers  []mmsg.Header
-	iovecs   []unix.Iovec
-	names    []mmsg.Name // large enough for both families
-	controls [][controlWords]uint64
-
-	receive func(uintptr) bool // made once: a closure per read would allocate
-	want    int
-	got     int
-	errno   syscall.Errno
-	failed  error // nothing could be asked
-}
-
 // ReadBatch waits for datagrams and fills at least one and at most len(ms)
 // messages. An error that an ICMP message has left on the socket is not
 // returned; [Conn.ReadICMP] has it, and the number is 0.
 func (c *Conn) ReadBatch(ms []Message) (int, error) {
-	r := &c.reader
-	ms = ms[:min(len(ms), mmsg.Size)]
-	r.prepare(ms)
-	err := c.wait.Read(r.receive)
-	if err == nil {
-		err = r.failed
+	ms = ms[:c.reader.Expect(len(ms))]
+	for i := range ms {
+		c.reader.Put(i, ms[i].Buffer)
 	}
+	n, err := c.reader.Read()
 	if err != nil {
-		return 0, c.ended(err)
+		if left(err) {
+			return 0, nil
+		}
+		return 0, c.Ended(err)
 	}
-	switch r.errno {
-	case 0:
-	case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE, unix.ENOPROTOOPT,
-		unix.EHOSTDOWN, unix.ENETDOWN, unix.EACCES, unix.EPROTO, unix.EOPNOTSUPP, unix.ENONET:
-		return 0, nil
-	default:
-		return 0, os.NewSyscallError("recvmmsg", r.errno)
-	}
-	for i := range ms[:r.got] {
-		m, h := &ms[i], &r.headers[i]
-		m.N = int(h.Octets)
-		m.SegmentSize = m.N
-		m.Remote = remote(&r.names[i])
-		m.Local, m.ECN = netip.Addr{}, 0
-		b := unsafe.Slice((*byte)(unsafe.Pointer(&r.controls[i])), controlWords*8)
-		parseControl(b[:h.Controllen], m)
-		if h.Flags&unix.MSG_TRUNC != 0 && m.SegmentSize > 0 {
+	for i := range ms[:n] {
+		m, a := &ms[i], c.reader.Ancillary(i)
+		m.N, m.SegmentSize = c.reader.Octets(i), a.SegmentSize
+		m.Remote, m.Local, m.ECN = remote(c.reader.From(i), c.reader.Scope(i)), a.Local, a.ECN
+		if c.reader.Truncated(i) && m.SegmentSize > 0 {
 			m.N -= m.N % m.SegmentSize // whole datagrams only
 		}
 	}
-	return r.got, nil
+	return n, nil
 }
 
-func (r *reader) prepare(ms []Message) {
-	if len(r.headers) < len(ms) {
-		r.headers = make([]mmsg.Header, len(ms))
-		r.iovecs = make([]unix.Iovec, len(ms))
-		r.names = make([]mmsg.Name, len(ms))
-		r.controls = make([][controlWords]uint64, len(ms))
+// left reports whether an error of recvmmsg is what an ICMP message has left.
+func left(err error) bool {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return false
 	}
-	r.want = len(ms)
-	for i := range ms {
-		r.iovecs[i].Base = unsafe.SliceData(ms[i].Buffer)
-		r.iovecs[i].SetLen(len(ms[i].Buffer))
-		h := &r.headers[i]
-		h.Name = (*byte)(unsafe.Pointer(&r.names[i]))
-		h.Namelen = uint32(unsafe.Sizeof(r.names[i]))
-		h.Iov = &r.iovecs[i]
-		h.SetIovlen(1)
-		h.Control = (*byte)(unsafe.Pointer(&r.controls[i]))
-		h.SetControllen(controlWords * 8)
-		h.Flags = 0
+	switch errno {
+	case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE, unix.ENOPROTOOPT,
+		unix.EHOSTDOWN, unix.ENETDOWN, unix.EACCES, unix.EPROTO, unix.EOPNOTSUPP, unix.ENONET:
+		return true
 	}
-}
-
-func parseControl(b []byte, m *Message) {
-	mmsg.EachControl(b, func(level, typ int32, data []byte) {
-		switch {
-		case level == unix.IPPROTO_IP && typ == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
-			m.Local = netip.AddrFrom4([4]byte(data[8:12]))
-		case level == unix.IPPROTO_IP && typ == unix.IP_TOS && len(data) >= 1:
-			m.ECN = data[0] & 3
-		case level == unix.IPPROTO_IPV6 && typ == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
-			m.Local = netip.AddrFrom16([16]byte(data[:16]))
-		case level == unix.IPPROTO_IPV6 && typ == unix.IPV6_TCLASS && len(data) >= 4:
-			m.ECN = uint8(binary.NativeEndian.Uint32(data)) & 3
-		case level == unix.IPPROTO_UDP && typ == unix.UDP_GRO && len(data) >= 4:
-			if size := int(int32(binary.NativeEndian.Uint32(data))); size > 0 && size < m.N {
-				m.SegmentSize = size
-			}
-		}
-	})
+	return false
 }
 
 // ReadICMP returns the next ICMP error, without waiting.
 func (c *Conn) ReadICMP() (e ICMP, ok bool) {
 	var buf [64]byte
 	var oob [256]byte
-	_ = c.raw.Control(func(fd uintptr) {
+	_ = c.Control(func(fd uintptr) {
 		_, n, _, from, err := unix.Recvmsg(int(fd), buf[:], oob[:], unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 		if err != nil {
 			return
@@ -192,28 +127,21 @@ func (c *Conn) ReadICMP() (e ICMP, ok bool) {
 // Writer writes to a socket. It is for one goroutine at a time, and allocates
 // nothing once made.
 type Writer struct {
-	conn     *Conn
+	out      *mmsg.Writer
 	headers  [mmsg.Size]mmsg.Header
 	iovecs   [mmsg.Size]unix.Iovec
 	names    [mmsg.Size]mmsg.Name
 	controls [mmsg.Size][controlWords]uint64
-
-	send          func(fd uintptr) // made once: a closure per write would allocate
-	first, queued int
-	sent          int
-	errno         syscall.Errno
-
-	failed [mmsg.Size]syscall.Errno
+	failed   [mmsg.Size]syscall.Errno
 }
 
-// remote returns the address in a name, with the number of the interface as its zone
-// if it is a link-local one.
-func remote(name *mmsg.Name) netip.AddrPort {
-	a := mmsg.AddrPort(name)
-	if a.Addr().Is6() && a.Addr().IsLinkLocalUnicast() {
-		return netip.AddrPortFrom(a.Addr().WithZone(strconv.Itoa(int(name.Scope_id))), a.Port())
+// remote returns an address, with the number of its interface as the zone if it is a
+// link-local one.
+func remote(from netip.AddrPort, scope uint32) netip.AddrPort {
+	if a := from.Addr(); a.Is6() && a.IsLinkLocalUnicast() {
+		return netip.AddrPortFrom(a.WithZone(strconv.FormatUint(uint64(scope), 10)), from.Port())
 	}
-	return a
+	return from
 }
 
 // putName writes an address and returns the length of name. Zones are those that
@@ -228,11 +156,7 @@ func putName(name *mmsg.Name, to netip.AddrPort) uint32 {
 }
 
 // NewWriter returns a writer.
-func (c *Conn) NewWriter() *Writer {
-	w := &Writer{conn: c}
-	w.send = func(fd uintptr) { w.sent, w.errno = c.transmit(fd, w.headers[w.first:w.queued]) }
-	return w
-}
+func (c *Conn) NewWriter() *Writer { return &Writer{out: c.socket.Socket.NewWriter()} }
 
 // put lays out message i.
 func (w *Writer) put(i int, d *Datagram) {
@@ -281,18 +205,17 @@ func putTOS(b []byte, n *int, v6 bool, value uint32) []byte {
 // flush sends the messages laid out. What the kernel refuses is passed over and
 // its error left in failed.
 func (w *Writer) flush(queued int) error {
-	w.queued = queued
 	clear(w.failed[:queued])
-	for w.first = 0; w.first < queued; {
-		if err := w.conn.raw.Control(w.send); err != nil {
-			return w.conn.ended(err)
+	for first := 0; first < queued; {
+		sent, errno, err := w.out.Write(w.headers[first:queued])
+		if err != nil {
+			return err
 		}
-		if w.errno != 0 { // it is about the first message
-			w.failed[w.first] = w.errno
-			w.first++
-			continue
+		if errno != 0 { // it is about the first message
+			w.failed[first] = errno
+			sent = 1
 		}
-		w.first += w.sent
+		first += sent
 	}
 	return nil
 }

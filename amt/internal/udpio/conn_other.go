@@ -35,8 +35,6 @@ func (s *socket) SetReadDeadline(t time.Time) error { return s.udp.SetReadDeadli
 // Close closes the socket and unblocks readers and writers.
 func (s *socket) Close() error { return s.udp.Close() }
 
-type reader struct{}
-
 // Writer writes to a socket.
 type Writer struct{ conn *Conn }
 

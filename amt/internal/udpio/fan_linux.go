@@ -34,10 +34,7 @@ type Fan struct {
 	single      mmsg.Header // of a datagram that goes alone
 	singleIovec unix.Iovec
 
-	send          func(fd uintptr) // made once: a closure per write would allocate
-	batch         []mmsg.Header
-	sent          int
-	errno         syscall.Errno
+	out           *mmsg.Writer
 	refused       []refusal
 	failed        []Failure
 	segment       uint16
@@ -62,7 +59,7 @@ type controlBlock struct {
 // NewFan returns a fan, which keeps the copies.
 func (c *Conn) NewFan(copies []Copy) *Fan {
 	f := &Fan{
-		conn: c, copies: copies, headers: make([]mmsg.Header, len(copies)), names: make([]mmsg.Name, len(copies)),
+		conn: c, out: c.socket.Socket.NewWriter(), copies: copies, headers: make([]mmsg.Header, len(copies)), names: make([]mmsg.Name, len(copies)),
 		joinsSegments: c.segment.Load() > 0,
 	}
 	for i := range copies {
@@ -76,7 +73,6 @@ func (c *Conn) NewFan(copies []Copy) *Fan {
 			h.SetControllen(b.length)
 		}
 	}
-	f.send = func(fd uintptr) { f.sent, f.errno = c.transmit(fd, f.batch) }
 	return f
 }
 
@@ -124,7 +120,7 @@ func (f *Fan) Write(b []byte, size int, ecn uint8) error {
 	f.failed = f.failed[:0]
 	per := 1
 	if f.joinsSegments && size < int(f.conn.segment.Load()) {
-		per = max(1, min(maxSegments, maxRun/size))
+		per = max(1, min(mmsg.MaxSegments, mmsg.MaxRun/size))
 	}
 	for ; len(b) > 0; b = b[min(per*size, len(b)):] {
 		run := b[:min(per*size, len(b))]
@@ -137,16 +133,15 @@ func (f *Fan) Write(b []byte, size int, ecn uint8) error {
 		f.iovec.SetLen(len(run))
 		f.refused = f.refused[:0]
 		for first := 0; first < len(f.headers); {
-			f.batch = f.headers[first:min(first+maxMessages, len(f.headers))]
-			if err := f.conn.raw.Control(f.send); err != nil {
-				return f.conn.ended(err)
+			sent, errno, err := f.out.Write(f.headers[first:min(first+maxMessages, len(f.headers))])
+			if err != nil {
+				return err
 			}
-			if f.errno != 0 { // it is about the first message
-				f.refused = append(f.refused, refusal{first, f.errno})
-				first++
-				continue
+			if errno != 0 { // it is about the first message
+				f.refused = append(f.refused, refusal{first, errno})
+				sent = 1
 			}
-			first += f.sent
+			first += sent
 		}
 		if len(f.refused) > 0 {
 			if err := f.retry(run, size); err != nil {
@@ -220,11 +215,11 @@ func (f *Fan) one(copy int, run []byte, size int) error {
 	for b := run; len(b) > 0; b = b[min(size, len(b)):] {
 		f.singleIovec.Base = unsafe.SliceData(b)
 		f.singleIovec.SetLen(min(size, len(b)))
-		f.batch = unsafe.Slice(&f.single, 1)
-		if err := f.conn.raw.Control(f.send); err != nil {
-			return f.conn.ended(err)
+		_, errno, err := f.out.Write(unsafe.Slice(&f.single, 1))
+		if err != nil {
+			return err
 		}
-		if f.errno != 0 {
+		if errno != 0 {
 			f.fail(copy, 1)
 		}
 	}

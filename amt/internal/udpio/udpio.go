@@ -7,6 +7,8 @@ import (
 	"errors"
 	"net/netip"
 	"sync/atomic"
+
+	"github.com/treedn/treedn/amt/internal/mmsg"
 )
 
 // MaxDatagram is the size of the largest UDP payload and of the largest run of
@@ -36,16 +38,7 @@ func NewMessages(n int) []Message {
 // Segments iterates over the datagrams of m, which alias its Buffer. It is made
 // for the range statement.
 func (m *Message) Segments(yield func(datagram []byte) bool) {
-	if m.SegmentSize <= 0 {
-		return
-	}
-	for b := m.Buffer[:m.N]; len(b) > 0; {
-		n := min(m.SegmentSize, len(b))
-		if !yield(b[:n:n]) {
-			return
-		}
-		b = b[n:]
-	}
+	mmsg.Segments(m.Buffer[:m.N], m.SegmentSize, yield)
 }
 
 // Datagram is a datagram to send.
@@ -102,7 +95,6 @@ type Conn struct {
 	socket
 	local   netip.AddrPort
 	buffer  int
-	reader  reader
 	segment atomic.Int32 // datagrams of this size and more cannot be joined; 0: none can
 }
 
