@@ -15,6 +15,9 @@ const namespaceEnv = "GMP_TEST_IN_NAMESPACE"
 // own. It needs the commands of iproute2, and user namespaces if it is not run by
 // root. Where something is missing it fails if TREEDN_REQUIRE lists root.
 func TestInNamespace(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it waits for the timers of kernels and routers")
+	}
 	// Where FRRouting runs is no room for a second multicast router.
 	for _, pattern := range []string{"TestLive", "TestFRR$/IGMPv3", "TestFRR$/IGMPv2",
 		"TestFRRElection$/10.77.0.4", "TestFRRElection$/10.77.0.6"} {
