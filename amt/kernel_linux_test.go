@@ -27,7 +27,6 @@ const kernelGuest = "AMT_KERNEL"
 const (
 	guestRelay = "10.11.0.2:2268"
 	hostRelay  = "10.11.0.1:2268"
-
 )
 
 // kernelChannels are of either family; others send to the same groups.
