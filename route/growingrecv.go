@@ -359,6 +359,7 @@ func (r *Receiver) finishBlock(now time.Time, w *Work) {
 		default:
 			r.recoverBlock(now, b, j.decoder)
 		}
+		r.reclaim(now, o)
 	}
 	j.b, j.decoder = nil, nil
 	if len(r.freeDecodes) < maxObjectBlocks {

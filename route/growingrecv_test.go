@@ -478,7 +478,7 @@ func TestGrowingHoles(t *testing.T) {
 	h.wait(24 * time.Millisecond)
 	require.Empty(t, missing(h.events()))
 	h.wait(time.Millisecond)
-	require.Equal(t, []Range{{3000, 6000}}, missing(h.events()), "no more came; those of another block may")
+	require.Equal(t, []Range{{5000, 6000}}, missing(h.events()), "two came, and no more; those of another block may")
 	h.wait(99 * time.Millisecond)
 	require.Empty(t, missing(h.events()))
 	h.wait(26 * time.Millisecond)

@@ -59,6 +59,7 @@ type lagReceiver struct {
 	lost   int
 	asked  []lagAnswer
 	asks   int
+	octets int64 // of the answers
 }
 
 // lagAnswer brings octets of an object.
@@ -102,6 +103,10 @@ func lagReceivers() (list []*lagReceiver) {
 	add("30 %, bursts of 8", gilbert(4, 0.3, 8))
 	add("the same, unicast", gilbert(4, 0.3, 8))
 	list[len(list)-1].rtt = 60 * time.Millisecond
+	for i, p := range []float64{0.1, 0.2, 0.3} {
+		add(fmt.Sprintf("%.0f %%, unicast", 100*p), independent(uint64(i+20), p))
+		list[len(list)-1].rtt = 60 * time.Millisecond
+	}
 	return list
 }
 
@@ -258,6 +263,7 @@ func (x *lagReceiver) answer(now time.Time, contents map[string][]byte, ended ma
 			if m.End < 0 {
 				m.End = int64(len(content))
 			}
+			x.octets += m.End - m.Start
 			_ = x.r.Supply(now, a.o, m.Start, content[m.Start:max(m.Start, m.End)], total)
 		}
 		x.r.RunWork(now)
@@ -318,10 +324,10 @@ func lagTable(svc lagService, list []*lagReceiver, figures []lagFigures, st Send
 	}
 	fmt.Fprintf(&b, "%s: repair octets are %.1f %% of those of source packets, %.1f %% for growing objects; %d blocks too late\n",
 		svc.name, 100*repairShare(st), 100*float64(st.GrowingOctets)/float64(st.SourceOctets), st.BlocksDropped)
-	fmt.Fprintf(&b, "%-20s %8s %6s %6s %6s %6s %6s %11s\n", "loss", "measured", "p50", "p90", "p99", "p99.9", "max ms", "incomplete")
+	fmt.Fprintf(&b, "%-20s %8s %6s %6s %6s %6s %6s %11s %9s\n", "loss", "measured", "p50", "p90", "p99", "p99.9", "max ms", "incomplete", "unicast")
 	for i, f := range figures {
-		fmt.Fprintf(&b, "%-20s %6.2f %% %6s %6s %6s %6s %6s %11d\n", list[i].name, 100*float64(list[i].lost)/float64(list[i].sent),
-			ms(f.p50), ms(f.p90), ms(f.p99), ms(f.p999), ms(f.max), f.incomplete)
+		fmt.Fprintf(&b, "%-20s %6.2f %% %6s %6s %6s %6s %6s %11d %7.2f %%\n", list[i].name, 100*float64(list[i].lost)/float64(list[i].sent),
+			ms(f.p50), ms(f.p90), ms(f.p99), ms(f.p999), ms(f.max), f.incomplete, 100*float64(list[i].octets)/float64(st.SourceOctets))
 	}
 	return b.String()
 }
@@ -366,6 +372,8 @@ func TestLag(t *testing.T) {
 			require.Equal(t, "10 %", list[2].name)
 			require.LessOrEqual(t, figures[2].p99, 60*time.Millisecond)
 			require.LessOrEqual(t, repairShare(st), 0.5)
+			require.Equal(t, "20 %, unicast", list[11].name)
+			require.LessOrEqual(t, list[11].octets, int64(st.SourceOctets/50))
 		}
 	}
 }

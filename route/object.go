@@ -72,8 +72,9 @@ type Object struct {
 	endedAt   time.Time // no further source packet is expected since
 	closeAt   time.Time // B was seen
 	expires   time.Time
-	asked     int64     // holes below were reported
-	holeAt    time.Time // a hole above asked stands since
+	asked     int64              // holes below were reported
+	left      []reassembly.Range // but these were left to repair packets
+	holeAt    time.Time          // a hole above asked stands since
 	askAgain  time.Time
 	askedAll  bool // it was reported as ended
 	backoff   time.Duration

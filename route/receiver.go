@@ -20,6 +20,7 @@ type Receiver struct {
 	pool    *reassembly.Pool
 	hdr     lct.Header
 	missing []reassembly.Range // scratch
+	asking  []reassembly.Range // scratch
 
 	channels    map[uint32]*channel
 	objects     map[objectKey]*Object

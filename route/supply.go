@@ -33,6 +33,7 @@ func (r *Receiver) Supply(now time.Time, o *Object, off int64, p []byte, total i
 	r.stats.Supplied += uint64(added)
 	r.settleBlocks(o, off, off+int64(len(p)))
 	r.advanced(now, o, added)
+	r.reclaim(now, o)
 	return err
 }
 

@@ -182,7 +182,16 @@ func (r *Receiver) tick(now time.Time, o *Object) {
 
 // ask reports the holes of a growing object in [from, end).
 func (r *Receiver) ask(now time.Time, o *Object, from, end int64, again bool) {
-	r.missing = o.held.AppendMissing(r.missing[:0], from, end)
+	r.missing = r.missing[:0]
+	if !again {
+		for _, x := range o.left {
+			r.missing = o.held.AppendMissing(r.missing, x.Start, x.End)
+		}
+	}
+	r.missing = o.held.AppendMissing(r.missing, from, end)
+	if o.left = o.left[:0]; !again {
+		r.leave(o, end)
+	}
 	o.asked, o.holeAt = end, time.Time{}
 	if h, ok := o.hole(); ok {
 		o.holeAt, o.holeOff = now, h

@@ -195,6 +195,7 @@ func (r *Receiver) finishJoint(now time.Time, j *jointDecode) {
 	if o.released || o.complete || o.noFEC || o.epoch != j.epoch {
 		return
 	}
+	defer r.reclaim(now, o)
 	bad := j.err != nil
 	for _, s := range j.found {
 		bad = bad || !zero(s.symbol[s.len:]) || !o.agrees(s.at, s.symbol[:s.len]) || o.firm && s.at+int64(s.len) > o.length
