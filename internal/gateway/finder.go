@@ -30,23 +30,19 @@ type Found struct {
 	Err    error
 }
 
-// Find begins with the relays that are given, and, unless discovery is nil, takes what is found in their place from then
-// on. It ends with ctx, or Close. Each list that differs from the one before is told, also an empty one; told is called
-// from one goroutine at a time, and may be nil.
-func Find(ctx context.Context, source netip.Addr, relays []amt.Candidate, discovery *driad.ClientConfig, told func(Found)) *Finder {
+// Find begins with the relays that are given, and, unless the client is nil, takes what that finds in their place from
+// then on. It ends with ctx, Close, or the client. Each list that differs from the one before is told, also an empty one;
+// told is called from one goroutine at a time, and may be nil.
+func Find(ctx context.Context, source netip.Addr, relays []amt.Candidate, client *driad.Client, told func(Found)) *Finder {
 	f := &Finder{list: relays}
 	ctx, f.cancel = context.WithCancel(ctx)
 	if told == nil {
 		told = func(Found) {}
 	}
-	if discovery == nil {
+	if client == nil {
 		return f
 	}
-	d, err := driad.Discover(ctx, source, *discovery)
-	if err != nil {
-		told(Found{Err: err})
-		return f
-	}
+	d := client.Discover(ctx, source)
 	f.discovery = d
 	f.looking.Go(func() {
 		for list := range d.Lists() {
