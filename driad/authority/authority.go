@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,9 +37,13 @@ type Config struct {
 	MaxRecords int
 	// MaxUDP bounds answers by UDP. Default: 1,232 octets.
 	MaxUDP int
-	// Serial is that of the SOA records to begin with; it grows with each SetRelays.
-	// Default: 1.
+	// Serial is that of the SOA records to begin with; it grows with each SetRelays that
+	// changes something. Default: the seconds since 1970, so that it is greater after a
+	// restart, without which secondaries would go on with what they have.
 	Serial uint32
+	// Transfer are the networks of those who may have whole zones, by AXFR or IXFR
+	// (RFC 5936, 1995). Default: nobody.
+	Transfer []netip.Prefix
 	// Rate bounds the answers by UDP of the same content to clients of one prefix, /24
 	// or /56, per second, after a Burst. Default: 20 and 40; negative: no bound.
 	Rate, Burst int
@@ -55,10 +61,11 @@ type Stats struct {
 	Malformed uint64 // form errors, and what was no query
 	Truncated uint64
 	Limited   uint64 // by the rate
+	Transfers uint64 // of whole zones
 }
 
 type counters struct {
-	queries, answers, negative, refused, malformed, truncated, limited atomic.Uint64
+	queries, answers, negative, refused, malformed, truncated, limited, transfers atomic.Uint64
 }
 
 // Authority answers queries. Its methods are safe for concurrent use.
@@ -68,7 +75,10 @@ type Authority struct {
 	table   atomic.Pointer[table]
 	limiter *limiter
 	stats   counters
-	set     sync.Mutex // held by SetRelays
+
+	set     sync.Mutex // guards below; held by SetRelays
+	relays  []Relay
+	changed chan struct{} // closed and replaced when they change
 }
 
 type zone struct {
@@ -86,8 +96,15 @@ func New(config Config) (*Authority, error) {
 		config.MaxUDP = dns.UDPSize
 	}
 	config.MaxUDP = min(max(config.MaxUDP, minUDP), 4096)
-	config.Serial = max(config.Serial, 1)
-	a := &Authority{config: config}
+	if config.Serial == 0 {
+		config.Serial = uint32(time.Now().Unix())
+	}
+	for _, p := range config.Transfer {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			return nil, fmt.Errorf("%w: transfer to %v", ErrConfig, p)
+		}
+	}
+	a := &Authority{config: config, changed: make(chan struct{})}
 	if config.Rate >= 0 {
 		if config.Rate == 0 {
 			config.Rate = 20
@@ -142,28 +159,47 @@ func parent(n dns.Name) *dns.Name {
 	return &p
 }
 
-// SetRelays replaces the relays. Queries see either the old or the new ones.
+// SetRelays replaces the relays. Queries see either the old or the new ones. If they are
+// the same, nothing changes.
 func (a *Authority) SetRelays(relays []Relay) error {
 	a.set.Lock()
 	defer a.set.Unlock()
-	t, err := compile(a.table.Load().serial+1, slices.Clone(relays))
+	if slices.EqualFunc(relays, a.relays, func(x, y Relay) bool { return reflect.DeepEqual(x, y) }) {
+		return nil
+	}
+	list := make([]Relay, len(relays))
+	for i, r := range relays {
+		r.Coverage, r.Clients = slices.Clone(r.Coverage), slices.Clone(r.Clients)
+		list[i] = r
+	}
+	t, err := compile(a.table.Load().serial+1, list)
 	if err != nil {
 		return err
 	}
+	a.relays = list
 	a.table.Store(t)
+	close(a.changed)
+	a.changed = make(chan struct{})
 	return nil
+}
+
+// next returns a channel that is closed when the relays change.
+func (a *Authority) next() <-chan struct{} {
+	a.set.Lock()
+	defer a.set.Unlock()
+	return a.changed
 }
 
 // Stats returns the counters.
 func (a *Authority) Stats() Stats {
 	s := &a.stats
-	return Stats{s.queries.Load(), s.answers.Load(), s.negative.Load(), s.refused.Load(), s.malformed.Load(), s.truncated.Load(), s.limited.Load()}
+	return Stats{s.queries.Load(), s.answers.Load(), s.negative.Load(), s.refused.Load(), s.malformed.Load(), s.truncated.Load(), s.limited.Load(), s.transfers.Load()}
 }
 
 // minUDP is the longest answer to who says nothing of EDNS (RFC 1035 section 2.3.4).
 const minUDP = 512
 
-// soaTimes are refresh, retry and expire, for secondaries that are not there.
+// soaTimes are refresh, retry and expire, for secondaries.
 var soaTimes = [3]uint32{7200, 900, 1209600}
 
 // appendSOA appends the data of the zone's SOA record.

@@ -37,6 +37,13 @@ func (a *Authority) Respond(now time.Time, client netip.Addr, udp bool, msg, out
 	switch z := a.zoneOf(&r.q.Name); {
 	case r.edns.Version != 0:
 		r.rcode = dns.RCodeBadVersion
+	case z != nil && r.q.Type == dns.TypeIXFR && r.transferable(z) == dns.RCodeSuccess:
+		// By UDP there is room to say which version is the current one, for which
+		// who wants it comes by TCP (RFC 1995 section 2).
+		r.b.SetFlags(dns.FlagAuthoritative)
+		r.soa(z, a.table.Load())
+		a.stats.answers.Add(1)
+		return r.finish(z)
 	case z == nil || r.q.Class != dns.ClassINET || r.q.Type == dns.TypeAXFR || r.q.Type == dns.TypeIXFR:
 		a.stats.refused.Add(1)
 		r.rcode = dns.RCodeRefused
@@ -100,6 +107,10 @@ func (r *response) record(owner *dns.Name, t dns.Type, ttl uint32, data []byte) 
 	r.b.Record(dns.SectionAnswer, owner, t, dns.ClassINET, ttl, data)
 }
 
+func (r *response) soa(z *zone, t *table) {
+	r.record(&z.Name, dns.TypeSOA, z.ttl, z.appendSOA(r.scratch[:0], &r.b, t.serial))
+}
+
 // answer appends the records for a question within a zone, or the SOA record if there
 // are none.
 func (r *response) answer(z *zone) {
@@ -123,7 +134,7 @@ func (r *response) answer(z *zone) {
 		}
 	}
 	if apex && asked(dns.TypeSOA) {
-		r.record(&z.Name, dns.TypeSOA, z.ttl, z.appendSOA(r.scratch[:0], &r.b, t.serial))
+		r.soa(z, t)
 	}
 	if apex && asked(dns.TypeNS) {
 		for i := range z.NameServers {
