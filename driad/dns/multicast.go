@@ -149,7 +149,7 @@ func (x *MulticastExchange) HandleDatagram(from netip.AddrPort, onLink []netip.P
 		if ok, err := p.Next(&r); err != nil || !ok {
 			break // what comes before an error is good
 		}
-		if r.Class &^= classTop; r.Class == x.question.Class && r.TTL != 0 { // 0: it is going (section 10.1)
+		if r.Class &^= classTop; r.Class == x.question.Class && ttlOf(r.TTL) != 0 { // 0: it is going (section 10.1)
 			x.take(&r)
 		}
 	}
