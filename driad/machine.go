@@ -154,6 +154,28 @@ func (m *Machine) NetworkChanged(now time.Time, domains []dns.Name) {
 	m.settle(now)
 }
 
+// serversChanged is told that others answer questions from now on, and which domains to
+// look in. What is known stays; what could not be asked is asked again.
+func (m *Machine) serversChanged(now time.Time, domains []dns.Name) {
+	m.config.Domains = domains
+	for _, e := range m.entries {
+		e.failures, e.retryAt = 0, time.Time{}
+	}
+	ids := make([]ID, 0, len(m.searches))
+	for id := range m.searches {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		if s := m.searches[id]; s.idle {
+			m.restart(now, s)
+		} else {
+			m.dirty = append(m.dirty, s) // does nothing to one that is connected
+		}
+	}
+	m.settle(now)
+}
+
 // Candidates returns the candidates of a search in the order of preference, without
 // those that are held down. It is not changed later.
 func (m *Machine) Candidates(id ID) []Candidate {
