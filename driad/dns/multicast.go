@@ -267,6 +267,9 @@ func (x *MulticastExchange) Result() (msg []byte, over bool) {
 	}
 	m := NewBuilder(nil, Header{ID: x.id, Flags: FlagResponse | FlagAuthoritative}, &x.question)
 	for i, section := range [...]Section{SectionAnswer, SectionAdditional} {
+		if len(x.records[0]) == 0 {
+			break // addresses alone say nothing; the SOA record comes before them
+		}
 		for j := range x.records[i] {
 			c := &x.records[i][j]
 			if m.Len()+c.owner.Len()+10+len(c.data) <= MaxMessage {
