@@ -19,6 +19,11 @@ import (
 type Zone struct {
 	// Name is that of the top, such as 95.25.69.in-addr.arpa.
 	Name dns.Name
+	// For is the name in the reverse tree whose place Name takes, where Name is not in
+	// that tree: 2.0.192.in-addr.arpa for the zone 0/26.2.0.192.in-addr.arpa to which
+	// CNAME records of the former lead (RFC 2317), or what a DNAME record leads from.
+	// Default: Name.
+	For dns.Name
 	// NameServers are those of the zone; the first is its primary.
 	NameServers []dns.Name
 	// Mailbox is that of who is responsible, with a dot for the @. Default:
@@ -85,6 +90,19 @@ type zone struct {
 	Zone
 	ttl, negative uint32
 	source        amtrelay.Source
+	moved         bool // Name is not For
+}
+
+// sourceOf returns what a name in the zone stands for.
+func (z *zone) sourceOf(n *dns.Name) (s amtrelay.Source, ok bool) {
+	if !z.moved {
+		s, ok = amtrelay.ParseSource(n)
+	} else if n.Equal(&z.Name) {
+		s, ok = z.source, true
+	} else if reverse, err := n.Substitute(&z.Name, &z.For); err == nil {
+		s, ok = amtrelay.ParseSource(&reverse)
+	}
+	return s, ok && s.Plain == z.source.Plain
 }
 
 // New returns an authority without relays.
@@ -116,9 +134,16 @@ func New(config Config) (*Authority, error) {
 	}
 	for _, z := range config.Zones {
 		c := zone{Zone: z}
+		if c.For.IsRoot() {
+			c.For = z.Name
+		}
+		c.moved = !c.For.Equal(&z.Name)
 		var ok bool
-		if c.source, ok = amtrelay.ParseSource(&z.Name); !ok || c.source.Below {
-			return nil, fmt.Errorf("%w: zone %s is not in the reverse tree", ErrConfig, z.Name)
+		if c.source, ok = amtrelay.ParseSource(&c.For); !ok || c.source.Below {
+			return nil, fmt.Errorf("%w: zone %s is not in the reverse tree", ErrConfig, c.For)
+		}
+		if longest := z.Name.Len() - c.For.Len() + maxReverse; c.moved && longest > dns.MaxNameLen {
+			return nil, fmt.Errorf("%w: zone %s: names in it would be of %d octets", ErrConfig, z.Name, longest)
 		}
 		if len(z.NameServers) == 0 {
 			return nil, fmt.Errorf("%w: zone %s has no name servers", ErrConfig, z.Name)
@@ -195,6 +220,10 @@ func (a *Authority) Stats() Stats {
 	s := &a.stats
 	return Stats{s.queries.Load(), s.answers.Load(), s.negative.Load(), s.refused.Load(), s.malformed.Load(), s.truncated.Load(), s.limited.Load(), s.transfers.Load()}
 }
+
+// maxReverse is the length of the longest name of an address, in octets: that of a plain
+// one of IPv6, with a wildcard in front.
+const maxReverse = 80
 
 // minUDP is the longest answer to who says nothing of EDNS (RFC 1035 section 2.3.4).
 const minUDP = 512

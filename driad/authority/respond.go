@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/treedn/treedn/driad/amtrelay"
 	"github.com/treedn/treedn/driad/dns"
 )
 
@@ -118,7 +117,7 @@ func (r *response) answer(z *zone) {
 	apex := r.q.Name.Equal(&z.Name)
 	asked := func(k dns.Type) bool { return r.q.Type == k || r.q.Type == dns.TypeANY }
 	exists := apex
-	if s, ok := amtrelay.ParseSource(&r.q.Name); ok && s.Plain == z.source.Plain {
+	if s, ok := z.sourceOf(&r.q.Name); ok {
 		if !s.Below && s.Prefix.IsSingleIP() {
 			r.choose(t, s.Prefix)
 			exists = exists || r.chosen.n > 0

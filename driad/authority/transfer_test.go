@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/treedn/treedn/driad/amtrelay"
 	"github.com/treedn/treedn/driad/authority"
 	"github.com/treedn/treedn/driad/dns"
 	"github.com/treedn/treedn/driad/internal/dnstest"
@@ -98,4 +100,39 @@ func TestTransfers(t *testing.T) {
 		}
 	}
 	require.Contains(t, dnstest.Run(t, "dig", "@127.0.0.1", "-p", fmt.Sprint(at.Port()), "25.69.in-addr.arpa", "AXFR"), "Transfer failed")
+}
+
+// A zone of less than an octet (RFC 2317): CNAME records of the reverse tree lead to it.
+func TestClasslessZone(t *testing.T) {
+	const name = "0/26.2.0.192.in-addr.arpa"
+	a := newAuthority(t, authority.Config{Rate: -1, Transfer: everybody, Zones: []authority.Zone{
+		{Name: dns.MustParseName(name), For: dns.MustParseName("2.0.192.in-addr.arpa"), NameServers: []dns.Name{dns.MustParseName("ns.example")}},
+		{Name: dns.MustParseName("rev.example"), For: dns.MustParseName("8.b.d.0.1.0.0.2.ip6.arpa"), NameServers: []dns.Name{dns.MustParseName("ns.example")}},
+	}}, relay("10 0 1 203.0.113.15", "192.0.2.8/30"), relay("10 0 2 2001:db8::15", "2001:db8::/35"))
+	require.Equal(t, []string{"10 0 1 203.0.113.15"}, answers(t, ask(t, a, "10."+name, dns.TypeAMTRELAY)))
+	require.Equal(t, dnsmessage.RCodeNameError, ask(t, a, "12."+name, dns.TypeAMTRELAY).RCode)
+	require.Equal(t, dnsmessage.RCodeSuccess, ask(t, a, "0.0.rev.example", dns.TypeAMTRELAY).RCode, "an empty non-terminal")
+	require.Equal(t, dnsmessage.RCodeNameError, ask(t, a, "0.4.rev.example", dns.TypeAMTRELAY).RCode)
+	require.Equal(t, dnsmessage.RCodeRefused, ask(t, a, "10.2.0.192.in-addr.arpa", dns.TypeAMTRELAY).RCode)
+	_, err := authority.New(authority.Config{Zones: []authority.Zone{{Name: dns.MustParseName(strings.Repeat("a.", 110)), For: dns.MustParseName("2.0.192.in-addr.arpa"),
+		NameServers: []dns.Name{dns.MustParseName("ns.example")}}}})
+	require.ErrorIs(t, err, authority.ErrConfig)
+
+	at := serve(t, a)
+	b := dnstest.StartBIND(t, map[string]string{
+		"2.0.192.in-addr.arpa": "$TTL 300\n@ IN SOA a. b. 1 7200 900 1209600 60\n@ IN NS a.\n0/26 IN NS a.\n10 IN CNAME 10.0/26\n",
+		"ip6.arpa":             "$TTL 300\n@ IN SOA a. b. 1 7200 900 1209600 60\n@ IN NS a.\n8.b.d.0.1.0.0.2 IN DNAME rev.example.\n",
+	}, map[string]netip.AddrPort{name: at, "rev.example": at})
+	dig := func(name string) []string {
+		return lines(dnstest.Run(t, "dig", "@127.0.0.1", "-p", fmt.Sprint(b.Plain.Port()), "+short", name, "AMTRELAY"))
+	}
+	require.Equal(t, []string{"10." + name + ".", "10 0 1 203.0.113.15"}, dig("10.2.0.192.in-addr.arpa"))
+	reverse := amtrelay.ReverseName(netip.MustParseAddr("2001:db8::1"))
+	got := dig(reverse.String())
+	require.Equal(t, "10 0 2 2001:db8::15", got[len(got)-1])
+
+	// Other servers have it by zone file.
+	text := string(a.AppendZone(nil, dns.MustParseName(name), true))
+	require.Contains(t, text, "10."+name+". 300 IN TYPE260")
+	require.Contains(t, string(a.AppendZone(nil, dns.MustParseName("rev.example"), true)), "*.1.rev.example. 300 IN TYPE260")
 }

@@ -93,10 +93,12 @@ func (a *Authority) contents(z *zone, t *table) iter.Seq[zoneRecord] {
 		}
 		var chosen chosen
 		for _, p := range t.wildcards(z.source.Prefix) {
-			if slices.ContainsFunc(cuts, func(c *zone) bool { return c.source.Prefix.Contains(p.Addr()) && c.source.Prefix.Bits() <= p.Bits() }) {
+			if slices.ContainsFunc(cuts, func(c *zone) bool {
+				return !c.moved && c.source.Prefix.Contains(p.Addr()) && c.source.Prefix.Bits() <= p.Bits()
+			}) {
 				continue
 			}
-			owner := ownerOf(p, z.source.Plain)
+			owner := z.ownerOf(p)
 			t.choose(p, netip.Prefix{}, &chosen)
 			list := chosen.list[:chosen.n]
 			if z.source.Plain {
@@ -130,17 +132,22 @@ func (a *Authority) cuts(z *zone) (list []*zone) {
 
 // ownerOf returns the name of an address, or the wildcard for those of a prefix of
 // whole labels.
-func ownerOf(p netip.Prefix, plain bool) dns.Name {
+func (z *zone) ownerOf(p netip.Prefix) dns.Name {
 	n := amtrelay.ReverseName(p.Addr())
-	if plain {
+	if z.source.Plain {
 		n = amtrelay.PlainName(p.Addr())
 	}
 	skip := (p.Addr().BitLen() - p.Bits()) / digit(p.Addr())
 	for range skip {
 		n = *parent(n)
 	}
+	if z.moved && n.Equal(&z.For) {
+		n = z.Name
+	} else if z.moved {
+		n, _ = n.Substitute(&z.For, &z.Name)
+	}
 	if skip > 0 {
-		n, _ = n.Under("*") // not longer than what it was
+		n, _ = n.Under("*")
 	}
 	return n
 }
