@@ -270,6 +270,12 @@ func (d *Discovery) Report(address netip.AddrPort, o Outcome, rtt time.Duration)
 	d.client.do(func(now time.Time) { d.client.machine.Report(now, d.id, address, o, rtt) })
 }
 
+// ReportVia tells what became of a relay that a candidate led to, see
+// [Machine.ReportVia].
+func (d *Discovery) ReportVia(candidate, relay netip.AddrPort, o Outcome, rtt time.Duration) {
+	d.client.do(func(now time.Time) { d.client.machine.ReportVia(now, d.id, candidate, relay, o, rtt) })
+}
+
 // Restart begins again from the first candidate, see [Machine.Restart].
 func (d *Discovery) Restart() {
 	d.client.do(func(now time.Time) { d.client.machine.Restart(now, d.id) })

@@ -92,7 +92,7 @@ func (f *Finder) Use(set func([]amt.Candidate)) {
 }
 
 // Event tells discovery what became of a relay, so that it looks on, and avoids the relay for the times of RFC 8777
-// section 3.3. What is true of a relay is true of the discovery address that led to it.
+// section 3.3.
 func (f *Finder) Event(e amt.ConnEvent) {
 	if f.discovery == nil {
 		return
@@ -110,10 +110,11 @@ func (f *Finder) Event(e amt.ConnEvent) {
 	default:
 		outcome = driad.Unreachable
 	}
-	f.discovery.Report(e.Relay, outcome, 0)
-	if e.Candidate.IsValid() && e.Candidate != e.Relay {
-		f.discovery.Report(e.Candidate, outcome, 0)
+	candidate := e.Candidate
+	if !candidate.IsValid() {
+		candidate = e.Relay
 	}
+	f.discovery.ReportVia(candidate, e.Relay, outcome, 0)
 }
 
 // Close ends it and waits until nobody is told anything any more. It may be called more than once.
