@@ -489,3 +489,24 @@ func TestDiscoveryAddressIsOfASource(t *testing.T) {
 		require.Equal(t, []string{broker + ":2268"}, addresses(r.m.Candidates(a)), o)
 	}
 }
+
+// Records that differ in the D bit alone, one of them by a name: a Relay Discovery is to
+// be answered first, whatever the order of records.
+func TestDiscoveryOptionalTwice(t *testing.T) {
+	for _, records := range [][]string{
+		{"60 10 1 1 203.0.113.1", "60 10 0 1 203.0.113.1"}, {"60 10 0 1 203.0.113.1", "60 10 1 1 203.0.113.1"},
+		{"60 10 1 1 203.0.113.1", "60 10 0 3 relay.example."}, {"60 10 0 3 relay.example.", "60 10 1 1 203.0.113.1"},
+	} {
+		r := newRig(t, onlyDRIAD, zone{reverse: records, "relay.example. A": {"60 203.0.113.1"}})
+		id := r.m.Start(r.now, source)
+		r.run(200 * time.Millisecond)
+		list := r.m.Candidates(id)
+		require.Equal(t, []string{"203.0.113.1:2268"}, addresses(list))
+		require.False(t, list[0].Direct, records)
+	}
+	// One of lower precedence has no say.
+	r := newRig(t, onlyDRIAD, zone{reverse: {"60 10 1 1 203.0.113.1", "60 20 0 1 203.0.113.1"}})
+	id := r.m.Start(r.now, source)
+	r.run(200 * time.Millisecond)
+	require.True(t, r.m.Candidates(id)[0].Direct)
+}
