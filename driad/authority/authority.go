@@ -43,8 +43,9 @@ type Config struct {
 	// MaxUDP bounds answers by UDP. Default: 1,232 octets.
 	MaxUDP int
 	// Serial is that of the SOA records to begin with; it grows with each SetRelays that
-	// changes something. Default: the seconds since 1970, so that it is greater after a
-	// restart, without which secondaries would go on with what they have.
+	// changes something. Default: 1, and the seconds since 1970 when a [Server] begins,
+	// so that it is greater after a restart, without which secondaries would go on with
+	// what they have.
 	Serial uint32
 	// Transfer are the networks of those who may have whole zones, by AXFR or IXFR
 	// (RFC 5936, 1995). Default: nobody.
@@ -114,15 +115,13 @@ func New(config Config) (*Authority, error) {
 		config.MaxUDP = dns.UDPSize
 	}
 	config.MaxUDP = min(max(config.MaxUDP, minUDP), 4096)
-	if config.Serial == 0 {
-		config.Serial = uint32(time.Now().Unix())
-	}
 	for _, p := range config.Transfer {
 		if !p.IsValid() || p.Addr().Is4In6() {
 			return nil, fmt.Errorf("%w: transfer to %v", ErrConfig, p)
 		}
 	}
 	a := &Authority{config: config, changed: make(chan struct{})}
+	config.Serial = max(config.Serial, 1)
 	if config.Rate >= 0 {
 		if config.Rate == 0 {
 			config.Rate = 20
@@ -206,6 +205,19 @@ func (a *Authority) SetRelays(relays []Relay) error {
 	close(a.changed)
 	a.changed = make(chan struct{})
 	return nil
+}
+
+// begin sets the serial by the time, once, if the configuration does not.
+func (a *Authority) begin(now time.Time) {
+	a.set.Lock()
+	defer a.set.Unlock()
+	if a.config.Serial != 0 {
+		return
+	}
+	t := *a.table.Load()
+	t.serial = uint32(now.Unix())
+	a.config.Serial = t.serial
+	a.table.Store(&t)
 }
 
 // next returns a channel that is closed when the relays change.

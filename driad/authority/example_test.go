@@ -11,7 +11,7 @@ import (
 )
 
 func ExampleAuthority_Respond() {
-	a, err := authority.New(authority.Config{Serial: 1, Zones: []authority.Zone{{
+	a, err := authority.New(authority.Config{Zones: []authority.Zone{{
 		Name:        dns.MustParseName("95.25.69.in-addr.arpa"),
 		NameServers: []dns.Name{dns.MustParseName("ns1.example.com")},
 	}}})

@@ -77,6 +77,7 @@ func Listen(config ServerConfig) (*Server, error) {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	config.Authority.begin(time.Now())
 	list, err := expand(config.Listen)
 	if err == nil && len(list) == 0 {
 		err = errors.New("no addresses to listen on")

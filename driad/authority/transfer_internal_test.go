@@ -131,9 +131,14 @@ func TestSerial(t *testing.T) {
 	require.NoError(t, a.SetRelays(nil))
 	require.EqualValues(t, 9, a.table.Load().serial)
 	<-changed
+	a.begin(time.Unix(2_000_000_000, 0))
+	require.EqualValues(t, 9, a.table.Load().serial, "as configured")
 	b, err := New(Config{})
 	require.NoError(t, err)
-	require.Greater(t, b.table.Load().serial, uint32(1_700_000_000), "greater than before a restart")
+	require.EqualValues(t, 1, b.table.Load().serial)
+	b.begin(time.Unix(2_000_000_000, 0))
+	b.begin(time.Unix(2_000_000_009, 0))
+	require.EqualValues(t, 2_000_000_000, b.table.Load().serial, "greater than before a restart")
 }
 
 // Messages are sent again until there is an answer, and not for ever.
