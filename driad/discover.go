@@ -400,7 +400,7 @@ func (c *Client) refresh() {
 }
 
 func sameServers(a, b *resolver.Plain) bool {
-	return slices.Equal(a.Servers, b.Servers) && a.TCPOnly == b.TCPOnly && a.TrustAD == b.TrustAD && a.Timeout == b.Timeout && a.Rounds == b.Rounds
+	return slices.Equal(a.Servers, b.Servers) && a.Rotate == b.Rotate && a.TCPOnly == b.TCPOnly && a.TrustAD == b.TrustAD && a.Timeout == b.Timeout && a.Rounds == b.Rounds
 }
 
 func (c *Client) ask(l Lookup) {
