@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/treedn/treedn/driad/dns"
@@ -17,10 +18,10 @@ func (s *Server) notify(to netip.AddrPort) {
 		log.Error("a secondary cannot be told of changes", "err", err)
 		return
 	}
-	defer func() { _ = conn.Close() }()
 	packets := make(chan []byte)
-	go func() {
-		defer close(packets)
+	var reading sync.WaitGroup
+	defer func() { _ = conn.Close(); reading.Wait() }()
+	reading.Go(func() {
 		b := make([]byte, dns.MaxMessage)
 		for {
 			n, err := conn.Read(b)
@@ -36,7 +37,7 @@ func (s *Server) notify(to netip.AddrPort) {
 				return
 			}
 		}
-	}()
+	})
 	n := newNotices(s.config.Authority, dns.NewRand())
 	changed := s.config.Authority.next()
 	n.changed(time.Now()) // as after a restart nobody knows what they have

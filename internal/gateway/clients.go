@@ -1,18 +1,21 @@
 package gateway
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/treedn/treedn/driad"
+	"github.com/treedn/treedn/driad/dns"
 	"github.com/treedn/treedn/driad/resolver"
 )
 
 // NewClient returns what looks for relays. If a resolver is given and no domains are, these are still the system's: it is
-// DHCP that tells the domain of the network that the node is in (RFC 6763 section 11), whatever server is asked.
+// DHCP that tells the domain of the network that the node is in (RFC 6763 section 11), whatever server is asked. Domains
+// below local are left out: who names the server to trust does not want to hear everybody on the link.
 func NewClient(config driad.ClientConfig) (*driad.Client, error) {
 	if config.Resolver != nil && config.Domains == nil && !config.NoServiceDiscovery {
 		if _, search, err := resolver.System(); err == nil {
-			config.Domains = search
+			config.Domains = slices.DeleteFunc(search, func(n dns.Name) bool { return n.IsMulticast() })
 		}
 	}
 	return driad.NewClient(config)
