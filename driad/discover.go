@@ -27,7 +27,8 @@ type ClientConfig struct {
 	// routes.
 	Config
 	// Resolver is asked. Default: that of the system, see [resolver.System], whose
-	// domains to search are the Domains if there are none.
+	// domains to search are the Domains if there are none. Its configuration is read
+	// again from time to time.
 	Resolver Resolver
 	// Multicast is asked about names below local. Default: a [resolver.Multicast].
 	Multicast Resolver
@@ -53,9 +54,14 @@ type Client struct {
 	slots  chan struct{}
 	done   sync.WaitGroup
 
+	readSystem func() (*resolver.Plain, []dns.Name, error) // resolver.System
+
 	mu          sync.Mutex // guards below
 	resolver    Resolver
 	system      *resolver.Plain // that, if it is the system's
+	search      []dns.Name      // the system's domains, if they are the machine's
+	searching   bool
+	readAt      time.Time // when the system's configuration was read
 	machine     *Machine
 	discoveries map[ID]*Discovery
 	events      []sourceEvent
@@ -68,16 +74,19 @@ type sourceEvent struct {
 
 // NewClient returns a client. It fails if there is no Resolver and the system's is
 // not known.
-func NewClient(config ClientConfig) (*Client, error) {
+func NewClient(config ClientConfig) (*Client, error) { return newClient(config, resolver.System) }
+
+func newClient(config ClientConfig, readSystem func() (*resolver.Plain, []dns.Name, error)) (*Client, error) {
 	var system *resolver.Plain
+	var search []dns.Name
+	searching := false
 	if config.Resolver == nil {
-		var search []dns.Name
 		var err error
-		if system, search, err = resolver.System(); err != nil {
+		if system, search, err = readSystem(); err != nil {
 			return nil, err
 		}
 		config.Resolver = system
-		if config.Domains == nil {
+		if searching = config.Domains == nil; searching {
 			config.Domains = search
 		}
 	}
@@ -92,6 +101,7 @@ func NewClient(config ClientConfig) (*Client, error) {
 	c := &Client{
 		config: config, resolver: config.Resolver, system: system, log: config.Logger, machine: NewMachine(config.Config),
 		wake: make(chan struct{}, 1), slots: make(chan struct{}, config.Concurrent), discoveries: make(map[ID]*Discovery),
+		readSystem: readSystem, search: search, searching: searching, readAt: time.Now(),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -121,14 +131,14 @@ func (c *Client) Close() error {
 func (c *Client) NetworkChanged(domains []dns.Name) {
 	c.do(func(now time.Time) {
 		if c.system != nil && c.ctx.Err() == nil {
-			system, search, err := resolver.System()
+			system, search, err := c.readSystem()
 			if err != nil {
 				c.log.Warn("reading the system's resolver again", "err", err)
 			} else {
 				_ = c.system.Close()
 				c.system, c.resolver = system, system
-				if domains == nil {
-					domains = search
+				if c.searching = domains == nil; c.searching {
+					domains, c.search = search, search
 				}
 			}
 		}
@@ -260,6 +270,12 @@ func (d *Discovery) Report(address netip.AddrPort, o Outcome, rtt time.Duration)
 	d.client.do(func(now time.Time) { d.client.machine.Report(now, d.id, address, o, rtt) })
 }
 
+// ReportVia tells what became of a relay that a candidate led to, see
+// [Machine.ReportVia].
+func (d *Discovery) ReportVia(candidate, relay netip.AddrPort, o Outcome, rtt time.Duration) {
+	d.client.do(func(now time.Time) { d.client.machine.ReportVia(now, d.id, candidate, relay, o, rtt) })
+}
+
 // Restart begins again from the first candidate, see [Machine.Restart].
 func (d *Discovery) Restart() {
 	d.client.do(func(now time.Time) { d.client.machine.Restart(now, d.id) })
@@ -340,7 +356,55 @@ func (d *Discovery) event(e Event) {
 	d.changed = make(chan struct{})
 }
 
+// systemInterval is the time after which the system's configuration is read again, if
+// there is something to ask.
+const systemInterval = 5 * time.Second
+
+// refresh follows changes of the system's configuration, as DHCP makes them: servers of
+// the network before would not be heard of again (RFC 8777 section 3.3.2, number 7).
+func (c *Client) refresh() {
+	c.mu.Lock()
+	now := time.Now()
+	due := c.system != nil && now.Sub(c.readAt) >= systemInterval
+	if due {
+		c.readAt = now
+	}
+	c.mu.Unlock()
+	if !due {
+		return
+	}
+	system, search, err := c.readSystem()
+	if err != nil {
+		c.log.Warn("reading the system's resolver again", "err", err)
+		return // it may be being written
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil {
+		return
+	}
+	changed := !sameServers(c.system, system)
+	if changed {
+		c.log.Info("the system has other DNS servers", "servers", system.Servers)
+		_ = c.system.Close()
+		c.system, c.resolver = system, system
+	}
+	domains := c.machine.config.Domains
+	if c.searching && !slices.Equal(c.search, search) {
+		c.search, domains, changed = search, search, true
+	}
+	if changed {
+		c.machine.serversChanged(time.Now(), domains)
+		c.pump()
+	}
+}
+
+func sameServers(a, b *resolver.Plain) bool {
+	return slices.Equal(a.Servers, b.Servers) && a.Rotate == b.Rotate && a.TCPOnly == b.TCPOnly && a.TrustAD == b.TrustAD && a.Timeout == b.Timeout && a.Rounds == b.Rounds
+}
+
 func (c *Client) ask(l Lookup) {
+	c.refresh()
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()

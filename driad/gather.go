@@ -107,6 +107,20 @@ func (g *gathering) multicast(by Method) bool {
 	return !g.m.config.NoMulticast && !g.m.config.RequireAuthentic && by <= ServiceDiscovery
 }
 
+// found reports whether there is a candidate with the same address. Of records of the same
+// precedence that which asks for a Relay Discovery rules, in whatever order they come (RFC
+// 8777 section 4.2.2).
+func (g *gathering) found(c *Candidate) bool {
+	i := slices.IndexFunc(g.list, func(o Candidate) bool { return o.Address == c.Address })
+	if i < 0 {
+		return false
+	}
+	if o := &g.list[i]; o.Method == c.Method && o.Precedence == c.Precedence {
+		o.Direct = o.Direct && c.Direct
+	}
+	return true
+}
+
 // add takes a candidate unless it cannot be used.
 func (g *gathering) add(c Candidate, fromDNS bool) {
 	a := c.Address.Addr()
@@ -115,8 +129,7 @@ func (g *gathering) add(c Candidate, fromDNS bool) {
 	case a.Is4() && config.NoIPv4, a.Is6() && config.NoIPv6:
 	case fromDNS && c.Method != Configured && !config.Allow(a):
 	case fromDNS && config.RequireAuthentic && !c.Authentic:
-	case slices.ContainsFunc(g.list, func(o Candidate) bool { return o.Address == c.Address }):
-		// It was found by a preferred method.
+	case g.found(&c): // by a preferred method or record
 	case g.counts[c.Method] >= config.MaxCandidates:
 	case g.m.held(g.now, g.s.source, c.Address):
 		g.counts[c.Method]++

@@ -154,6 +154,28 @@ func (m *Machine) NetworkChanged(now time.Time, domains []dns.Name) {
 	m.settle(now)
 }
 
+// serversChanged is told that others answer questions from now on, and which domains to
+// look in. What is known stays; what could not be asked is asked again.
+func (m *Machine) serversChanged(now time.Time, domains []dns.Name) {
+	m.config.Domains = domains
+	for _, e := range m.entries {
+		e.failures, e.retryAt = 0, time.Time{}
+	}
+	ids := make([]ID, 0, len(m.searches))
+	for id := range m.searches {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		if s := m.searches[id]; s.idle {
+			m.restart(now, s)
+		} else {
+			m.dirty = append(m.dirty, s) // does nothing to one that is connected
+		}
+	}
+	m.settle(now)
+}
+
 // Candidates returns the candidates of a search in the order of preference, without
 // those that are held down. It is not changed later.
 func (m *Machine) Candidates(id ID) []Candidate {
@@ -163,16 +185,34 @@ func (m *Machine) Candidates(id ID) []Candidate {
 	return nil
 }
 
-// Report tells what became of a candidate, by its address; that of the relay which a
-// discovery address led to may be reported as well. The RTT is that of Discovery and
-// Advertisement or of Request and Query, 0 if it is not known.
+// Report tells what became of a candidate, by its address. The RTT is that of Discovery
+// and Advertisement or of Request and Query, 0 if it is not known.
 func (m *Machine) Report(now time.Time, id ID, address netip.AddrPort, o Outcome, rtt time.Duration) {
-	address = netip.AddrPortFrom(address.Addr().Unmap(), address.Port())
-	if s := m.searches[id]; s != nil {
-		m.note(now, s.source, address, o, rtt)
-		m.reported(now, s, address, o)
-		m.settle(now)
+	m.ReportVia(now, id, address, address, o, rtt)
+}
+
+// ReportVia tells what became of a relay that a candidate, as a discovery address, led
+// to. What fails is the relay. The candidate is held down for this source only: to others
+// it may name another relay, as anycast addresses and brokers do.
+func (m *Machine) ReportVia(now time.Time, id ID, candidate, relay netip.AddrPort, o Outcome, rtt time.Duration) {
+	candidate = netip.AddrPortFrom(candidate.Addr().Unmap(), candidate.Port())
+	relay = netip.AddrPortFrom(relay.Addr().Unmap(), relay.Port())
+	s := m.searches[id]
+	if s == nil {
+		return
 	}
+	m.note(now, s.source, relay, o, rtt)
+	if candidate != relay {
+		switch {
+		case o == Connected, o == NoTraffic:
+			m.note(now, s.source, candidate, o, rtt)
+		case m.relays[relay] != nil:
+			m.hush(now, s.source, candidate, m.relays[relay].hold)
+		}
+		m.reported(now, s, relay, o)
+	}
+	m.reported(now, s, candidate, o)
+	m.settle(now)
 }
 
 // PollQuery returns the next question to ask.

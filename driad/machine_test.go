@@ -464,3 +464,49 @@ func TestNamesBelowLocal(t *testing.T) {
 		require.NotContains(t, r.multicast, true)
 	}
 }
+
+// A discovery address may lead others to another relay, so that it is held down for the
+// source only; the relay that has failed is for all.
+func TestDiscoveryAddressIsOfASource(t *testing.T) {
+	const broker, one = "192.0.2.1", "203.0.113.9"
+	for _, o := range []driad.Outcome{driad.Overloaded, driad.Unreachable, driad.NoTraffic} {
+		r := newRig(t, onlyDRIAD, zone{
+			reverse: {"60 10 0 1 " + broker}, "13.100.51.198.in-addr.arpa. AMTRELAY": {"60 10 0 1 " + broker, "60 20 0 1 " + one},
+		})
+		a, b := r.m.Start(r.now, source), r.m.Start(r.now, netip.MustParseAddr("198.51.100.13"))
+		r.run(50 * time.Millisecond)
+		require.Equal(t, []string{broker + ":2268"}, addresses(r.m.Candidates(a)))
+		r.m.ReportVia(r.now, a, port(broker), port(one), driad.Connected, 0)
+		r.m.ReportVia(r.now, a, port(broker), port(one), o, 0)
+		require.Empty(t, r.m.Candidates(a), o)
+		r.m.Restart(r.now, b)
+		want := []string{broker + ":2268"}
+		if o == driad.NoTraffic {
+			want = append(want, one+":2268") // which is of a source
+		}
+		require.Equal(t, want, addresses(r.m.Candidates(b)), o)
+		r.run(11 * time.Minute)
+		require.Equal(t, []string{broker + ":2268"}, addresses(r.m.Candidates(a)), o)
+	}
+}
+
+// Records that differ in the D bit alone, one of them by a name: a Relay Discovery is to
+// be answered first, whatever the order of records.
+func TestDiscoveryOptionalTwice(t *testing.T) {
+	for _, records := range [][]string{
+		{"60 10 1 1 203.0.113.1", "60 10 0 1 203.0.113.1"}, {"60 10 0 1 203.0.113.1", "60 10 1 1 203.0.113.1"},
+		{"60 10 1 1 203.0.113.1", "60 10 0 3 relay.example."}, {"60 10 0 3 relay.example.", "60 10 1 1 203.0.113.1"},
+	} {
+		r := newRig(t, onlyDRIAD, zone{reverse: records, "relay.example. A": {"60 203.0.113.1"}})
+		id := r.m.Start(r.now, source)
+		r.run(200 * time.Millisecond)
+		list := r.m.Candidates(id)
+		require.Equal(t, []string{"203.0.113.1:2268"}, addresses(list))
+		require.False(t, list[0].Direct, records)
+	}
+	// One of lower precedence has no say.
+	r := newRig(t, onlyDRIAD, zone{reverse: {"60 10 1 1 203.0.113.1", "60 20 0 1 203.0.113.1"}})
+	id := r.m.Start(r.now, source)
+	r.run(200 * time.Millisecond)
+	require.True(t, r.m.Candidates(id)[0].Direct)
+}

@@ -15,7 +15,8 @@ type relay struct {
 	seen     time.Time
 }
 
-// silence is a relay that brought nothing of a source. It may well carry others:
+// silence is a relay that brought nothing of a source, or a discovery address that led to
+// one which failed. It may well carry others:
 // sources are looked at one by one (RFC 8777 section 3.3.7), or one that does not
 // send would take the relays from all.
 type silence struct {
@@ -72,7 +73,7 @@ func (m *Machine) held(now time.Time, source netip.Addr, a netip.AddrPort) bool 
 }
 
 // hush holds a relay down for a source.
-func (m *Machine) hush(now time.Time, source netip.Addr, a netip.AddrPort) {
+func (m *Machine) hush(now time.Time, source netip.Addr, a netip.AddrPort, until time.Time) {
 	if len(m.silent) >= m.config.MaxEntries {
 		maps.DeleteFunc(m.silent, func(_ silence, until time.Time) bool { return !until.After(now) })
 	}
@@ -82,13 +83,13 @@ func (m *Machine) hush(now time.Time, source netip.Addr, a netip.AddrPort) {
 		}
 		delete(m.silent, k)
 	}
-	m.silent[silence{source, a}] = now.Add(holdNoTraffic + time.Duration(m.config.Rand.Int64N(int64(holdNoTrafficSpan))))
+	m.silent[silence{source, a}] = until
 }
 
 // note remembers what became of the use of a relay for a source.
 func (m *Machine) note(now time.Time, source netip.Addr, a netip.AddrPort, o Outcome, rtt time.Duration) {
 	if o == NoTraffic {
-		m.hush(now, source, a)
+		m.hush(now, source, a, now.Add(holdNoTraffic+time.Duration(m.config.Rand.Int64N(int64(holdNoTrafficSpan)))))
 		return
 	}
 	r := m.relayOf(now, a)

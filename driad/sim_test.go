@@ -345,7 +345,11 @@ func FuzzMachine(f *testing.F) {
 				if len(tried) > 0 {
 					o := driad.Outcome(arg % 6)
 					connected[id] = connected[id] || o == driad.Connected
-					m.Report(now, id, tried[int(arg>>3)%len(tried)], o, time.Duration(arg)*time.Millisecond)
+					relay := tried[int(arg>>3)%len(tried)]
+					if arg&0x80 != 0 {
+						relay = port("192.0.2.200")
+					}
+					m.ReportVia(now, id, tried[int(arg>>3)%len(tried)], relay, o, time.Duration(arg)*time.Millisecond)
 				}
 			case 4:
 				if len(open) > 0 {

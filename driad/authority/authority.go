@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,6 +19,11 @@ import (
 type Zone struct {
 	// Name is that of the top, such as 95.25.69.in-addr.arpa.
 	Name dns.Name
+	// For is the name in the reverse tree whose place Name takes, where Name is not in
+	// that tree: 2.0.192.in-addr.arpa for the zone 0/26.2.0.192.in-addr.arpa to which
+	// CNAME records of the former lead (RFC 2317), or what a DNAME record leads from.
+	// Default: Name.
+	For dns.Name
 	// NameServers are those of the zone; the first is its primary.
 	NameServers []dns.Name
 	// Mailbox is that of who is responsible, with a dot for the @. Default:
@@ -35,9 +42,14 @@ type Config struct {
 	MaxRecords int
 	// MaxUDP bounds answers by UDP. Default: 1,232 octets.
 	MaxUDP int
-	// Serial is that of the SOA records to begin with; it grows with each SetRelays.
-	// Default: 1.
+	// Serial is that of the SOA records to begin with; it grows with each SetRelays that
+	// changes something. Default: 1, and the seconds since 1970 when a [Server] begins,
+	// so that it is greater after a restart, without which secondaries would go on with
+	// what they have.
 	Serial uint32
+	// Transfer are the networks of those who may have whole zones, by AXFR or IXFR
+	// (RFC 5936, 1995). Default: nobody.
+	Transfer []netip.Prefix
 	// Rate bounds the answers by UDP of the same content to clients of one prefix, /24
 	// or /56, per second, after a Burst. Default: 20 and 40; negative: no bound.
 	Rate, Burst int
@@ -55,10 +67,11 @@ type Stats struct {
 	Malformed uint64 // form errors, and what was no query
 	Truncated uint64
 	Limited   uint64 // by the rate
+	Transfers uint64 // of whole zones
 }
 
 type counters struct {
-	queries, answers, negative, refused, malformed, truncated, limited atomic.Uint64
+	queries, answers, negative, refused, malformed, truncated, limited, transfers atomic.Uint64
 }
 
 // Authority answers queries. Its methods are safe for concurrent use.
@@ -68,13 +81,29 @@ type Authority struct {
 	table   atomic.Pointer[table]
 	limiter *limiter
 	stats   counters
-	set     sync.Mutex // held by SetRelays
+
+	set     sync.Mutex // guards below; held by SetRelays
+	relays  []Relay
+	changed chan struct{} // closed and replaced when they change
 }
 
 type zone struct {
 	Zone
 	ttl, negative uint32
 	source        amtrelay.Source
+	moved         bool // Name is not For
+}
+
+// sourceOf returns what a name in the zone stands for.
+func (z *zone) sourceOf(n *dns.Name) (s amtrelay.Source, ok bool) {
+	if !z.moved {
+		s, ok = amtrelay.ParseSource(n)
+	} else if n.Equal(&z.Name) {
+		s, ok = z.source, true
+	} else if reverse, err := n.Substitute(&z.Name, &z.For); err == nil {
+		s, ok = amtrelay.ParseSource(&reverse)
+	}
+	return s, ok && s.Plain == z.source.Plain
 }
 
 // New returns an authority without relays.
@@ -86,8 +115,13 @@ func New(config Config) (*Authority, error) {
 		config.MaxUDP = dns.UDPSize
 	}
 	config.MaxUDP = min(max(config.MaxUDP, minUDP), 4096)
+	for _, p := range config.Transfer {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			return nil, fmt.Errorf("%w: transfer to %v", ErrConfig, p)
+		}
+	}
+	a := &Authority{config: config, changed: make(chan struct{})}
 	config.Serial = max(config.Serial, 1)
-	a := &Authority{config: config}
 	if config.Rate >= 0 {
 		if config.Rate == 0 {
 			config.Rate = 20
@@ -99,9 +133,16 @@ func New(config Config) (*Authority, error) {
 	}
 	for _, z := range config.Zones {
 		c := zone{Zone: z}
+		if c.For.IsRoot() {
+			c.For = z.Name
+		}
+		c.moved = !c.For.Equal(&z.Name)
 		var ok bool
-		if c.source, ok = amtrelay.ParseSource(&z.Name); !ok || c.source.Below {
-			return nil, fmt.Errorf("%w: zone %s is not in the reverse tree", ErrConfig, z.Name)
+		if c.source, ok = amtrelay.ParseSource(&c.For); !ok || c.source.Below {
+			return nil, fmt.Errorf("%w: zone %s is not in the reverse tree", ErrConfig, c.For)
+		}
+		if longest := z.Name.Len() - c.For.Len() + maxReverse; c.moved && longest > dns.MaxNameLen {
+			return nil, fmt.Errorf("%w: zone %s: names in it would be of %d octets", ErrConfig, z.Name, longest)
 		}
 		if len(z.NameServers) == 0 {
 			return nil, fmt.Errorf("%w: zone %s has no name servers", ErrConfig, z.Name)
@@ -142,28 +183,64 @@ func parent(n dns.Name) *dns.Name {
 	return &p
 }
 
-// SetRelays replaces the relays. Queries see either the old or the new ones.
+// SetRelays replaces the relays. Queries see either the old or the new ones. If they are
+// the same, nothing changes.
 func (a *Authority) SetRelays(relays []Relay) error {
 	a.set.Lock()
 	defer a.set.Unlock()
-	t, err := compile(a.table.Load().serial+1, slices.Clone(relays))
+	if slices.EqualFunc(relays, a.relays, func(x, y Relay) bool { return reflect.DeepEqual(x, y) }) {
+		return nil
+	}
+	list := make([]Relay, len(relays))
+	for i, r := range relays {
+		r.Coverage, r.Clients = slices.Clone(r.Coverage), slices.Clone(r.Clients)
+		list[i] = r
+	}
+	t, err := compile(a.table.Load().serial+1, list)
 	if err != nil {
 		return err
 	}
+	a.relays = list
 	a.table.Store(t)
+	close(a.changed)
+	a.changed = make(chan struct{})
 	return nil
+}
+
+// begin sets the serial by the time, once, if the configuration does not.
+func (a *Authority) begin(now time.Time) {
+	a.set.Lock()
+	defer a.set.Unlock()
+	if a.config.Serial != 0 {
+		return
+	}
+	t := *a.table.Load()
+	t.serial = uint32(now.Unix())
+	a.config.Serial = t.serial
+	a.table.Store(&t)
+}
+
+// next returns a channel that is closed when the relays change.
+func (a *Authority) next() <-chan struct{} {
+	a.set.Lock()
+	defer a.set.Unlock()
+	return a.changed
 }
 
 // Stats returns the counters.
 func (a *Authority) Stats() Stats {
 	s := &a.stats
-	return Stats{s.queries.Load(), s.answers.Load(), s.negative.Load(), s.refused.Load(), s.malformed.Load(), s.truncated.Load(), s.limited.Load()}
+	return Stats{s.queries.Load(), s.answers.Load(), s.negative.Load(), s.refused.Load(), s.malformed.Load(), s.truncated.Load(), s.limited.Load(), s.transfers.Load()}
 }
+
+// maxReverse is the length of the longest name of an address, in octets: that of a plain
+// one of IPv6, with a wildcard in front.
+const maxReverse = 80
 
 // minUDP is the longest answer to who says nothing of EDNS (RFC 1035 section 2.3.4).
 const minUDP = 512
 
-// soaTimes are refresh, retry and expire, for secondaries that are not there.
+// soaTimes are refresh, retry and expire, for secondaries.
 var soaTimes = [3]uint32{7200, 900, 1209600}
 
 // appendSOA appends the data of the zone's SOA record.

@@ -48,6 +48,9 @@ func newAuthority(t testing.TB, config authority.Config, relays ...authority.Rel
 	if config.Zones == nil {
 		config.Zones = zones("69.in-addr.arpa", "69.amt.in-addr.arpa", "8.b.d.0.1.0.0.2.ip6.arpa", "8.b.d.0.1.0.0.2.amt.ip6.arpa")
 	}
+	if config.Serial == 0 {
+		config.Serial = 1
+	}
 	a, err := authority.New(config)
 	require.NoError(t, err)
 	require.NoError(t, a.SetRelays(relays))

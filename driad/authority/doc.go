@@ -26,9 +26,14 @@
 //	...
 //	err = server.Serve(ctx)
 //
-// [Authority.AppendZone] writes a zone in the format of zone files, for who would
-// rather let BIND, NSD or Knot serve it, or sign it: there is no DNSSEC here, and no
-// zone transfer.
+// Secondaries, as BIND, NSD or Knot, get the zones by AXFR (RFC 5936) if Config.Transfer
+// has their addresses, and are told of changes (RFC 1996) if ServerConfig.Notify has them.
+// IXFR is answered by whole zones. What depends on who asks, Clients and weights, is lost
+// there; TSIG is not here, so that who can take an address of theirs can have the zones,
+// which hold nothing that questions do not bring out.
+//
+// [Authority.AppendZone] writes a zone in the format of zone files, for who would rather
+// let another server sign it: there is no DNSSEC here.
 //
 // # Threats
 //

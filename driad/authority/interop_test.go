@@ -70,9 +70,13 @@ func TestDigReadsAnswers(t *testing.T) {
 
 // nested has prefixes of all kinds, between labels, too.
 func nested(t testing.TB) *authority.Authority {
+	return nestedIn(t, authority.Config{Rate: -1, MaxRecords: 64})
+}
+
+func nestedIn(t testing.TB, config authority.Config) *authority.Authority {
 	sick := relay("0 0 1 203.0.113.66", "69.25.0.0/16")
 	sick.Unhealthy = true
-	return newAuthority(t, authority.Config{Rate: -1, MaxRecords: 64},
+	return newAuthority(t, config,
 		relay("10 0 1 203.0.113.1", "69.0.0.0/9", "2001:db8::/35"),
 		relay("10 1 2 2001:db8::15", "69.25.95.0/24", "69.25.95.7/32"),
 		relay("20 1 3 relays.example.com.", "69.25.94.0/23", "2001:db8:0:8000::/49"),

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/treedn/treedn/driad/amtrelay"
 	"github.com/treedn/treedn/driad/dns"
 )
 
@@ -37,6 +36,13 @@ func (a *Authority) Respond(now time.Time, client netip.Addr, udp bool, msg, out
 	switch z := a.zoneOf(&r.q.Name); {
 	case r.edns.Version != 0:
 		r.rcode = dns.RCodeBadVersion
+	case z != nil && r.q.Type == dns.TypeIXFR && r.transferable(z) == dns.RCodeSuccess:
+		// By UDP there is room to say which version is the current one, for which
+		// who wants it comes by TCP (RFC 1995 section 2).
+		r.b.SetFlags(dns.FlagAuthoritative)
+		r.soa(z, a.table.Load())
+		a.stats.answers.Add(1)
+		return r.finish(z)
 	case z == nil || r.q.Class != dns.ClassINET || r.q.Type == dns.TypeAXFR || r.q.Type == dns.TypeIXFR:
 		a.stats.refused.Add(1)
 		r.rcode = dns.RCodeRefused
@@ -100,6 +106,10 @@ func (r *response) record(owner *dns.Name, t dns.Type, ttl uint32, data []byte) 
 	r.b.Record(dns.SectionAnswer, owner, t, dns.ClassINET, ttl, data)
 }
 
+func (r *response) soa(z *zone, t *table) {
+	r.record(&z.Name, dns.TypeSOA, z.ttl, z.appendSOA(r.scratch[:0], &r.b, t.serial))
+}
+
 // answer appends the records for a question within a zone, or the SOA record if there
 // are none.
 func (r *response) answer(z *zone) {
@@ -107,7 +117,7 @@ func (r *response) answer(z *zone) {
 	apex := r.q.Name.Equal(&z.Name)
 	asked := func(k dns.Type) bool { return r.q.Type == k || r.q.Type == dns.TypeANY }
 	exists := apex
-	if s, ok := amtrelay.ParseSource(&r.q.Name); ok && s.Plain == z.source.Plain {
+	if s, ok := z.sourceOf(&r.q.Name); ok {
 		if !s.Below && s.Prefix.IsSingleIP() {
 			r.choose(t, s.Prefix)
 			exists = exists || r.chosen.n > 0
@@ -123,7 +133,7 @@ func (r *response) answer(z *zone) {
 		}
 	}
 	if apex && asked(dns.TypeSOA) {
-		r.record(&z.Name, dns.TypeSOA, z.ttl, z.appendSOA(r.scratch[:0], &r.b, t.serial))
+		r.soa(z, t)
 	}
 	if apex && asked(dns.TypeNS) {
 		for i := range z.NameServers {

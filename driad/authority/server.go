@@ -30,6 +30,9 @@ type ServerConfig struct {
 	MaxConnsPerClient int
 	// ConnTimeout closes TCP connections on which nothing happens. Default: 10 s.
 	ConnTimeout time.Duration
+	// Notify are secondaries, which are told when a zone has changed (RFC 1996). A port
+	// of 0 is 53. They are told from an address in Listen.
+	Notify []netip.AddrPort
 	// Logger is told what goes wrong. Default: silent.
 	Logger *slog.Logger
 }
@@ -74,6 +77,7 @@ func Listen(config ServerConfig) (*Server, error) {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	config.Authority.begin(time.Now())
 	list, err := expand(config.Listen)
 	if err == nil && len(list) == 0 {
 		err = errors.New("no addresses to listen on")
@@ -157,6 +161,12 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	for _, t := range s.tcp {
 		wg.Go(func() { s.accept(&wg, t) })
+	}
+	for _, to := range s.config.Notify {
+		if to.Port() == 0 {
+			to = netip.AddrPortFrom(to.Addr(), 53)
+		}
+		wg.Go(func() { s.notify(to) })
 	}
 	wg.Wait()
 	_ = s.Close()
@@ -246,13 +256,20 @@ func (s *Server) serveTCP(conn *net.TCPConn) {
 		if _, err := io.ReadFull(conn, msg); err != nil {
 			return
 		}
-		answer := s.config.Authority.Respond(time.Now(), client, false, msg, out)
-		if answer == nil {
-			return
+		messages := s.config.Authority.transfer(client, msg, out)
+		if messages == nil {
+			answer := s.config.Authority.Respond(time.Now(), client, false, msg, out)
+			if answer == nil {
+				return
+			}
+			messages = func(yield func([]byte) bool) { yield(answer) }
 		}
-		b := binary.BigEndian.AppendUint16(make([]byte, 0, len(answer)+2), uint16(len(answer)))
-		if _, err := conn.Write(append(b, answer...)); err != nil {
-			return
+		for m := range messages {
+			_ = conn.SetWriteDeadline(time.Now().Add(s.config.ConnTimeout))
+			b := binary.BigEndian.AppendUint16(make([]byte, 0, len(m)+2), uint16(len(m)))
+			if _, err := conn.Write(append(b, m...)); err != nil {
+				return
+			}
 		}
 	}
 }

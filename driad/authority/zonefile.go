@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -42,53 +43,111 @@ func (a *Authority) AppendZone(b []byte, name dns.Name, generic bool) []byte {
 		b = strconv.AppendUint(b, uint64(v), 10)
 	}
 	b = append(b, '\n')
-	for i := range z.NameServers {
-		line(top, z.ttl, dns.TypeNS)
-		b = z.NameServers[i].AppendText(b)
+	for rr := range a.contents(z, t) {
+		line(rr.owner.AppendText(nil), z.ttl, rr.kind)
+		switch {
+		case rr.kind == dns.TypeNS:
+			b = rr.target.AppendText(b)
+		case rr.relay == nil:
+			b = append(append(append(b, '"'), noAddress...), '"')
+		case z.source.Plain:
+			b = rr.relay.Record.Address.AppendTo(b)
+		case generic:
+			b, _ = rr.relay.Record.AppendGeneric(b)
+		default:
+			b, _ = rr.relay.Record.AppendText(b)
+		}
 		b = append(b, '\n')
-	}
-	var r response
-	r.a = a
-	for _, p := range t.wildcards(z.source.Prefix) {
-		owner := ownerOf(p, z.source.Plain)
-		t.choose(p, netip.Prefix{}, &r.chosen)
-		if z.source.Plain && len(r.chosen.plain()) == 0 {
-			// The name has to be there, or a wildcard above it would answer.
-			line(owner, z.ttl, dns.TypeTXT)
-			b = append(b, "\"no address\"\n"...)
-		}
-		for _, c := range r.chosen.list[:r.chosen.n] {
-			switch {
-			case z.source.Plain:
-				line(owner, z.ttl, c.relay.kind)
-				b = c.relay.Record.Address.AppendTo(b)
-			case generic:
-				line(owner, z.ttl, dns.TypeAMTRELAY)
-				b, _ = c.relay.Record.AppendGeneric(b)
-			default:
-				line(owner, z.ttl, dns.TypeAMTRELAY)
-				b, _ = c.relay.Record.AppendText(b)
-			}
-			b = append(b, '\n')
-		}
 	}
 	return b
 }
 
+// zoneRecord is a record of a zone but its SOA record.
+type zoneRecord struct {
+	owner  dns.Name
+	kind   dns.Type
+	target *dns.Name // NS
+	relay  *compiled // AMTRELAY, A, AAAA
+}
+
+// noAddress is the text of a TXT record: the name has to be there, or a wildcard above it
+// would answer.
+const noAddress = "no address"
+
+// contents yields what is in a zone, with wildcards for prefixes. Zones below it that are
+// here, too, are delegated.
+func (a *Authority) contents(z *zone, t *table) iter.Seq[zoneRecord] {
+	return func(yield func(zoneRecord) bool) {
+		for i := range z.NameServers {
+			if !yield(zoneRecord{owner: z.Name, kind: dns.TypeNS, target: &z.NameServers[i]}) {
+				return
+			}
+		}
+		cuts := a.cuts(z)
+		for _, c := range cuts {
+			for i := range c.NameServers {
+				if !yield(zoneRecord{owner: c.Name, kind: dns.TypeNS, target: &c.NameServers[i]}) {
+					return
+				}
+			}
+		}
+		var chosen chosen
+		for _, p := range t.wildcards(z.source.Prefix) {
+			if slices.ContainsFunc(cuts, func(c *zone) bool {
+				return !c.moved && c.source.Prefix.Contains(p.Addr()) && c.source.Prefix.Bits() <= p.Bits()
+			}) {
+				continue
+			}
+			owner := z.ownerOf(p)
+			t.choose(p, netip.Prefix{}, &chosen)
+			list := chosen.list[:chosen.n]
+			if z.source.Plain {
+				if list = chosen.plain(); len(list) == 0 && !yield(zoneRecord{owner: owner, kind: dns.TypeTXT}) {
+					return
+				}
+			}
+			for _, c := range list {
+				rr := zoneRecord{owner: owner, kind: dns.TypeAMTRELAY, relay: c.relay}
+				if z.source.Plain {
+					rr.kind = c.relay.kind
+				}
+				if !yield(rr) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// cuts returns the zones right below one.
+func (a *Authority) cuts(z *zone) (list []*zone) {
+	for i := range slices.Backward(a.zones) { // the shortest names first
+		c := &a.zones[i]
+		if c != z && c.Name.In(&z.Name) && !c.Name.Equal(&z.Name) && !slices.ContainsFunc(list, func(x *zone) bool { return c.Name.In(&x.Name) }) {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
 // ownerOf returns the name of an address, or the wildcard for those of a prefix of
 // whole labels.
-func ownerOf(p netip.Prefix, plain bool) []byte {
+func (z *zone) ownerOf(p netip.Prefix) dns.Name {
 	n := amtrelay.ReverseName(p.Addr())
-	if plain {
+	if z.source.Plain {
 		n = amtrelay.PlainName(p.Addr())
 	}
 	skip := (p.Addr().BitLen() - p.Bits()) / digit(p.Addr())
-	text := n.AppendText(nil)
 	for range skip {
-		text = text[slices.Index(text, '.')+1:]
+		n = *parent(n)
+	}
+	if z.moved && n.Equal(&z.For) {
+		n = z.Name
+	} else if z.moved {
+		n, _ = n.Substitute(&z.For, &z.Name)
 	}
 	if skip > 0 {
-		text = append([]byte("*."), text...)
+		n, _ = n.Under("*")
 	}
-	return text
+	return n
 }

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -59,6 +60,7 @@ const (
 	RCodeNameError      RCode = 3 // NXDOMAIN
 	RCodeNotImplemented RCode = 4
 	RCodeRefused        RCode = 5
+	RCodeNotAuth        RCode = 9
 	RCodeBadVersion     RCode = 16
 )
 
@@ -77,6 +79,8 @@ func (r RCode) String() string {
 		return "NOTIMP"
 	case RCodeRefused:
 		return "REFUSED"
+	case RCodeNotAuth:
+		return "NOTAUTH"
 	case RCodeBadVersion:
 		return "BADVERS"
 	}
@@ -108,7 +112,13 @@ type Header struct {
 	Counts [4]uint16 // of questions, answers, authority and additional records
 }
 
-// Opcode returns the kind of query, 0 for a standard one.
+// Opcodes of queries.
+const (
+	OpcodeQuery  = 0
+	OpcodeNotify = 4 // RFC 1996
+)
+
+// Opcode returns the kind of query.
 func (h Header) Opcode() int { return int(h.Flags >> 11 & 0xf) }
 
 // RCode returns the four bits of the response code that the header has.
@@ -267,6 +277,7 @@ type Builder struct {
 	msg      []byte
 	question Name
 	asked    bool
+	exact    bool
 }
 
 // NewBuilder begins a message in b, which must be empty, with a header and a
@@ -304,12 +315,16 @@ func (b *Builder) Record(s Section, owner *Name, t Type, c Class, ttl uint32, da
 // question's.
 func (b *Builder) AppendName(data []byte, n *Name) []byte {
 	if b.asked && !n.IsRoot() {
-		if at, ok := b.question.suffixAt(n); ok {
+		if at, ok := b.question.suffixAt(n); ok && (!b.exact || bytes.Equal(b.question.wire[at:b.question.n], n.wire[:n.n])) {
 			return append(data, 0xc0|byte((HeaderLen+at)>>8), byte(HeaderLen+at))
 		}
 	}
 	return n.AppendTo(data)
 }
+
+// PreserveCase lets names point to the question's only where the letters are of the same
+// case, too (RFC 5936 section 3.4).
+func (b *Builder) PreserveCase() { b.exact = true }
 
 // Len returns the octets written.
 func (b *Builder) Len() int { return len(b.msg) }

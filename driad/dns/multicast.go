@@ -149,7 +149,7 @@ func (x *MulticastExchange) HandleDatagram(from netip.AddrPort, onLink []netip.P
 		if ok, err := p.Next(&r); err != nil || !ok {
 			break // what comes before an error is good
 		}
-		if r.Class &^= classTop; r.Class == x.question.Class && r.TTL != 0 { // 0: it is going (section 10.1)
+		if r.Class &^= classTop; r.Class == x.question.Class && ttlOf(r.TTL) != 0 { // 0: it is going (section 10.1)
 			x.take(&r)
 		}
 	}
@@ -267,6 +267,9 @@ func (x *MulticastExchange) Result() (msg []byte, over bool) {
 	}
 	m := NewBuilder(nil, Header{ID: x.id, Flags: FlagResponse | FlagAuthoritative}, &x.question)
 	for i, section := range [...]Section{SectionAnswer, SectionAdditional} {
+		if len(x.records[0]) == 0 {
+			break // addresses alone say nothing; the SOA record comes before them
+		}
 		for j := range x.records[i] {
 			c := &x.records[i][j]
 			if m.Len()+c.owner.Len()+10+len(c.data) <= MaxMessage {

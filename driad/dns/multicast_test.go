@@ -237,6 +237,21 @@ func TestMulticastAbsence(t *testing.T) {
 	}
 }
 
+// A TTL of 2^31 or more is 0 (RFC 2181 section 8): who says so takes back what he said.
+func TestMulticastTTL(t *testing.T) {
+	for ttl, absent := range map[uint32]bool{0: false, 1: true, 1<<31 - 1: true, 1 << 31: false, 1<<32 - 1: false} {
+		x, now := collecting(t, Question{Name: MustParseName("relay.local"), Type: TypeAAAA})
+		b := NewBuilder(nil, Header{ID: x.id, Flags: FlagResponse}, &x.question)
+		b.Record(SectionAnswer, &x.question.Name, TypeNSEC, ClassINET, ttl, append(x.question.Name.AppendTo(nil), 0, 1, 0x40))
+		x.HandleDatagram(netip.MustParseAddrPort("192.0.2.2:5353"), onLink, b.Message())
+		require.Equal(t, absent, x.NextTimeout().IsZero(), ttl)
+		x.HandleTimeout(now.Add(time.Second))
+		x.HandleTimeout(now.Add(2 * time.Second))
+		a, _ := result(t, x)
+		require.Positive(t, a.TTL)
+	}
+}
+
 func TestMulticastBounds(t *testing.T) {
 	x, now := collecting(t, browse)
 	for i := range 1000 {
@@ -261,6 +276,7 @@ func FuzzMulticast(f *testing.F) {
 	f.Fuzz(func(t *testing.T, which uint8, b []byte) {
 		c := avahi[int(which)%len(avahi)]
 		x, now := collecting(t, c.question)
+		b = slices.Clone(b) // it is written as it is here if it fails
 		if len(b) > 2 {
 			b[0], b[1] = byte(x.id>>8), byte(x.id)
 		}

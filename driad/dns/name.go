@@ -291,7 +291,7 @@ func (n *Name) join(m *Name) (Name, error) {
 func (n *Name) Substitute(owner, target *Name) (Name, error) {
 	at, ok := n.suffixAt(owner)
 	if !ok || at == 0 {
-		return Name{}, fmt.Errorf("%w: %s is not below %s", ErrName, n, owner)
+		return Name{}, fmt.Errorf("%w: %s is not below %s", ErrName, n.String(), owner.String()) // keeps both off the heap
 	}
 	var front Name
 	copy(front.wire[:], n.wire[:at])

@@ -3,12 +3,14 @@ package resolver
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -27,15 +29,19 @@ const httpTimeout = 10 * time.Second
 // HTTPS asks by DNS over HTTPS (RFC 8484). It is safe for concurrent use.
 type HTTPS struct {
 	// URL is the server's, such as https://dns.example/dns-query, with or without
-	// {?dns} at its end.
+	// {?dns} at its end. The system looks its name up, unprotected, which is as well: the
+	// certificate tells whether it is the right one. With an address nothing is looked up.
 	URL string
 	// GET uses that method, whose answers caches may keep, instead of POST.
 	GET bool
 	// Client sends the requests. Default: one that waits up to 10 s.
 	Client *http.Client
 
-	once   sync.Once
-	client *http.Client
+	dial Dial        // in place of net.Dialer's, for tests
+	tls  *tls.Config // as well
+
+	mu     sync.Mutex   // guards below
+	client *http.Client // the default one
 }
 
 // HTTPError is returned for answers of other status than 200 to 299.
@@ -56,7 +62,6 @@ func (h *HTTPS) Resolve(ctx context.Context, q dns.Question) (dns.Response, erro
 }
 
 func (h *HTTPS) resolve(ctx context.Context, q dns.Question) (dns.Response, error) {
-	h.init()
 	query := dns.NewQuery(q, false, dns.NewRand())
 	query.ID = 0 // for caches (RFC 8484 section 4.1)
 	query.Pad = !h.GET
@@ -64,8 +69,10 @@ func (h *HTTPS) resolve(ctx context.Context, q dns.Question) (dns.Response, erro
 	if err != nil {
 		return dns.Response{}, err
 	}
-	resp, err := h.client.Do(req)
+	client := h.current()
+	resp, err := client.Do(req)
 	if err != nil {
+		h.failed(client, err)
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
@@ -84,6 +91,7 @@ func (h *HTTPS) resolve(ctx context.Context, q dns.Question) (dns.Response, erro
 	}
 	msg, err := io.ReadAll(io.LimitReader(resp.Body, dns.MaxMessage+1))
 	if err != nil {
+		h.failed(client, err)
 		return dns.Response{}, err
 	}
 	if len(msg) > dns.MaxMessage {
@@ -100,15 +108,36 @@ func (h *HTTPS) resolve(ctx context.Context, q dns.Question) (dns.Response, erro
 	return out, nil
 }
 
-func (h *HTTPS) init() {
-	h.once.Do(func() {
-		if h.client = h.Client; h.client == nil {
-			// Not the default transport: Close closes idle connections.
-			h.client = &http.Client{Timeout: httpTimeout, Transport: &http.Transport{
-				Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute,
-			}}
-		}
-	})
+// current returns the client to use.
+func (h *HTTPS) current() *http.Client {
+	if h.Client != nil {
+		return h.Client
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.client == nil {
+		// Not the default transport: Close closes idle connections.
+		h.client = &http.Client{Timeout: httpTimeout, Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute,
+			DialContext: h.dial, TLSClientConfig: h.tls,
+		}}
+	}
+	return h.client
+}
+
+// failed makes later questions go by other connections than those of a client which an
+// answer did not come by in time: HTTP/2 would send all on the one that it has, and learn
+// only from TCP, after many minutes, that nobody is there any more.
+func (h *HTTPS) failed(client *http.Client, err error) {
+	if timeout := net.Error(nil); h.Client != nil || !errors.As(err, &timeout) || !timeout.Timeout() {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.client == client {
+		h.client = nil
+	}
+	client.CloseIdleConnections() // and the others when they are
 }
 
 func (h *HTTPS) request(ctx context.Context, msg []byte) (*http.Request, error) {
@@ -170,8 +199,9 @@ func freshness(header http.Header, r *dns.Response) {
 
 // Close closes idle connections of the default client.
 func (h *HTTPS) Close() error {
-	if h.Client == nil {
-		h.init()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.client != nil {
 		h.client.CloseIdleConnections()
 	}
 	return nil

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/treedn/treedn/driad/dns"
@@ -19,6 +21,8 @@ type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 type Plain struct {
 	// Servers are asked one after the other. A port of 0 is 53.
 	Servers []netip.AddrPort
+	// Rotate begins with another server for each question, so that all have a share.
+	Rotate bool
 	// TCPOnly never asks by UDP.
 	TCPOnly bool
 	// TrustAD believes the AD flag of these servers, although their answers are not
@@ -38,11 +42,16 @@ type Plain struct {
 	Dial Dial
 
 	streams streams
+	turn    atomic.Uint32
 }
 
 // Resolve asks the servers until one answers.
 func (p *Plain) Resolve(ctx context.Context, q dns.Question) (dns.Response, error) {
 	servers := withPort(p.Servers, 53)
+	if p.Rotate && len(servers) > 1 {
+		first := int((p.turn.Add(1) - 1) % uint32(len(servers)))
+		servers = slices.Concat(servers[first:], servers[:first])
+	}
 	if p.TCPOnly {
 		return p.tcp(ctx, q, servers)
 	}

@@ -107,6 +107,26 @@ func TestPlainNextServer(t *testing.T) {
 	require.ErrorIs(t, err, dns.ErrServers)
 }
 
+func TestPlainRotate(t *testing.T) {
+	for _, tcp := range []bool{false, true} {
+		var all []*authority.Authority
+		p := &resolver.Plain{Rotate: true, TCPOnly: tcp, Timeout: 10 * time.Second}
+		for range 3 {
+			a := newAuthority(t, 1)
+			all = append(all, a)
+			p.Servers = append(p.Servers, serve(t, a))
+		}
+		for range 6 {
+			_, err := p.Resolve(t.Context(), question)
+			require.NoError(t, err)
+		}
+		for _, a := range all {
+			require.EqualValues(t, 2, a.Stats().Queries)
+		}
+		require.NoError(t, p.Close())
+	}
+}
+
 // fake answers by UDP with what answer returns, and by TCP as the authority does.
 func fake(t testing.TB, a *authority.Authority, answer func(query []byte) [][]byte) netip.AddrPort {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
@@ -402,7 +422,7 @@ nameserver fe80::1%eth0
 nameserver 192.0.2.54
 nameserver x
 search Example.COM. lab.example.com
-options ndots:2 timeout:3 attempts:2 trust-ad use-vc
+options ndots:2 timeout:3 attempts:2 trust-ad use-vc rotate edns0
 `))
 	require.NoError(t, err)
 	require.Equal(t, []dns.Name{dns.MustParseName("Example.COM"), dns.MustParseName("lab.example.com")}, search)
@@ -411,5 +431,6 @@ options ndots:2 timeout:3 attempts:2 trust-ad use-vc
 	require.Equal(t, 3*time.Second, p.Timeout)
 	require.Equal(t, 2, p.Rounds)
 	require.True(t, p.TCPOnly)
+	require.True(t, p.Rotate)
 	require.True(t, p.TrustAD)
 }

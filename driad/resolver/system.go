@@ -20,7 +20,8 @@ var ErrSystem = errors.New("resolver: the system's DNS servers are not known; co
 const maxServers = 3 // as resolv.conf(5)
 
 // ParseConf reads the format of resolv.conf(5): the servers, and the domains to
-// search. It understands the options timeout, attempts, use-vc and trust-ad.
+// search. It understands the options timeout, attempts, rotate, use-vc and trust-ad;
+// edns0 is how all are asked.
 func ParseConf(r io.Reader) (*Plain, []dns.Name, error) {
 	p := new(Plain)
 	var search []dns.Name
@@ -55,6 +56,8 @@ func ParseConf(r io.Reader) (*Plain, []dns.Name, error) {
 					p.Timeout = time.Duration(min(n, 30)) * time.Second
 				case name == "attempts" && err == nil && n > 0:
 					p.Rounds = min(n, 5)
+				case name == "rotate":
+					p.Rotate = true
 				case name == "use-vc":
 					p.TCPOnly = true
 				case name == "trust-ad":

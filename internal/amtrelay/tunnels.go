@@ -37,6 +37,7 @@ type tunnels[T gatewayEnd] struct {
 
 	mu       sync.Mutex // guards below
 	relays   config.AMTRelays
+	client   *driad.Client             // looks for all; nil until the first does
 	list     map[netip.Addr]*tunnel[T] // by source
 	leaving  map[*tunnel[T]]bool       // closed soon
 	closed   bool
@@ -112,16 +113,14 @@ func (t *tunnels[T]) tunnel(source netip.Addr) (*tunnel[T], error) {
 
 // find begins to look for the relays of a tunnel.
 func (t *tunnels[T]) find(u *tunnel[T]) *gateway.Finder {
-	discovery := t.relays.Discovery()
-	if discovery != nil {
-		discovery.Allow = func(a netip.Addr) bool { return driad.Usable(a) && !t.isOwn(a) }
-		discovery.NoAnycast = discovery.NoAnycast || t.isOwn(amt.DiscoveryIPv4) || t.isOwn(amt.DiscoveryIPv6)
-	}
 	log := t.log
 	if u.source.IsValid() {
 		log = log.With("source", u.source)
 	}
-	return gateway.Find(context.Background(), u.source, t.relays.Candidates(), discovery, func(f gateway.Found) {
+	if err := t.look(); err != nil {
+		log.Warn("no AMT relay can be looked for", "error", err)
+	}
+	return gateway.Find(context.Background(), u.source, t.relays.Candidates(), t.client, func(f gateway.Found) {
 		if len(f.Relays) == 0 {
 			log.Warn("no AMT relay was found", "error", f.Err)
 			return
@@ -132,6 +131,19 @@ func (t *tunnels[T]) find(u *tunnel[T]) *gateway.Finder {
 		}
 		log.Info("AMT relays", "relays", strings.Join(texts, ", "))
 	})
+}
+
+// look makes the client that looks for the relays of all sources, so that what is known of names and relays serves all,
+// and the questions of all are bounded in their rate (RFC 8777 section 3.2.2).
+func (t *tunnels[T]) look() (err error) {
+	discovery := t.relays.Discovery()
+	if discovery == nil || t.client != nil {
+		return nil
+	}
+	discovery.Allow = func(a netip.Addr) bool { return driad.Usable(a) && !t.isOwn(a) }
+	discovery.NoAnycast = discovery.NoAnycast || t.isOwn(amt.DiscoveryIPv4) || t.isOwn(amt.DiscoveryIPv6)
+	t.client, err = gateway.NewClient(*discovery)
+	return err
 }
 
 // isOwn says whether a relay at this address is this one.
@@ -192,12 +204,20 @@ func (t *tunnels[T]) end(u *tunnel[T]) {
 func (t *tunnels[T]) set(relays config.AMTRelays) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if relays.Key() == t.relays.Key() {
+		return
+	}
 	t.relays = relays
+	old := t.client
+	t.client = nil
 	for _, u := range t.list {
 		old := u.finder.Swap(t.find(u))
 		old.Use(nil)
 		old.Close()
 		u.finder.Load().Use(u.end.SetRelays)
+	}
+	if old != nil {
+		_ = old.Close() // of those that are leaving, too
 	}
 }
 
@@ -219,4 +239,9 @@ func (t *tunnels[T]) close() {
 	}
 	t.mu.Unlock()
 	t.finished.Wait()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.client != nil {
+		_ = t.client.Close()
+	}
 }

@@ -62,6 +62,9 @@ func (g *AMTRelays) Discovery() *driad.ClientConfig {
 	return c
 }
 
+// Key is the same for all that look for the same relays in the same way.
+func (g *AMTRelays) Key() string { return fmt.Sprint(g.Relays, g.DRIAD, g.Resolver) }
+
 // AMTMode is a way by which packets come, as package amt names them. Empty: none was given.
 type AMTMode string
 

@@ -23,9 +23,12 @@ type Config struct {
 	// Beside is another UDP port of the same source and group; 0: there is none.
 	Beside uint16
 	Mode   amt.Mode
-	// Relays and Discovery are as those of [Find].
+	// Relays are those to begin with, and Discovery says how to look for others; nil: not at all.
 	Relays    []amt.Candidate
 	Discovery *driad.ClientConfig
+	// Clients has the client that looks, which all with the same Key share. Default: the Conn has one of its own.
+	Clients *Clients
+	Key     string
 	// Interface is where to join natively. Default: the one on the route to the source.
 	Interface string
 	Logger    *slog.Logger // default silent
@@ -54,6 +57,7 @@ type Conn struct {
 	config Config
 	log    *slog.Logger
 	finder *Finder
+	done   func()  // with the client
 	beside *Beside // nil: there is none
 
 	closing sync.Once
@@ -85,10 +89,20 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 		}
 	}
 	// Before the first event: it tells the Finder. It tells the Conn once that is there.
-	c.finder = Find(ctx, config.Channel.Source, config.Relays, config.Discovery, c.found)
+	clients := config.Clients
+	if clients == nil {
+		clients = new(Clients)
+	}
+	client, done, err := clients.get(config.Key, config.Discovery)
+	if err != nil {
+		c.found(Found{Err: err})
+	}
+	c.done = done
+	c.finder = Find(ctx, config.Channel.Source, config.Relays, client, c.found)
 	conn, err := amt.Dial(ctx, config.Channel.Source, config.Channel.Destination(), dial)
 	if err != nil {
 		c.finder.Close()
+		c.done()
 		return nil, err
 	}
 	c.Conn = conn
@@ -115,6 +129,7 @@ func (c *Conn) Close() error {
 	c.closing.Do(func() {
 		c.finder.Use(nil)
 		c.finder.Close()
+		c.done()
 		_ = c.Conn.Close()
 		if c.beside != nil {
 			_ = c.beside.Close()

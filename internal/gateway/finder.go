@@ -30,23 +30,19 @@ type Found struct {
 	Err    error
 }
 
-// Find begins with the relays that are given, and, unless discovery is nil, takes what is found in their place from then
-// on. It ends with ctx, or Close. Each list that differs from the one before is told, also an empty one; told is called
-// from one goroutine at a time, and may be nil.
-func Find(ctx context.Context, source netip.Addr, relays []amt.Candidate, discovery *driad.ClientConfig, told func(Found)) *Finder {
+// Find begins with the relays that are given, and, unless the client is nil, takes what that finds in their place from
+// then on. It ends with ctx, Close, or the client. Each list that differs from the one before is told, also an empty one;
+// told is called from one goroutine at a time, and may be nil.
+func Find(ctx context.Context, source netip.Addr, relays []amt.Candidate, client *driad.Client, told func(Found)) *Finder {
 	f := &Finder{list: relays}
 	ctx, f.cancel = context.WithCancel(ctx)
 	if told == nil {
 		told = func(Found) {}
 	}
-	if discovery == nil {
+	if client == nil {
 		return f
 	}
-	d, err := driad.Discover(ctx, source, *discovery)
-	if err != nil {
-		told(Found{Err: err})
-		return f
-	}
+	d := client.Discover(ctx, source)
 	f.discovery = d
 	f.looking.Go(func() {
 		for list := range d.Lists() {
@@ -96,7 +92,7 @@ func (f *Finder) Use(set func([]amt.Candidate)) {
 }
 
 // Event tells discovery what became of a relay, so that it looks on, and avoids the relay for the times of RFC 8777
-// section 3.3. What is true of a relay is true of the discovery address that led to it.
+// section 3.3.
 func (f *Finder) Event(e amt.ConnEvent) {
 	if f.discovery == nil {
 		return
@@ -114,10 +110,11 @@ func (f *Finder) Event(e amt.ConnEvent) {
 	default:
 		outcome = driad.Unreachable
 	}
-	f.discovery.Report(e.Relay, outcome, 0)
-	if e.Candidate.IsValid() && e.Candidate != e.Relay {
-		f.discovery.Report(e.Candidate, outcome, 0)
+	candidate := e.Candidate
+	if !candidate.IsValid() {
+		candidate = e.Relay
 	}
+	f.discovery.ReportVia(candidate, e.Relay, outcome, 0)
 }
 
 // Close ends it and waits until nobody is told anything any more. It may be called more than once.

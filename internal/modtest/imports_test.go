@@ -47,7 +47,7 @@ var ioFiles = map[string][]string{
 	"amt":             {"bridge.go", "chain.go", "deadline.go", "dial.go", "dial_native.go", "dial_read.go", "fanout.go", "native.go", "serve.go", "serve_plane.go", "uplink.go", "whole.go"},
 	"amt/xdp":         {"engine_linux.go", "inject_linux.go", "nexthop_linux.go", "plane_linux.go", "plane_other.go", "selftest_linux.go", "server_linux.go"},
 	"driad":           {"discover.go"},
-	"driad/authority": {"server.go", "udp_linux.go", "udp_other.go"},
+	"driad/authority": {"server.go", "server_notify.go", "udp_linux.go", "udp_other.go"},
 	"flute/push":      {"feed.go", "handler.go", "pusher.go", "sink.go", "table.go", "upload.go"},
 	"flute/repair": {
 		"answer.go", "client.go", "config.go", "exchange.go", "fetcher.go", "flight.go", "server.go", "server_octets.go",

@@ -54,14 +54,18 @@ func Run(ctx context.Context, c Config) error {
 	if len(r.Relays) > 0 {
 		r.Discovery = nil
 	}
-	discovery := r.Discovery
-	if discovery != nil {
-		var err error
-		if discovery, err = r.why.listen(*discovery); err != nil {
+	var client *driad.Client
+	if r.Discovery != nil {
+		discovery, err := r.why.listen(*r.Discovery)
+		if err == nil {
+			client, err = gateway.NewClient(*discovery)
+		}
+		if err != nil {
 			return fmt.Errorf("looking for relays: %w", err)
 		}
+		defer func() { _ = client.Close() }()
 	}
-	r.finder = gateway.Find(ctx, r.Channel.Source, r.Relays, discovery, r.found)
+	r.finder = gateway.Find(ctx, r.Channel.Source, r.Relays, client, r.found)
 	defer r.finder.Close()
 	first, cancel := context.WithCancel(ctx)
 	if c.Wait > 0 {

@@ -12,6 +12,7 @@ import (
 	"github.com/treedn/treedn/amt/ssm"
 	"github.com/treedn/treedn/cache"
 	"github.com/treedn/treedn/internal/config"
+	"github.com/treedn/treedn/internal/gateway"
 	"github.com/treedn/treedn/internal/lossy"
 	"github.com/treedn/treedn/internal/service"
 )
@@ -30,7 +31,8 @@ type Config struct {
 // Set is the services of one node. Its methods are safe for concurrent use; Add, Change and Remove of one service are
 // for one goroutine at a time.
 type Set struct {
-	cfg Config
+	cfg     Config
+	clients gateway.Clients // that look for AMT relays
 
 	mu       sync.RWMutex // guards below
 	services map[string]*Service

@@ -28,7 +28,7 @@ func (x *Service) open(ctx context.Context, up *config.Upstream, ch ssm.Channel,
 	w = &way{}
 	if up.AMT.Tunnels() {
 		w.conn, err = gateway.Dial(ctx, gateway.Config{
-			Channel: ch, Beside: seals, Mode: up.AMT.Mode.Mode(), Relays: up.AMT.Candidates(), Discovery: up.AMT.Discovery(),
+			Channel: ch, Beside: seals, Mode: up.AMT.Mode.Mode(), Relays: up.AMT.Candidates(), Discovery: up.AMT.Discovery(), Clients: &x.set.clients, Key: up.AMT.Key(),
 			Interface: up.Interface, Logger: x.set.cfg.Logger.With("service", x.Name()),
 		})
 		if err != nil {

@@ -209,12 +209,35 @@ zone "." { type primary; file "root.zone"; };
 	return b
 }
 
-// StartNSD runs NSD with zones, whose files are by their names.
-func StartNSD(t testing.TB, zones map[string]string) netip.AddrPort {
+// StartBINDSecondary runs named at an address as a secondary of zones.
+func StartBINDSecondary(t testing.TB, at, primary netip.AddrPort, zones ...string) {
 	t.Helper()
-	a := Address(t)
-	files := make(map[string]string)
 	conf := fmt.Sprintf(`
+options {
+	directory "{dir}"; pid-file "{dir}/named.pid"; session-keyfile "{dir}/session.key";
+	listen-on port %d { 127.0.0.1; }; listen-on-v6 { none; };
+	recursion no; dnssec-validation no; minimal-responses yes; minimal-any no;
+};
+controls { };
+`, at.Port())
+	for _, z := range zones {
+		conf += fmt.Sprintf("zone %q { type secondary; file %q; primaries port %d { %s; }; notify no; };\n", z, z+".zone", primary.Port(), primary.Addr())
+	}
+	Start(t, at, map[string]string{"named.conf": conf}, "named", "-g", "-n", "1", "-c", "named.conf")
+}
+
+// StartNSDSecondary runs NSD at an address as a secondary of zones.
+func StartNSDSecondary(t testing.TB, at, primary netip.AddrPort, zones ...string) {
+	t.Helper()
+	conf := fmt.Sprintf(nsdServer, at.Port())
+	for _, z := range zones {
+		conf += fmt.Sprintf("zone:\n\tname: %q\n\tzonefile: %q\n\trequest-xfr: %s@%d NOKEY\n\tallow-notify: %s NOKEY\n",
+			z, z+".zone", primary.Addr(), primary.Port(), primary.Addr())
+	}
+	Start(t, at, map[string]string{"nsd.conf": conf}, "nsd", "-d", "-c", "nsd.conf")
+}
+
+const nsdServer = `
 server:
 	ip-address: 127.0.0.1@%d
 	username: ""
@@ -228,7 +251,14 @@ server:
 	rrl-ratelimit: 0
 remote-control:
 	control-enable: no
-`, a.Port())
+`
+
+// StartNSD runs NSD with zones, whose files are by their names.
+func StartNSD(t testing.TB, zones map[string]string) netip.AddrPort {
+	t.Helper()
+	a := Address(t)
+	files := make(map[string]string)
+	conf := fmt.Sprintf(nsdServer, a.Port())
 	for name, content := range zones {
 		files[name+".zone"] = content
 		conf += fmt.Sprintf("zone:\n\tname: %q\n\tzonefile: %q\n", name, name+".zone")

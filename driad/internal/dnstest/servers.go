@@ -40,6 +40,39 @@ zone:
 	return a
 }
 
+// StartKnotSecondary runs Knot DNS at an address as a secondary of zones.
+func StartKnotSecondary(t testing.TB, at, primary netip.AddrPort, zones ...string) {
+	t.Helper()
+	conf := fmt.Sprintf(`
+server:
+    listen: 127.0.0.1@%d
+    rundir: "{dir}"
+    udp-workers: 1
+    tcp-workers: 2
+    background-workers: 1
+database:
+    storage: "{dir}"
+log:
+  - target: stderr
+    any: info
+remote:
+  - id: primary
+    address: %s@%d
+acl:
+  - id: primary
+    address: %s
+    action: notify
+template:
+  - id: default
+    storage: "{dir}"
+zone:
+`, at.Port(), primary.Addr(), primary.Port(), primary.Addr())
+	for _, z := range zones {
+		conf += fmt.Sprintf("  - domain: %q\n    master: primary\n    acl: primary\n", z)
+	}
+	Start(t, at, map[string]string{"knot.conf": conf}, "knotd", "-c", "knot.conf")
+}
+
 // StartPowerDNS runs PowerDNS's authoritative server with zones, whose files are by
 // their names.
 func StartPowerDNS(t testing.TB, zones map[string]string) netip.AddrPort {
