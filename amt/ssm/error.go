@@ -78,7 +78,7 @@ func remedy(op string, ifi *net.Interface, source netip.Addr, err error) string 
 		return "raise the limit: sysctl -w net.ipv4.igmp_max_memberships=64 net.core.optmem_max=131072"
 	case isUnreachable(err) && loopback6:
 		return "Linux has no multicast route on loopback for IPv6: use IPv4 (source 127.0.0.1), " +
-			"or as root: ip -6 route add ff00::/8 dev " + name + " table local"
+			"or as root: ip -6 route add local ff00::/8 dev " + name + " table local"
 	case isUnreachable(err):
 		return "no route for multicast on " + name + ": check that it is up and has the address"
 	case isPermission(err):
