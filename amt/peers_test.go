@@ -16,7 +16,7 @@ import (
 
 // peers reads testdata/peers.jsonl: messages to a relay and from two, of programs
 // that are run by hand and not by the tests.
-func peers(tb testing.TB) []vector { return readVectors(tb, "testdata/peers.jsonl", 49) }
+func peers(tb testing.TB) []vector { return readVectors(tb, "testdata/peers.jsonl", 53) }
 
 // short reports whether a message is the Teardown of amt-protocol, which ends
 // with the nonce: RFC 7450 section 5.1.7 has the gateway's address behind it.
@@ -103,7 +103,7 @@ func TestRelayServesPeers(t *testing.T) {
 			require.EqualValues(t, before.BadMAC+1, r.relay.Stats().BadMAC)
 		}
 	}
-	require.Equal(t, 25, reports)
+	require.Equal(t, 29, reports)
 	tunnels, channels := 0, make(map[string]bool)
 	for _, groups := range now {
 		if len(groups) > 0 {
