@@ -263,3 +263,24 @@ func TestRelayKeepsTunnelsOfOldSecrets(t *testing.T) {
 	require.EqualValues(t, 3, r.relay.Stats().BadMAC)
 	require.Zero(t, r.relay.Stats().Tunnels)
 }
+
+// amt-protocol and VLC send one Request, and go on with the MAC of its answer
+// when the relay restarts. A relay with the same key takes it as long as the
+// secret lasts; one of another key, and one that restarts later, cannot.
+func TestRestartUnderGatewayThatAsksOnce(t *testing.T) {
+	key := []byte("0123456789abcdef0123456789abcdef")
+	for _, c := range []struct {
+		key     []byte
+		after   time.Duration
+		tunnels int
+	}{{key, time.Minute, 1}, {nil, time.Minute, 0}, {key, 3 * time.Hour, 0}} {
+		r := newRelayRig(t, amt.RelayConfig{Key: key})
+		q := r.join(gateway4, "10.12.0.1", "232.1.1.1")
+		r = newRelayRig(t, amt.RelayConfig{Key: c.key})
+		r.wait(c.after)
+		r.update(gateway4, q, allow("232.1.1.1", "10.12.0.1"))
+		s := r.relay.Stats()
+		require.Equal(t, c.tunnels, s.Tunnels, c)
+		require.EqualValues(t, 1-c.tunnels, s.BadMAC, c)
+	}
+}
