@@ -16,13 +16,21 @@ import (
 
 // peers reads testdata/peers.jsonl: messages to a relay and from two, of programs
 // that are run by hand and not by the tests.
-func peers(tb testing.TB) []vector { return readVectors(tb, "testdata/peers.jsonl", 33) }
+func peers(tb testing.TB) []vector { return readVectors(tb, "testdata/peers.jsonl", 53) }
+
+// short reports whether a message is the Teardown of amt-protocol, which ends
+// with the nonce: RFC 7450 section 5.1.7 has the gateway's address behind it.
+func short(v vector) bool { return v.Type == "teardown" && len(v.raw) == 12 }
 
 // They decode, and encode again to the same octets but for the one that VLC
 // appends to its Requests.
 func TestPeers(t *testing.T) {
 	for i, v := range peers(t) {
 		var m amt.Message
+		if short(v) {
+			require.ErrorIs(t, m.Unmarshal(v.raw), amt.ErrShort)
+			continue
+		}
 		require.NoError(t, m.Unmarshal(v.raw), "line %d", i+1)
 		require.Equal(t, typeNames[v.Type], m.Type, "line %d", i+1)
 		again, err := m.AppendTo(nil)
@@ -48,6 +56,13 @@ func TestRelayServesPeers(t *testing.T) {
 			continue
 		}
 		var m amt.Message
+		if short(v) {
+			before := r.relay.Stats()
+			_, answered := r.sendRaw(gateway, v.raw)
+			require.False(t, answered)
+			require.EqualValues(t, before.Malformed+1, r.relay.Stats().Malformed)
+			continue
+		}
 		require.NoError(t, m.Unmarshal(v.raw))
 		switch m.Type {
 		case amt.TypeDiscovery:
@@ -88,7 +103,7 @@ func TestRelayServesPeers(t *testing.T) {
 			require.EqualValues(t, before.BadMAC+1, r.relay.Stats().BadMAC)
 		}
 	}
-	require.Equal(t, 15, reports)
+	require.Equal(t, 29, reports)
 	tunnels, channels := 0, make(map[string]bool)
 	for _, groups := range now {
 		if len(groups) > 0 {
@@ -102,7 +117,7 @@ func TestRelayServesPeers(t *testing.T) {
 	require.Equal(t, tunnels, s.Tunnels)
 	require.Positive(t, tunnels)
 	require.Len(t, channels, s.Channels)
-	require.EqualValues(t, 2, s.Malformed)
+	require.EqualValues(t, 3, s.Malformed)
 }
 
 // A relay of 2004 whose query interval is 5 s or 20 s, with queries that have
@@ -110,15 +125,17 @@ func TestRelayServesPeers(t *testing.T) {
 // and leaves it in a way that it understands.
 func TestGatewayWithAmtrelayd(t *testing.T) {
 	for i, c := range []struct {
-		relay, source, group string
+		outer, source, group string
 		interval             time.Duration
 	}{
-		{"10.77.23.1:2268", "10.77.1.2", "232.77.0.1", 20 * time.Second},
-		{"[fd77:23::1]:2268", "fd77:1::2", "ff3e::8000:77", 5 * time.Second},
+		{"10.77.23.1:2268>10.77.4.2:40872", "10.77.1.2", "232.77.0.1", 20 * time.Second},
+		{"[fd77:23::1]:2268>[fd77:4::2]:56771", "fd77:1::2", "ff3e::8000:77", 5 * time.Second},
+		{"[fd66::1]:2268>[fd66::2]:56035", "10.66.1.2", "232.66.0.1", 20 * time.Second}, // IPv4 in IPv6
+		{"10.66.0.1:2268>10.66.0.2:57806", "fd66:1::2", "ff3e::8000:67", 5 * time.Second},
 	} {
 		var query, data []byte
 		for _, v := range peers(t) {
-			if strings.HasPrefix(v.Outer, c.relay+">") {
+			if v.Outer == c.outer {
 				switch v.Type {
 				case "query":
 					query = v.raw
@@ -127,9 +144,10 @@ func TestGatewayWithAmtrelayd(t *testing.T) {
 				}
 			}
 		}
-		relay := netip.MustParseAddrPort(c.relay)
+		from, _, _ := strings.Cut(c.outer, ">")
+		relay := netip.MustParseAddrPort(from)
 		source, group := netip.MustParseAddr(c.source), netip.MustParseAddr(c.group)
-		g := amt.NewGateway(amt.GatewayConfig{Relays: direct(c.relay), Silence: -1})
+		g := amt.NewGateway(amt.GatewayConfig{Relays: direct(from), Silence: -1})
 		now := epoch
 		require.NoError(t, g.Join(now, source, group))
 		var sent []string
@@ -165,7 +183,7 @@ func TestGatewayWithAmtrelayd(t *testing.T) {
 		}
 		drain()
 		require.Contains(t, sent, "MODE_IS_INCLUDE 1")
-		if i == 0 {
+		if i != 1 { // of which there is none
 			require.True(t, deliver(data), "the data of this channel")
 		}
 		for end := now.Add(5 * time.Minute); now.Before(end); {
@@ -244,4 +262,25 @@ func TestRelayKeepsTunnelsOfOldSecrets(t *testing.T) {
 	r.update(vlc, q, record)
 	require.EqualValues(t, 3, r.relay.Stats().BadMAC)
 	require.Zero(t, r.relay.Stats().Tunnels)
+}
+
+// amt-protocol and VLC send one Request, and go on with the MAC of its answer
+// when the relay restarts. A relay with the same key takes it as long as the
+// secret lasts; one of another key, and one that restarts later, cannot.
+func TestRestartUnderGatewayThatAsksOnce(t *testing.T) {
+	key := []byte("0123456789abcdef0123456789abcdef")
+	for _, c := range []struct {
+		key     []byte
+		after   time.Duration
+		tunnels int
+	}{{key, time.Minute, 1}, {nil, time.Minute, 0}, {key, 3 * time.Hour, 0}} {
+		r := newRelayRig(t, amt.RelayConfig{Key: key})
+		q := r.join(gateway4, "10.12.0.1", "232.1.1.1")
+		r = newRelayRig(t, amt.RelayConfig{Key: c.key})
+		r.wait(c.after)
+		r.update(gateway4, q, allow("232.1.1.1", "10.12.0.1"))
+		s := r.relay.Stats()
+		require.Equal(t, c.tunnels, s.Tunnels, c)
+		require.EqualValues(t, 1-c.tunnels, s.BadMAC, c)
+	}
 }

@@ -87,6 +87,12 @@ const (
 	tunnelRequested                         // a Request came since the tunnel exists
 )
 
+// mostCounted bounds the nonces of gateways that count their Requests instead of
+// drawing a nonce (RFC 7450 section 5.1.3.6), which js4ms does: it reads the port
+// in a Query with G as two signed octets, and its tunnel ends when one of them is
+// negative. Others lose a Teardown at most by a Query without G.
+const mostCounted = 1<<16 - 1
+
 const maxLingering = 1024
 
 // lingering is a channel that nobody wants, until at.
@@ -324,7 +330,7 @@ func (r *Relay) handleRequest(now time.Time, d *Datagram, m *Message, b []byte) 
 			case linux:
 				t.flags |= tunnelLinux
 			}
-			if t.flags&(tunnelRequested|tunnelLinux) == tunnelRequested {
+			if t.flags&(tunnelRequested|tunnelLinux) == tunnelRequested && m.Nonce > mostCounted {
 				flags |= FlagG
 			}
 			t.flags |= tunnelRequested

@@ -81,7 +81,8 @@ type EndpointMode uint8
 
 const (
 	// EndpointAuto sets G once the endpoint has a tunnel and has not shown itself
-	// to be Linux, which drops every Query with G. Thus the first Query departs
+	// to be Linux, which drops every Query with G, or js4ms, which fails at most of
+	// them and numbers its Requests. Thus the first Query departs
 	// from RFC 7450 section 5.3.3.3, and nothing is lost: a gateway without a
 	// tunnel has nothing to tear down.
 	EndpointAuto EndpointMode = iota

@@ -281,19 +281,20 @@ func TestRelayExpiry(t *testing.T) {
 	require.Equal(t, "down 198.51.100.9:51000", r.events()[2])
 }
 
-// G is set once the endpoint has a tunnel, and never for Linux, which sends two
-// Requests at a time and drops Queries with G.
+// G is set once the endpoint has a tunnel, never for Linux, which sends two
+// Requests at a time and drops Queries with G, and never for js4ms, which counts
+// its nonces and dies of them.
 func TestEndpointInQuery(t *testing.T) {
 	r := newRelayRig(t, amt.RelayConfig{})
 	q := r.join(gateway4, "10.12.0.1", "232.1.1.1")
 	require.Zero(t, q.Flags)
-	r.query(gateway4, 0, 8)
-	q = r.query(gateway4, 0, 9)
+	r.query(gateway4, 0, 8<<24)
+	q = r.query(gateway4, 0, 9<<24)
 	require.Equal(t, amt.FlagG, q.Flags)
 	require.Equal(t, gateway4, q.Gateway)
 	r.join(gateway6, "10.12.0.1", "232.1.1.1")
-	r.query(gateway6, 0, 8)
-	require.Equal(t, gateway6, r.query(gateway6, amt.FlagP, 9).Gateway)
+	r.query(gateway6, 0, 8<<24)
+	require.Equal(t, gateway6, r.query(gateway6, amt.FlagP, 9<<24).Gateway)
 
 	r = newRelayRig(t, amt.RelayConfig{})
 	for nonce := range uint32(10) {
@@ -302,6 +303,13 @@ func TestEndpointInQuery(t *testing.T) {
 		require.Zero(t, q.Flags)
 		r.update(gateway4, q, allow("232.1.1.1", "10.12.0.1"))
 		r.wait(2 * time.Second)
+	}
+
+	r = newRelayRig(t, amt.RelayConfig{})
+	for nonce := uint32(1); nonce < 100; nonce++ {
+		q := r.query(gateway4, 0, nonce)
+		require.Zero(t, q.Flags, nonce)
+		r.update(gateway4, q, allow("232.1.1.1", "10.12.0.1"))
 	}
 
 	always := newRelayRig(t, amt.RelayConfig{Compat: amt.RelayCompat{Endpoint: amt.EndpointAlways}})

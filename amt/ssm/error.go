@@ -76,9 +76,10 @@ func remedy(op string, ifi *net.Interface, source netip.Addr, err error) string 
 			"macOS or Windows, or in a sandbox such as gVisor with the network of the machine (runsc --network=host)"
 	case isTooMany(err) && op == "join" && runtime.GOOS == "linux":
 		return "raise the limit: sysctl -w net.ipv4.igmp_max_memberships=64 net.core.optmem_max=131072"
-	case isUnreachable(err) && loopback6:
+	case (isUnreachable(err) || errors.Is(err, ErrNothingReceived)) && loopback6 && runtime.GOOS == "linux":
+		// One of another type takes the packets and loses them.
 		return "Linux has no multicast route on loopback for IPv6: use IPv4 (source 127.0.0.1), " +
-			"or as root: ip -6 route add ff00::/8 dev " + name + " table local"
+			"or as root: ip -6 route replace local ff00::/8 dev " + name + " table local"
 	case isUnreachable(err):
 		return "no route for multicast on " + name + ": check that it is up and has the address"
 	case isPermission(err):

@@ -64,9 +64,19 @@ func TestNamespace(t *testing.T) {
 	setLoopback(t, 1500)
 	require.NoError(t, ssm.Probe(context.Background(), "", source), "up, without any route")
 
-	err = ssm.Probe(context.Background(), "lo", netip.IPv6Loopback())
-	require.ErrorAs(t, err, &e)
-	require.Contains(t, e.Remedy, "ip -6 route add ff00::/8 dev lo table local")
+	// A route of a type other than local takes the packets and loses them.
+	for _, other := range []bool{false, true} {
+		if other {
+			ip(t, "-6", "route", "flush", "table", "local", "root", "ff00::/8")
+			ip(t, "-6", "route", "add", "ff00::/8", "dev", "lo", "table", "local")
+		}
+		err = ssm.Probe(context.Background(), "lo", netip.IPv6Loopback())
+		require.ErrorAs(t, err, &e)
+		_, command, ok := strings.Cut(e.Remedy, "as root: ip ")
+		require.True(t, ok, e.Remedy)
+		ip(t, strings.Fields(command)...)
+		require.NoError(t, ssm.Probe(context.Background(), "lo", netip.IPv6Loopback()), "after what the error says: %s", command)
+	}
 
 	// Packets larger than the MTU cannot be segmented by the kernel, but
 	// fragmented.
