@@ -112,12 +112,33 @@ step_kernels() {
 	done
 }
 
+# module DIR: fetches and tests the module in DIR.
+module() {
+	local dir=$1 path
+	path=$(sed -n 's/^module //p' "$dir/go.mod")
+	export GOMODCACHE=$tmp/modcache/$path
+	echo "=== $path"
+	mkdir -p "$tmp/user/$path" "$GOMODCACHE"
+	if [[ $dir == "$root" ]]; then
+		# The root is commands, which are installed, not imported.
+		[[ ! -d cmd ]] || (cd "$tmp" && GOFLAGS=-trimpath GOBIN=$tmp/bin go install "$path/cmd/...@$version")
+	else
+		cd "$tmp/user/$path"
+		export GOFLAGS="-mod=mod -trimpath"
+		go mod init example.org/user
+		go get -t "$path/...@$version"
+		go test -vet=off -short "$path/..."
+	fi
+	chmod -R u+w "$GOMODCACHE"
+	rm -rf "$GOMODCACHE"
+}
+
 # Each module alone, as a third party gets it: fetched from a proxy of this tree
 # into an empty module cache, and tested there. Other modules come from the
 # cache of this machine or from the proxy that is configured. Paths are trimmed,
 # so that what does not change is not compiled again for each new module cache.
 step_modules() {
-	local dir path version=v0.1.0 dirs full=()
+	local dir version=v0.1.0 dirs full=()
 	mapfile -t dirs < <(modules)
 	for dir in "${dirs[@]}"; do
 		# A module of which only the place is laid out has nothing to test.
@@ -130,26 +151,18 @@ step_modules() {
 	local GOPROXY GONOSUMDB
 	GOPROXY="file://$tmp/proxy,file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)"
 	GONOSUMDB=$(sed -n 's/^module //p' go.mod)
-	export GOPROXY GONOSUMDB GOWORK=off GOMODCACHE=$tmp/modcache
-	for dir in "${full[@]}"; do
-		path=$(sed -n 's/^module //p' "$dir/go.mod")
-		echo "=== $path"
-		mkdir -p "$tmp/user/$path" "$tmp/modcache"
-		if [[ $dir == "$root" ]]; then
-			# The root is commands, which are installed, not imported.
-			[[ ! -d cmd ]] || (cd "$tmp" && GOFLAGS=-trimpath GOBIN=$tmp/bin go install "$path/cmd/...@$version")
-		else
-			(
-				cd "$tmp/user/$path"
-				export GOFLAGS="-mod=mod -trimpath"
-				go mod init example.org/user
-				go get -t "$path/...@$version"
-				go test -vet=off -short "$path/..."
-			)
-		fi
-		chmod -R u+w "$tmp/modcache"
-		rm -rf "$tmp/modcache"
-	done
+	export GOPROXY GONOSUMDB GOWORK=off
+	export -f module
+	export tmp root version
+	# Two at a time, since each resolves, fetches, links and waits for timers by
+	# turns. Each has a module cache of its own.
+	# shellcheck disable=SC2016
+	printf '%s\n' "${full[@]}" | xargs -P 2 -I DIR bash -c '
+		log=$tmp/module-$$ code=0
+		bash -euo pipefail -c "module \"\$0\"" "$0" >"$log" 2>&1 || code=1
+		cat "$log"
+		((code == 0)) || echo "FAIL the module in $0"
+		exit $code' DIR
 }
 
 # 10 s of every fuzz target ($FUZZTIME), two at a time. All packages are built at
