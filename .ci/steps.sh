@@ -83,17 +83,18 @@ step_tidy() {
 # since that is where constants overflow. What has no sockets also builds for
 # the browser.
 step_cross() {
-	local target dir
+	local target dir packages=()
 	for target in darwin/arm64 windows/amd64 android/arm64; do
 		echo "$target"
-		CGO_ENABLED=0 GOOS=${target%/*} GOARCH=${target#*/} go build work
+		CGO_ENABLED=0 GOOS=${target%/*} GOARCH=${target#*/} go build -ldflags=-w work
 	done
 	echo "linux/386"
 	CGO_ENABLED=0 GOOS=linux GOARCH=386 go vet work
 	for dir in $(libraries); do
-		echo "js/wasm $dir"
-		(cd "$dir" && GOOS=js GOARCH=wasm go build ./...)
+		packages+=("./${dir#"$root/"}/...")
 	done
+	echo "js/wasm ${packages[*]}"
+	GOOS=js GOARCH=wasm go build "${packages[@]}"
 }
 
 # The assembly of fec is what its generator writes, and what this processor does
