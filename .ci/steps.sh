@@ -117,7 +117,7 @@ step_kernels() {
 module() {
 	local dir=$1 path
 	path=$(sed -n 's/^module //p' "$dir/go.mod")
-	export GOMODCACHE=$tmp/modcache/$path
+	export GOMODCACHE=$tmp/modcache/${path//\//_}
 	echo "=== $path"
 	mkdir -p "$tmp/user/$path" "$GOMODCACHE"
 	if [[ $dir == "$root" ]]; then
