@@ -211,14 +211,15 @@ step_fuzz() {
 		! grep -q "not built with coverage" "$log" || { echo "FAIL $0 $2: without coverage"; exit 1; }' <"$tmp/targets"
 }
 
-# Once each, so that they do not rot. Packages without any are not even built.
+# Once each, so that they do not rot; those that step quiet runs are left to it.
+# Packages without any are not even built.
 step_benchmarks() {
 	local dir
 	while read -r dir; do
 		! grep -q '^func Benchmark' "$dir"/*_test.go 2>/dev/null || echo "$dir"
 	done < <(go list -f '{{.Dir}}' work) >"$tmp/packages"
 	[[ -s $tmp/packages ]]
-	xargs go test -vet=off -run '^$' -bench . -benchtime=1x <"$tmp/packages"
+	xargs go test -vet=off -run '^$' -bench . -skip '^Benchmark(Latency|Seals)$' -benchtime=1x <"$tmp/packages"
 }
 
 # Packages without concurrency gain nothing from the race detector and take
