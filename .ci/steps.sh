@@ -222,10 +222,27 @@ step_benchmarks() {
 	xargs go test -vet=off -run '^$' -bench . -skip '^Benchmark(Latency|Seals)$' -benchtime=1x <"$tmp/packages"
 }
 
+# concurrent prints the packages whose tests can race: those of which the tests
+# reach, in the workspace, a file that starts goroutines, shares memory or serves
+# HTTP.
+concurrent() {
+	local package dir
+	go list -f '{{.ImportPath}} {{.Dir}}' work | while read -r package dir; do
+		! grep -qE '(^|[^[:alnum:]_/."])go (func\b|[[:alnum:]_.]+\()|\.Go\(|\bchan\b|AfterFunc|Parallel\(|synctest|"sync|"net/http' "$dir"/*.go ||
+			echo "$package"
+	done >"$tmp/concurrent"
+	[[ -s $tmp/concurrent ]]
+	go list -test -f '{{if not .ForTest}}{{.ImportPath}} {{join .Deps " "}}{{end}}' work |
+		awk 'NR == FNR { is[$1]; next }
+			sub(/\.test$/, "", $1) { found = $1 in is; for (i = 2; i <= NF; i++) found = found || $i in is; if (found) print $1 }' \
+			"$tmp/concurrent" -
+}
+
 # Packages without concurrency gain nothing from the race detector and take
-# many times as long with it. Step vet has looked at all of them.
+# many times as long with it. Step vet has looked at all of them. Some wait for
+# timers more than they compute: three at a time.
 step_race() {
-	go list work | grep -vE '/(fec|test)(/|$)' | xargs go test -vet=off -race -short -shuffle=on
+	concurrent | grep -vE '/(fec|test)(/|$)' | xargs go test -vet=off -race -short -shuffle=on -p 3
 }
 
 step_lab() {
