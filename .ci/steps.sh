@@ -83,17 +83,18 @@ step_tidy() {
 # since that is where constants overflow. What has no sockets also builds for
 # the browser.
 step_cross() {
-	local target dir
+	local target dir packages=()
 	for target in darwin/arm64 windows/amd64 android/arm64; do
 		echo "$target"
-		CGO_ENABLED=0 GOOS=${target%/*} GOARCH=${target#*/} go build work
+		CGO_ENABLED=0 GOOS=${target%/*} GOARCH=${target#*/} go build -ldflags=-w work
 	done
 	echo "linux/386"
 	CGO_ENABLED=0 GOOS=linux GOARCH=386 go vet work
 	for dir in $(libraries); do
-		echo "js/wasm $dir"
-		(cd "$dir" && GOOS=js GOARCH=wasm go build ./...)
+		packages+=("./${dir#"$root/"}/...")
 	done
+	echo "js/wasm ${packages[*]}"
+	GOOS=js GOARCH=wasm go build "${packages[@]}"
 }
 
 # The assembly of fec is what its generator writes, and what this processor does
@@ -112,12 +113,33 @@ step_kernels() {
 	done
 }
 
+# module DIR: fetches and tests the module in DIR.
+module() {
+	local dir=$1 path
+	path=$(sed -n 's/^module //p' "$dir/go.mod")
+	export GOMODCACHE=$tmp/modcache/${path//\//_}
+	echo "=== $path"
+	mkdir -p "$tmp/user/$path" "$GOMODCACHE"
+	if [[ $dir == "$root" ]]; then
+		# The root is commands, which are installed, not imported.
+		[[ ! -d cmd ]] || (cd "$tmp" && GOFLAGS=-trimpath GOBIN=$tmp/bin go install "$path/cmd/...@$version")
+	else
+		cd "$tmp/user/$path"
+		export GOFLAGS="-mod=mod -trimpath"
+		go mod init example.org/user
+		go get -t "$path/...@$version"
+		go test -vet=off -short "$path/..."
+	fi
+	chmod -R u+w "$GOMODCACHE"
+	rm -rf "$GOMODCACHE"
+}
+
 # Each module alone, as a third party gets it: fetched from a proxy of this tree
 # into an empty module cache, and tested there. Other modules come from the
 # cache of this machine or from the proxy that is configured. Paths are trimmed,
 # so that what does not change is not compiled again for each new module cache.
 step_modules() {
-	local dir path version=v0.1.0 dirs full=()
+	local dir version=v0.1.0 dirs full=()
 	mapfile -t dirs < <(modules)
 	for dir in "${dirs[@]}"; do
 		# A module of which only the place is laid out has nothing to test.
@@ -130,49 +152,47 @@ step_modules() {
 	local GOPROXY GONOSUMDB
 	GOPROXY="file://$tmp/proxy,file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)"
 	GONOSUMDB=$(sed -n 's/^module //p' go.mod)
-	export GOPROXY GONOSUMDB GOWORK=off GOMODCACHE=$tmp/modcache
-	for dir in "${full[@]}"; do
-		path=$(sed -n 's/^module //p' "$dir/go.mod")
-		echo "=== $path"
-		mkdir -p "$tmp/user/$path" "$tmp/modcache"
-		if [[ $dir == "$root" ]]; then
-			# The root is commands, which are installed, not imported.
-			[[ ! -d cmd ]] || (cd "$tmp" && GOFLAGS=-trimpath GOBIN=$tmp/bin go install "$path/cmd/...@$version")
-		else
-			(
-				cd "$tmp/user/$path"
-				export GOFLAGS="-mod=mod -trimpath"
-				go mod init example.org/user
-				go get -t "$path/...@$version"
-				go test -vet=off -short "$path/..."
-			)
-		fi
-		chmod -R u+w "$tmp/modcache"
-		rm -rf "$tmp/modcache"
-	done
+	export GOPROXY GONOSUMDB GOWORK=off
+	export -f module
+	export tmp root version
+	# Two at a time, since each resolves, fetches, links and waits for timers by
+	# turns. Each has a module cache of its own.
+	# shellcheck disable=SC2016
+	printf '%s\n' "${full[@]}" | xargs -P 2 -I DIR bash -c '
+		log=$tmp/module-$$ code=0
+		bash -euo pipefail -c "module \"\$0\"" "$0" >"$log" 2>&1 || code=1
+		cat "$log"
+		((code == 0)) || echo "FAIL the module in $0"
+		exit $code' DIR
 }
 
-# 10 s of every fuzz target ($FUZZTIME), two at a time. A package is built once
-# for all of its targets.
+# 10 s of every fuzz target ($FUZZTIME), two at a time. All packages are built at
+# once, with coverage of the workspace and of the parsers under it: -fuzz would
+# compile the whole standard library anew, and takes one package at a time.
 step_fuzz() {
-	local dir
-	while read -r dir; do
-		(
-			cd "$dir"
-			go list -f '{{$p := .ImportPath}}{{$d := .Dir}}{{range .TestGoFiles}}{{$p}} {{$d}} {{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$p}} {{$d}} {{.}}{{"\n"}}{{end}}' ./... |
-				while read -r package folder file; do
-					[[ -z $package ]] || sed -n "s|^func \(Fuzz[A-Za-z0-9_]*\)(.*|$package $folder \1|p" "$folder/$file"
-				done
-		)
-	done < <(modules) >"$tmp/targets"
+	local package folder file rest=() named=() flags=()
+	go list -f '{{$p := .ImportPath}}{{$d := .Dir}}{{range .TestGoFiles}}{{$p}} {{$d}} {{.}}{{"\n"}}{{end}}{{range .XTestGoFiles}}{{$p}} {{$d}} {{.}}{{"\n"}}{{end}}' work |
+		while read -r package folder file; do
+			[[ -z $package ]] || sed -n "s|^func \(Fuzz[A-Za-z0-9_]*\)(.*|$package $folder \1|p" "$folder/$file"
+		done >"$tmp/targets"
 	wc -l <"$tmp/targets"
 	[[ -s $tmp/targets ]] || return 66
-	mkdir "$tmp/fuzz"
+	for package in "$(sed -n 's/^module //p' go.mod)/..." encoding/json encoding/xml compress/... mime/... github.com/goccy/go-yaml/...; do
+		flags+=("-gcflags=$package=-d=libfuzzer")
+	done
+	mkdir "$tmp/fuzz" "$tmp/fuzz/new"
+	mapfile -t rest < <(cut -d ' ' -f 1 "$tmp/targets" | sort -u)
+	while ((${#rest[@]})); do
+		# Of packages with the same last element, one at a time.
+		mapfile -t named < <(printf '%s\n' "${rest[@]}" | awk -F / '!seen[$NF]++')
+		go test -c "${flags[@]}" -o "$tmp/fuzz/new/" "${named[@]}"
+		for package in "${named[@]}"; do
+			mv "$tmp/fuzz/new/${package##*/}.test" "$tmp/fuzz/${package//\//_}"
+		done
+		mapfile -t rest < <(printf '%s\n' "${rest[@]}" | awk -F / 'seen[$NF]++')
+	done
 	export tmp cache
 	cache=$(go env GOCACHE)/fuzz
-	# shellcheck disable=SC2016
-	cut -d ' ' -f 1 "$tmp/targets" | sort -u |
-		xargs -P 2 -I PACKAGE bash -c 'go test -c -fuzz=. -o "$tmp/fuzz/${0//\//_}" "$0"' PACKAGE
 	# A target's minimisation of interesting inputs is cut short, since it
 	# counts on top of the fuzzing time.
 	# shellcheck disable=SC2016
@@ -187,23 +207,42 @@ step_fuzz() {
 			echo "ok   $0 $2: ended late, $(grep -o "execs: [0-9]*" "$log" | tail -n 1)"
 		else
 			echo "FAIL $0 $2"; cat "$log"; exit 1
-		fi' <"$tmp/targets"
+		fi
+		! grep -q "not built with coverage" "$log" || { echo "FAIL $0 $2: without coverage"; exit 1; }' <"$tmp/targets"
 }
 
-# Once each, so that they do not rot. Packages without any are not even built.
+# Once each, so that they do not rot; those that step quiet runs are left to it.
+# Packages without any are not even built.
 step_benchmarks() {
 	local dir
 	while read -r dir; do
 		! grep -q '^func Benchmark' "$dir"/*_test.go 2>/dev/null || echo "$dir"
 	done < <(go list -f '{{.Dir}}' work) >"$tmp/packages"
 	[[ -s $tmp/packages ]]
-	xargs go test -vet=off -run '^$' -bench . -benchtime=1x <"$tmp/packages"
+	xargs go test -vet=off -run '^$' -bench . -skip '^Benchmark(Latency|Seals)$' -benchtime=1x <"$tmp/packages"
+}
+
+# concurrent prints the packages whose tests can race: those of which the tests
+# reach, in the workspace, a file that starts goroutines, shares memory or serves
+# HTTP.
+concurrent() {
+	local package dir
+	go list -f '{{.ImportPath}} {{.Dir}}' work | while read -r package dir; do
+		! grep -qE '(^|[^[:alnum:]_/."])go (func\b|[[:alnum:]_.]+\()|\.Go\(|\bchan\b|AfterFunc|Parallel\(|synctest|"sync|"net/http' "$dir"/*.go ||
+			echo "$package"
+	done >"$tmp/concurrent"
+	[[ -s $tmp/concurrent ]]
+	go list -test -f '{{if not .ForTest}}{{.ImportPath}} {{join .Deps " "}}{{end}}' work |
+		awk 'NR == FNR { is[$1]; next }
+			sub(/\.test$/, "", $1) { found = $1 in is; for (i = 2; i <= NF; i++) found = found || $i in is; if (found) print $1 }' \
+			"$tmp/concurrent" -
 }
 
 # Packages without concurrency gain nothing from the race detector and take
-# many times as long with it. Step vet has looked at all of them.
+# many times as long with it. Step vet has looked at all of them. Some wait for
+# timers more than they compute: three at a time.
 step_race() {
-	go list work | grep -vE '/(fec|test)(/|$)' | xargs go test -vet=off -race -short -shuffle=on
+	concurrent | grep -vE '/(fec|test)(/|$)' | xargs go test -vet=off -race -short -shuffle=on -p 3
 }
 
 step_lab() {
@@ -268,9 +307,10 @@ step_amt-kernel() {
 	return $code
 }
 
-# The README's command.
+# The README's command, without the analysis, which step vet has done, and with
+# one package more at a time, since those that play in real time mostly wait.
 step_test() {
-	gotest work
+	gotest -vet=off -p 3 work
 }
 
 "step_$1"
