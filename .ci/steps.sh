@@ -310,7 +310,7 @@ step_amt-kernel() {
 # The README's command, without the analysis, which step vet has done, and with
 # one package more at a time, since those that play in real time mostly wait.
 step_test() {
-	gotest -vet=off -p 3 work
+	GOFLAGS='-vet=off -p=3' gotest work
 }
 
 "step_$1"
