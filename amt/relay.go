@@ -149,8 +149,35 @@ type Event struct {
 	Source, Group netip.Addr     // of EventJoin and EventLeave
 	Tunnel        TunnelID       // of EventTunnelUp and EventTunnelDown
 	Gateway       netip.AddrPort // the same
-	Packets       uint64         // of EventTunnelDown: all that Count counted
+	Reason        DownReason     // of EventTunnelDown, as what follows
+	Packets       uint64         // all that Count counted
 	Octets        uint64
+}
+
+// DownReason says why a tunnel ended.
+type DownReason uint8
+
+// Reasons of EventTunnelDown.
+const (
+	DownLeft        DownReason = 1 + iota // an Update left the last channel
+	DownTeardown                          // by Teardown
+	DownExpired                           // the gateway was silent
+	DownUnreachable                       // ICMP errors
+)
+
+// String returns a word for r.
+func (r DownReason) String() string {
+	switch r {
+	case DownLeft:
+		return "left"
+	case DownTeardown:
+		return "teardown"
+	case DownExpired:
+		return "expired"
+	case DownUnreachable:
+		return "unreachable"
+	}
+	return "unknown"
 }
 
 // NewRelay returns a relay without tunnels. The error matches [ErrConfig].
@@ -404,7 +431,7 @@ func (r *Relay) handleUpdate(now time.Time, d *Datagram, m *Message) {
 	case !known:
 		r.opened(id)
 	}
-	r.handleEvents(now)
+	r.handleEvents(now, DownLeft)
 }
 
 // authentic checks the MAC of an Update or Teardown against the endpoint that
@@ -431,8 +458,8 @@ func (r *Relay) handleTeardown(now time.Time, d *Datagram, m *Message) {
 	}
 	r.stats.Teardowns++
 	if id, known := r.endpoints[keyOf(m.Gateway)]; known {
-		r.close(id)
-		r.handleEvents(now)
+		r.close(id, DownTeardown)
+		r.handleEvents(now, DownTeardown)
 	}
 }
 
@@ -468,7 +495,7 @@ func (r *Relay) forget(id TunnelID) {
 	*r.tunnel(id) = tunnel{}
 }
 
-func (r *Relay) close(id TunnelID) {
+func (r *Relay) close(id TunnelID, reason DownReason) {
 	t := r.tunnel(id)
 	if t.key == (endpointKey{}) {
 		return
@@ -479,7 +506,7 @@ func (r *Relay) close(id TunnelID) {
 	}
 	r.stats.Closed++
 	r.events = append(r.events, Event{
-		Type: EventTunnelDown, Tunnel: id, Gateway: t.key.addrPort(), Packets: t.packets, Octets: t.octets,
+		Type: EventTunnelDown, Tunnel: id, Gateway: t.key.addrPort(), Reason: reason, Packets: t.packets, Octets: t.octets,
 	})
 	r.forget(id)
 	r.watermark()
@@ -512,8 +539,8 @@ func (r *Relay) local(a netip.AddrPort) uint16 {
 	return uint16(len(r.locals) - 1)
 }
 
-// handleEvents turns the router's events into the relay's.
-func (r *Relay) handleEvents(now time.Time) {
+// handleEvents turns the router's events into the relay's; reason is what ends tunnels.
+func (r *Relay) handleEvents(now time.Time, reason DownReason) {
 	for {
 		e, ok := r.router.PollEvent()
 		if !ok {
@@ -527,7 +554,7 @@ func (r *Relay) handleEvents(now time.Time) {
 			r.stats.Channels--
 			r.leave(now, e.Source, e.Group)
 		case gmp.EventIdle:
-			r.close(TunnelID(e.Link))
+			r.close(TunnelID(e.Link), reason)
 		}
 	}
 }
@@ -575,7 +602,7 @@ func (r *Relay) NextTimeout() time.Time {
 func (r *Relay) HandleTimeout(now time.Time) {
 	closed := r.stats.Closed
 	r.router.HandleTimeout(now)
-	r.handleEvents(now)
+	r.handleEvents(now, DownExpired)
 	r.stats.Expired += r.stats.Closed - closed
 	n := 0
 	for n < len(r.lingering) && !r.lingering[n].at.After(now) {
@@ -602,8 +629,8 @@ func (r *Relay) HandleUnreachable(now time.Time, gateway netip.AddrPort) {
 	t := r.tunnel(id)
 	if t.unreachable++; int(t.unreachable) >= min(r.config.MaxUnreachable, 255) {
 		r.stats.Unreachable++
-		r.close(id)
-		r.handleEvents(now)
+		r.close(id, DownUnreachable)
+		r.handleEvents(now, DownUnreachable)
 	}
 }
 

@@ -50,15 +50,19 @@ type Server struct {
 	config ServerConfig
 	conns  []*udpio.Conn
 	log    *slog.Logger
+	debug  bool // the log wants to know of tunnels
 
 	mu     sync.Mutex // guards below
 	relay  *Relay
-	todo   []Event // for the loop that joins and leaves
+	todo   []Event // for the loop that joins, leaves and logs
 	armed  time.Time
 	sent   ServerStats
 	have   map[[2]netip.Addr]bool      // joined upstream
 	failed map[[2]netip.Addr]time.Time // could not be joined, until it is tried again
-	icmp   map[netip.Addr]time.Time    // when the source was last told of the MTU
+	again  []failedJoin                // the same in the order of the times, with some that are failed no more
+	untold joinFailures
+	told   time.Time                // when the log was last told of those
+	icmp   map[netip.Addr]time.Time // when the source was last told of the MTU
 
 	wake   chan struct{}
 	closed chan struct{}
@@ -66,9 +70,13 @@ type Server struct {
 	done   sync.WaitGroup
 }
 
-// ServerStats counts what was forwarded.
+// ServerStats counts what was forwarded. All counters but Unjoined, and those of
+// RelayStats that say so, rise only.
 type ServerStats struct {
 	RelayStats
+	Unjoined   int    // channels that gateways want now and that cannot be joined upstream
+	JoinErrors uint64 // that the upstream returned
+
 	Packets    uint64 // from upstream
 	Copies     uint64 // sent
 	Octets     uint64 // of these, with the inner IP headers
@@ -84,12 +92,10 @@ func NewServer(config ServerConfig) (*Server, error) {
 		return nil, fmt.Errorf("amt: server: %w: Listen and Upstream are required", ErrConfig)
 	}
 	s := &Server{
-		config: config, log: config.Logger, wake: make(chan struct{}, 1), closed: make(chan struct{}),
+		config: config, log: LimitLog(config.Logger), wake: make(chan struct{}, 1), closed: make(chan struct{}),
 		have: make(map[[2]netip.Addr]bool), failed: make(map[[2]netip.Addr]time.Time), icmp: make(map[netip.Addr]time.Time),
 	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
+	s.debug = s.log.Enabled(context.Background(), slog.LevelDebug)
 	rc := config.Relay
 	for _, a := range config.Listen {
 		switch addr := a.Addr(); {
@@ -193,6 +199,7 @@ func (s *Server) Stats() ServerStats {
 	defer s.mu.Unlock()
 	st := s.sent
 	st.RelayStats = s.relay.Stats()
+	st.Unjoined = len(s.failed)
 	return st
 }
 
@@ -270,13 +277,11 @@ func (s *Server) after() {
 		if !ok {
 			break
 		}
-		switch e.Type {
-		case EventFull:
-			s.log.Warn("the relay is nearly full: withdraw its anycast prefix")
-		case EventJoin, EventLeave:
-			s.todo = append(s.todo, e)
-			work = true
+		if (e.Type == EventTunnelUp || e.Type == EventTunnelDown) && !s.debug {
+			continue
 		}
+		s.todo = append(s.todo, e)
+		work = true
 	}
 	if at := s.relay.NextTimeout(); work || !at.IsZero() && (s.armed.IsZero() || at.Before(s.armed)) {
 		select {
@@ -295,17 +300,23 @@ func (s *Server) loop() {
 		s.mu.Lock()
 		s.relay.HandleTimeout(time.Now())
 		s.after()
-		retry, again := s.retry(time.Now())
-		todo := append(retry, s.todo...)
+		todo := append(s.retry(time.Now()), s.todo...)
 		s.todo = nil
-		s.armed = sooner(s.relay.NextTimeout(), again)
+		s.mu.Unlock()
+		for i := range todo {
+			s.handle(&todo[i])
+		}
+		s.mu.Lock()
+		report, next := s.failures(time.Now())
+		s.armed = sooner(s.relay.NextTimeout(), next)
 		wait := time.Hour
 		if !s.armed.IsZero() {
 			wait = max(time.Until(s.armed), time.Millisecond)
 		}
 		s.mu.Unlock()
-		for i := range todo {
-			s.upstream(&todo[i])
+		if report.fresh > 0 {
+			s.log.Error("channels that gateways want cannot be joined; they are tried again",
+				"new", report.fresh, "now", report.now, "err", report.last)
 		}
 		timer.Reset(wait)
 		select {
@@ -317,21 +328,40 @@ func (s *Server) loop() {
 	}
 }
 
-func (s *Server) upstream(e *Event) {
-	key := [2]netip.Addr{e.Source, e.Group}
-	if e.Type == EventLeave {
-		s.mu.Lock()
-		joined := s.have[key]
-		delete(s.have, key)
-		delete(s.failed, key)
-		s.mu.Unlock()
-		if joined {
-			s.config.Upstream.Leave(e.Source, e.Group)
-		}
-		return
+// handle does what comes of an event of the relay.
+func (s *Server) handle(e *Event) {
+	switch e.Type {
+	case EventJoin:
+		s.join(e.Source, e.Group)
+	case EventLeave:
+		s.leave(e.Source, e.Group)
+	case EventTunnelUp:
+		s.log.Debug("a gateway has a tunnel", "gateway", e.Gateway)
+	case EventTunnelDown:
+		s.log.Debug("a tunnel has ended", "gateway", e.Gateway, "reason", e.Reason, "packets", e.Packets, "octets", e.Octets)
+	case EventFull:
+		s.log.Warn("the relay is nearly full: withdraw its anycast prefix")
+	case EventReady:
+		s.log.Info("the relay has room again")
 	}
-	f := &forwarder{server: s, source: e.Source, group: e.Group}
-	err := s.config.Upstream.Join(e.Source, e.Group, f.forward)
+}
+
+func (s *Server) leave(source, group netip.Addr) {
+	key := [2]netip.Addr{source, group}
+	s.mu.Lock()
+	joined := s.have[key]
+	delete(s.have, key)
+	delete(s.failed, key)
+	s.mu.Unlock()
+	if joined {
+		s.config.Upstream.Leave(source, group)
+	}
+}
+
+func (s *Server) join(source, group netip.Addr) {
+	key := [2]netip.Addr{source, group}
+	f := &forwarder{server: s, source: source, group: group}
+	err := s.config.Upstream.Join(source, group, f.forward)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
@@ -339,25 +369,88 @@ func (s *Server) upstream(e *Event) {
 		delete(s.failed, key)
 		return
 	}
+	s.sent.JoinErrors++
 	if s.failed[key].IsZero() {
-		s.log.Error("cannot join a channel that gateways want; it is tried again",
-			"source", e.Source, "group", e.Group, "err", err)
+		s.untold.fresh++
+		s.untold.last = &JoinError{Source: source, Group: group, Err: err}
 	}
-	s.failed[key] = time.Now().Add(retryJoin)
+	at := time.Now().Add(retryJoin)
+	s.failed[key] = at
+	s.again = append(s.again, failedJoin{key, at})
 }
 
-// retry returns the joins that failed and are due again, and when the next one
-// is. The mutex is held.
-func (s *Server) retry(now time.Time) (todo []Event, next time.Time) {
-	for key, at := range s.failed {
-		if at.After(now) {
-			next = sooner(next, at)
+// JoinError is why a channel that gateways want could not be joined upstream, as the
+// attribute "err" of what a [Server] logs about it.
+type JoinError struct {
+	Source, Group netip.Addr // Source is the zero address for all sources
+	Err           error      // what the upstream returned
+}
+
+func (e *JoinError) Error() string {
+	source := "*"
+	if e.Source.IsValid() {
+		source = e.Source.String()
+	}
+	return fmt.Sprintf("joining (%s,%v): %v", source, e.Group, e.Err)
+}
+
+// Unwrap returns what the upstream returned.
+func (e *JoinError) Unwrap() error { return e.Err }
+
+// failedJoin is due to be tried again, if Server.failed has the same time.
+type failedJoin struct {
+	key [2]netip.Addr
+	at  time.Time
+}
+
+// joinFailures are those that the log has not been told of.
+type joinFailures struct {
+	fresh int // channels
+	now   int // those that cannot be joined now
+	last  *JoinError
+}
+
+const (
+	// retryJoin is the time after which a join that failed is tried again.
+	retryJoin = 5 * time.Second
+	// maxRetries bounds those that are tried together. Gateways may want very many
+	// channels that cannot be joined, and new ones are not to wait for all of them.
+	maxRetries = 64
+)
+
+// retry returns joins that failed and are due again. The mutex is held, as in what
+// follows.
+func (s *Server) retry(now time.Time) (todo []Event) {
+	n := 0
+	for ; n < len(s.again) && len(todo) < maxRetries; n++ {
+		f := &s.again[n]
+		if s.failed[f.key] != f.at { // left meanwhile, or another failure
 			continue
 		}
-		todo = append(todo, Event{Type: EventJoin, Source: key[0], Group: key[1]})
+		if f.at.After(now) {
+			break
+		}
+		todo = append(todo, Event{Type: EventJoin, Source: f.key[0], Group: f.key[1]})
 	}
-	return todo, next
+	if s.again = s.again[n:]; len(s.again) == 0 {
+		s.again = nil
+	}
+	return todo
 }
 
-// retryJoin is the time after which a join that failed is tried again.
-const retryJoin = 5 * time.Second
+// failures returns what the log is to be told of joins that failed, those of a minute
+// together, and when the next thing is due: that, or the next retry.
+func (s *Server) failures(now time.Time) (report joinFailures, next time.Time) {
+	if len(s.again) > 0 {
+		next = s.again[0].at
+	}
+	if s.untold.fresh == 0 {
+		return report, next
+	}
+	if at := s.told.Add(logInterval); at.After(now) && !s.told.IsZero() {
+		return report, sooner(next, at)
+	}
+	report, s.untold, s.told = s.untold, joinFailures{}, now
+	report.now = len(s.failed)
+	return report, next
+}

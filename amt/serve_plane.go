@@ -88,7 +88,7 @@ func (s *Server) updatePlane(channels map[[2]netip.Addr]*planed) {
 		err := s.config.Plane.Forward(key[0], key[1], lists[i])
 		if c := channels[key]; c.taken != (err == nil) {
 			c.taken = err == nil
-			s.log.Info("the data plane has changed its mind about a channel",
+			s.log.Debug("the data plane has changed its mind about a channel",
 				"source", key[0], "group", key[1], "taken", c.taken, "tunnels", len(lists[i]), "reason", err)
 		}
 	}

@@ -47,6 +47,7 @@ func Open(cfg config.AMT, log *slog.Logger) (*Relay, error) {
 	if !cfg.Enabled() {
 		return nil, nil
 	}
+	log = amt.LimitLog(log) // gateways decide on what it is told
 	r := &Relay{log: log, cfg: cfg, served: make(chan struct{})}
 	r.allow.Store(&cfg.Allow)
 	if err := r.open(); err != nil {
@@ -366,13 +367,14 @@ func (r *Relay) serverStatus(st *telemetry.AMT, maxTunnels int) {
 		st.Listen = append(st.Listen, a.String())
 	}
 	st.Tunnels, st.MaxTunnels, st.Channels = uint64(s.Tunnels), uint64(maxTunnels), uint64(s.Channels)
+	st.Unjoined, st.JoinErrors = uint64(s.Unjoined), s.JoinErrors
 	st.Messages = map[string]uint64{"discovery": s.Discoveries, "request": s.Requests, "update": s.Updates, "teardown": s.Teardowns}
 	st.Rejected = map[string]uint64{
 		"malformed": s.RelayStats.Malformed, "unexpected": s.Unexpected, "bad_mac": s.BadMAC, "limited": s.Limited,
 		"refused": s.RelayStats.Refused, "ignored": s.Ignored, "no_address": s.NoAddress,
 	}
-	st.Opened, st.Closed, st.Expired = s.Opened, s.Closed, s.Expired
-	st.Packets, st.Copies, st.CopyOctets = s.Packets, s.Copies, s.Octets
+	st.Opened, st.Closed, st.Expired, st.Unreachable = s.Opened, s.Closed, s.Expired, s.Unreachable
+	st.Packets, st.Copies, st.CopyOctets, st.Fragmented = s.Packets, s.Copies, s.Octets, s.Fragmented
 	st.Dropped = map[string]uint64{"refused": s.Refused, "too_big": s.TooBig, "malformed": s.Malformed}
 	switch {
 	case r.chains != nil:
