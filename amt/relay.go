@@ -30,7 +30,7 @@ type Relay struct {
 
 	base      time.Time
 	endpoints map[endpointKey]TunnelID
-	addresses map[[16]byte]uint32 // endpoints of an address
+	addresses map[[16]byte]uint32 // endpoints of a site
 	tunnels   []*[tunnelPage]tunnel
 	locals    []netip.AddrPort // addresses that tunnels use, by tunnel.local
 	changes   uint32           // of tunnels that Version does not see
@@ -61,6 +61,16 @@ func keyOf(e netip.AddrPort) endpointKey { return endpointKey{e.Addr().As16(), e
 
 func (k endpointKey) addrPort() netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(k.addr).Unmap(), k.port)
+}
+
+// site is what counts as one address for MaxTunnelsPerAddress: a host has all of an IPv6
+// /64 to itself if it likes.
+func (k *endpointKey) site() (site [16]byte) {
+	if netip.AddrFrom16(k.addr).Is4In6() {
+		return k.addr
+	}
+	copy(site[:8], k.addr[:])
+	return site
 }
 
 const tunnelPage = 1024
@@ -467,7 +477,7 @@ func (r *Relay) handleTeardown(now time.Time, d *Datagram, m *Message) {
 func (r *Relay) open(d *Datagram) (TunnelID, bool) {
 	k := keyOf(d.Remote)
 	if len(r.endpoints) >= r.config.MaxTunnels || r.draining ||
-		int(r.addresses[k.addr]) >= r.config.MaxTunnelsPerAddress {
+		int(r.addresses[k.site()]) >= r.config.MaxTunnelsPerAddress {
 		r.stats.Refused++
 		return 0, false
 	}
@@ -483,7 +493,7 @@ func (r *Relay) open(d *Datagram) (TunnelID, bool) {
 func (r *Relay) opened(id TunnelID) {
 	t := r.tunnel(id)
 	r.endpoints[t.key] = id
-	r.addresses[t.key.addr]++
+	r.addresses[t.key.site()]++
 	r.stats.Opened++
 	r.events = append(r.events, Event{Type: EventTunnelUp, Tunnel: id, Gateway: t.key.addrPort()})
 	r.watermark()
@@ -501,8 +511,9 @@ func (r *Relay) close(id TunnelID, reason DownReason) {
 		return
 	}
 	delete(r.endpoints, t.key)
-	if r.addresses[t.key.addr]--; r.addresses[t.key.addr] == 0 {
-		delete(r.addresses, t.key.addr)
+	site := t.key.site()
+	if r.addresses[site]--; r.addresses[site] == 0 {
+		delete(r.addresses, site)
 	}
 	r.stats.Closed++
 	r.events = append(r.events, Event{

@@ -36,8 +36,9 @@ type RelayConfig struct {
 	// HighWater is the part of MaxTunnels from which new gateways are told by the
 	// L flag to look elsewhere. Default: 0.9.
 	HighWater float64
-	// MaxTunnelsPerAddress bounds the endpoints with one address, as many as one
-	// NAT may need. Default: 4,096.
+	// MaxTunnelsPerAddress bounds the endpoints with one IPv4 address, as many as one
+	// NAT may need, or in one IPv6 /64, of which a single host may use any address.
+	// Default: 4,096.
 	MaxTunnelsPerAddress int
 	// MaxGroups and MaxSources bound the groups of an endpoint and the sources of
 	// each. Default: 64.

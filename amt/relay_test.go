@@ -554,7 +554,7 @@ func TestTunnelCounters(t *testing.T) {
 	r.events()
 	r.update(gateway4, q, record(gmp.BlockOldSources, "232.1.1.1", "10.12.0.1"))
 	e, _ := r.relay.PollEvent()
-	require.Equal(t, amt.Event{Type: amt.EventTunnelDown, Tunnel: tunnels[0].ID, Gateway: gateway4, Packets: 3, Octets: 4000}, e)
+	require.Equal(t, amt.Event{Type: amt.EventTunnelDown, Tunnel: tunnels[0].ID, Gateway: gateway4, Reason: amt.DownLeft, Packets: 3, Octets: 4000}, e)
 
 	r.join(gateway6, "10.12.0.1", "232.1.1.1") // has the ID of the one that went
 	r.relay.Count(&tunnels[0], 1, 1)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +20,8 @@ type ServerConfig struct {
 	// wildcard address also answers on anycast addresses of the machine.
 	Listen []netip.AddrPort
 	// Relay configures the protocol. IPv4 and IPv6 default to the addresses in
-	// Listen, of which a wildcard cannot be advertised.
+	// Listen, of which a wildcard cannot be advertised. PathMTU defaults to the MTU of
+	// the interface with the first of these addresses, if it is less than 1500.
 	Relay RelayConfig
 	// Upstream brings the packets.
 	Upstream Upstream
@@ -106,6 +108,9 @@ func NewServer(config ServerConfig) (*Server, error) {
 			rc.IPv6 = addr.WithZone("")
 		}
 	}
+	if rc.PathMTU <= 0 {
+		rc.PathMTU = linkMTU(rc.IPv4, rc.IPv6)
+	}
 	var err error
 	if s.relay, err = NewRelay(time.Now(), rc); err != nil {
 		return nil, err
@@ -131,6 +136,33 @@ func NewServer(config ServerConfig) (*Server, error) {
 		s.conns = append(s.conns, c)
 	}
 	return s, nil
+}
+
+// linkMTU returns the least MTU of the interfaces with one of the addresses, where packets
+// to gateways leave first (RFC 7450 section 5.3.3.6.1), and 1500 if it is more: paths
+// beyond the link seldom have as much, and not all say so.
+func linkMTU(addrs ...netip.Addr) int {
+	mtu := 1500
+	list, err := net.Interfaces()
+	if err != nil {
+		return mtu
+	}
+	for i := range list {
+		of, err := list[i].Addrs()
+		if err != nil {
+			continue
+		}
+		for _, a := range of {
+			p, ok := a.(*net.IPNet)
+			if !ok {
+				continue
+			}
+			if a, ok := netip.AddrFromSlice(p.IP); ok && slices.Contains(addrs, a.Unmap()) {
+				mtu = min(mtu, list[i].MTU)
+			}
+		}
+	}
+	return mtu
 }
 
 // Serve runs a relay until ctx ends, and returns the cause.
