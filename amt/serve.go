@@ -202,8 +202,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return net.ErrClosed
 }
 
-// Close ends Run. Gateways are not told: they find the next relay by
-// themselves, the faster if Drain was called a while before.
+// Close ends Run. Gateways are not told, for which AMT has no message: they notice, and
+// find the next relay by themselves. Without a gap they do so after Drain.
 func (s *Server) Close() error {
 	s.once.Do(func() {
 		close(s.closed)
@@ -218,11 +218,32 @@ func (s *Server) closeSockets() {
 	}
 }
 
-// Drain makes the server take no new tunnels.
-func (s *Server) Drain() {
+// Drain makes the server take no new tunnels, for a planned end: discoveries stay without
+// an answer, and Queries have the L flag, upon which gateways like ours move to another
+// relay, make before break, at their next Request. It waits until the last tunnel has
+// gone, and returns nil, or until ctx or the server ends, and returns why. Nothing else
+// ends by it, and there is no way back.
+func (s *Server) Drain(ctx context.Context) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.relay.Drain()
+	s.mu.Unlock()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		s.mu.Lock()
+		tunnels := len(s.relay.endpoints)
+		s.mu.Unlock()
+		if tunnels == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.closed:
+			return net.ErrClosed
+		case <-tick.C:
+		}
+	}
 }
 
 // Stats returns the counters.

@@ -239,7 +239,7 @@ func (u *uplink) socket(to netip.AddrPort) (*relaySocket, error) {
 			}
 		}
 	}
-	config := udpio.Config{ReceiveBuffer: u.up.receiveBuffer}
+	config := udpio.Config{ReceiveBuffer: u.up.receiveBuffer, ZeroChecksum: true}
 	conn, err := udpio.Listen(netip.AddrPortFrom(local, s.port), config)
 	if err != nil && s.port != 0 {
 		conn, err = udpio.Listen(netip.AddrPortFrom(local, 0), config) // somebody else has it

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/treedn/treedn/amt"
 	"github.com/treedn/treedn/internal/config"
@@ -265,23 +264,14 @@ func (r *Relay) Drain(ctx context.Context) {
 	r.draining = true
 	limit := r.cfg.Drain
 	r.mu.Unlock()
-	r.server.Drain()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	tunnels := r.server.Stats().Tunnels
 	if tunnels > 0 {
 		r.log.Info("the AMT relay waits for its gateways to go elsewhere", "tunnels", tunnels, "most", limit)
 	}
-	for r.server.Stats().Tunnels > 0 {
-		select {
-		case <-ctx.Done():
-			return
-		case <-r.served:
-			return
-		case <-tick.C:
-		}
+	if err := r.server.Drain(ctx); err != nil {
+		r.log.Warn("the AMT relay ends with gateways that have not gone elsewhere", "tunnels", r.server.Stats().Tunnels, "remedy", "amt.drain")
 	}
 }
 
