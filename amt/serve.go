@@ -60,6 +60,7 @@ type Server struct {
 	armed  time.Time
 	sent   ServerStats
 	have   map[[2]netip.Addr]bool      // joined upstream
+	joins  uint64                      // changes of have, from 1
 	failed map[[2]netip.Addr]time.Time // could not be joined, until it is tried again
 	again  []failedJoin                // the same in the order of the times, with some that are failed no more
 	untold joinFailures
@@ -95,7 +96,7 @@ func NewServer(config ServerConfig) (*Server, error) {
 	}
 	s := &Server{
 		config: config, log: LimitLog(config.Logger), wake: make(chan struct{}, 1), closed: make(chan struct{}),
-		have: make(map[[2]netip.Addr]bool), failed: make(map[[2]netip.Addr]time.Time), icmp: make(map[netip.Addr]time.Time),
+		joins: 1, have: make(map[[2]netip.Addr]bool), failed: make(map[[2]netip.Addr]time.Time), icmp: make(map[netip.Addr]time.Time),
 	}
 	s.debug = s.log.Enabled(context.Background(), slog.LevelDebug)
 	rc := config.Relay
@@ -404,6 +405,7 @@ func (s *Server) leave(source, group netip.Addr) {
 	s.mu.Lock()
 	joined := s.have[key]
 	delete(s.have, key)
+	s.joins++
 	delete(s.failed, key)
 	s.mu.Unlock()
 	if joined {
@@ -419,6 +421,7 @@ func (s *Server) join(source, group netip.Addr) {
 	defer s.mu.Unlock()
 	if err == nil {
 		s.have[key] = true
+		s.joins++
 		delete(s.failed, key)
 		return
 	}

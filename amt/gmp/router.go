@@ -261,6 +261,10 @@ func (r *Router) Version(source, group netip.Addr) uint64 {
 	return uint64(r.version(keyOf(source, group)))<<32 | uint64(r.version(keyOf(netip.Addr{}, group)))
 }
 
+// Changes returns a number that changes when Version would return another one for any
+// source and group.
+func (r *Router) Changes() uint32 { return r.versions }
+
 func (r *Router) version(k channelKey) uint32 {
 	if i, ok := r.index[k]; ok {
 		return r.channels.at(i).version

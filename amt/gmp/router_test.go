@@ -281,8 +281,15 @@ func TestHostAndRouterAgree(t *testing.T) {
 		for range 300 {
 			group, filter := randomFilter(rng)
 			require.NoError(t, host.SetFilter(r.now, group, filter))
+			changes, versions := r.router.Changes(), make(map[[2]netip.Addr]uint64)
+			for source, group := range universe {
+				versions[[2]netip.Addr{source, group}] = r.router.Version(source, group)
+			}
 			pump()
 			for source, group := range universe {
+				if r.router.Changes() == changes {
+					require.Equal(t, versions[[2]netip.Addr{source, group}], r.router.Version(source, group))
+				}
 				require.Equal(t, host.Wants(source, group), len(r.router.AppendLinks(nil, source, group)) == 1,
 					"seed %d: (%v,%v), filter %+v", seed, source, group, host.Filter(group))
 			}
