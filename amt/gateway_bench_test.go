@@ -14,7 +14,7 @@ import (
 func BenchmarkGatewayGroups(b *testing.B) {
 	const n = 10_000
 	for b.Loop() {
-		r := newRelayRig(b, amt.RelayConfig{MaxGroups: n, TunnelRate: 1e9})
+		r := newRelayRig(b, amt.RelayConfig{MaxGroups: n, MaxChannelsPerTunnel: n, TunnelRate: 1e9})
 		g := amt.NewGateway(amt.GatewayConfig{Relays: direct(relayA), Silence: -1})
 		relay := netip.MustParseAddrPort(relayA)
 		pump := func() {

@@ -47,7 +47,7 @@ func TestGatewaysFillNoLog(t *testing.T) {
 	listen := loopback(t)
 	var text lockedText
 	s, err := amt.NewServer(amt.ServerConfig{
-		Listen: []netip.AddrPort{listen}, Upstream: &barren{}, Relay: amt.RelayConfig{TunnelRate: 1000},
+		Listen: []netip.AddrPort{listen}, Upstream: &barren{}, Relay: amt.RelayConfig{TunnelRate: 1000, MaxChannelsPerTunnel: 10_000},
 		Logger: slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)

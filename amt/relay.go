@@ -211,6 +211,7 @@ func NewRelay(now time.Time, config RelayConfig) (*Relay, error) {
 		QueryResponseInterval: config.QueryResponseInterval,
 		MaxGroups:             config.MaxGroups,
 		MaxSources:            config.MaxSources,
+		MaxLinkSources:        config.MaxChannelsPerTunnel,
 		MaxChannels:           config.MaxChannels,
 		MaxMembers:            config.MaxCopies,
 	}

@@ -43,6 +43,9 @@ type RelayConfig struct {
 	// MaxGroups and MaxSources bound the groups of an endpoint and the sources of
 	// each. Default: 64.
 	MaxGroups, MaxSources int
+	// MaxChannelsPerTunnel bounds the sources of all groups of an endpoint, so that it
+	// takes many of them to use up MaxChannels. Default: 512.
+	MaxChannelsPerTunnel int
 	// MaxChannels bounds the different channels of all endpoints. Default: 65,536.
 	MaxChannels int
 	// MaxCopies bounds the tunnels that one packet is copied to; what more of them
@@ -144,6 +147,7 @@ func (c *RelayConfig) populate() error {
 	orDefault(&c.MaxTunnelsPerAddress, 4096)
 	orDefault(&c.MaxGroups, 64)
 	orDefault(&c.MaxSources, 64)
+	orDefault(&c.MaxChannelsPerTunnel, 512)
 	orDefault(&c.MaxChannels, 1<<16)
 	orDefault(&c.Rate, 100_000)
 	orDefault(&c.PrefixRate, 1000)

@@ -117,6 +117,35 @@ func TestAmplification(t *testing.T) {
 	}
 }
 
+// Section 6.1: an endpoint has a limit of channels of all its groups. At the limit it may
+// leave, refresh and exchange what it has (section 5.3.3.8).
+func TestChannelsOfATunnel(t *testing.T) {
+	r := newRelayRig(t, amt.RelayConfig{MaxChannelsPerTunnel: 100, TunnelRate: 1e6})
+	q := r.query(gateway4, 0, 7)
+	sources := func(first, n int) (list []string) {
+		for i := range n {
+			list = append(list, fmt.Sprintf("10.0.%d.1", first+i))
+		}
+		return list
+	}
+	for i := range 10 {
+		r.update(gateway4, q, allow(fmt.Sprintf("232.1.1.%d", i), sources(0, 30)...))
+	}
+	s := r.relay.Stats()
+	require.Equal(t, 100, s.Channels)
+	require.EqualValues(t, 200, s.Ignored)
+	require.Len(t, r.tunnels("10.0.0.1", "232.1.1.0"), 1)
+	r.update(gateway4, q, allow("232.1.1.0", sources(0, 30)...))
+	require.EqualValues(t, 200, r.relay.Stats().Ignored, "a refresh")
+	r.update(gateway4, q, record(gmp.BlockOldSources, "232.1.1.0", sources(0, 10)...), allow("232.1.1.9", sources(40, 20)...))
+	require.Equal(t, 100, r.relay.Stats().Channels)
+	require.EqualValues(t, 210, r.relay.Stats().Ignored)
+	require.Len(t, r.tunnels("10.0.49.1", "232.1.1.9"), 1)
+	require.Empty(t, r.tunnels("10.0.50.1", "232.1.1.9"))
+	r.join(gateway6, "10.0.50.1", "232.1.1.9")
+	require.Len(t, r.tunnels("10.0.50.1", "232.1.1.9"), 1, "others are not affected")
+}
+
 // An IPv6 /64 counts as one address.
 func TestTunnelsOfAPrefix(t *testing.T) {
 	r := newRelayRig(t, amt.RelayConfig{MaxTunnelsPerAddress: 20, PrefixRate: 1e6})

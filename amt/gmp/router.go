@@ -24,6 +24,9 @@ type RouterConfig struct {
 	// MaxSources bounds the sources of a group on a link. Default: 64; at most
 	// 65,535.
 	MaxSources int
+	// MaxLinkSources bounds the sources of all groups of a link together. Default: no
+	// bound but what MaxGroups and MaxSources make of it.
+	MaxLinkSources int
 	// MaxChannels bounds the different channels and groups of all links together.
 	// Default: 65,536.
 	MaxChannels int

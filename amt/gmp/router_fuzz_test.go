@@ -27,7 +27,7 @@ const maxScript = 3 * 128
 
 func runRouter(t *testing.T, script []byte) {
 	script = script[:min(len(script), maxScript)]
-	config := gmp.RouterConfig{MaxGroups: 3, MaxSources: 4, MaxChannels: 10}
+	config := gmp.RouterConfig{MaxGroups: 3, MaxSources: 4, MaxLinkSources: 7, MaxChannels: 10}
 	now := epoch
 	r := gmp.NewRouter(now, config)
 	links := [...]gmp.Link{r.AddLink(), r.AddLink(),
@@ -137,7 +137,7 @@ func runRouter(t *testing.T, script []byte) {
 			}
 		}
 		groups, sources := r.States()
-		if groups > len(links)*config.MaxGroups || sources > len(links)*config.MaxGroups*config.MaxSources || r.Channels() > config.MaxChannels {
+		if groups > len(links)*config.MaxGroups || sources > len(links)*config.MaxLinkSources || r.Channels() > config.MaxChannels {
 			t.Fatalf("over a limit: %d groups, %d sources, %d channels", groups, sources, r.Channels())
 		}
 	}
