@@ -84,6 +84,7 @@ type tunnel struct {
 	flags       tunnelFlags
 	unreachable uint8  // ICMP errors in a row
 	secret      uint16 // that the last Update was proved with, see responder.checkSecret
+	pathMTUAt   uint32 // tick of pathMTU
 	rate        bucket
 	packets     uint64
 	octets      uint64
@@ -334,6 +335,10 @@ func (r *Relay) handleRequest(now time.Time, d *Datagram, m *Message, b []byte) 
 	if known {
 		t = r.tunnel(id)
 		t.unreachable = 0
+		if t.pathMTU != 0 && r.tick(now)-t.pathMTUAt >= pathMTUTicks {
+			t.pathMTU = 0
+			r.changes++
+		}
 	}
 	if !r.admit(r.tick(now), d, t) {
 		return b
@@ -647,15 +652,21 @@ func (r *Relay) HandleUnreachable(now time.Time, gateway netip.AddrPort) {
 }
 
 // HandlePathMTU takes the MTU that a router on the path to the gateway has
-// reported, and does nothing unless RelayConfig.FollowPathMTU is set.
-func (r *Relay) HandlePathMTU(gateway netip.AddrPort, mtu int) {
+// reported, which holds for 10 minutes, and does nothing unless RelayConfig.FollowPathMTU
+// is set.
+func (r *Relay) HandlePathMTU(now time.Time, gateway netip.AddrPort, mtu int) {
 	id, known := r.endpoints[keyOf(gateway)]
 	if !known || !r.config.FollowPathMTU || mtu >= r.config.PathMTU {
 		return
 	}
-	r.tunnel(id).pathMTU = uint16(max(mtu, r.config.MinPathMTU))
+	t := r.tunnel(id)
+	t.pathMTU, t.pathMTUAt = uint16(max(mtu, r.config.MinPathMTU)), r.tick(now)
 	r.changes++
 }
+
+// pathMTUTicks is for how long a path MTU that was reported holds: the path may be another
+// one by then (RFC 1191 section 6.3, RFC 8201 section 4).
+const pathMTUTicks = uint32(10 * time.Minute / relayTick)
 
 // Stats returns the counters.
 func (r *Relay) Stats() RelayStats {

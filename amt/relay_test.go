@@ -515,7 +515,7 @@ func TestPathMTU(t *testing.T) {
 		r.join(gateway4, "10.12.0.1", "232.1.1.1")
 		mtu := func(reported int) int {
 			before := r.relay.Version(source, group)
-			r.relay.HandlePathMTU(gateway4, reported)
+			r.relay.HandlePathMTU(r.now, gateway4, reported)
 			tunnels, _ := r.relay.AppendTunnels(nil, nil, source, group)
 			if follow && reported < 1500 {
 				require.NotEqual(t, before, r.relay.Version(source, group))
@@ -529,6 +529,15 @@ func TestPathMTU(t *testing.T) {
 		require.Equal(t, 1370, mtu(1400))
 		require.Equal(t, 1270, mtu(600))
 		require.Equal(t, 1270, mtu(9000))
+		// After 10 minutes the path may be another one.
+		for range 6 {
+			r.wait(90 * time.Second)
+			r.join(gateway4, "10.12.0.1", "232.1.1.1")
+		}
+		require.Equal(t, 1270, mtu(9000))
+		r.wait(90 * time.Second)
+		r.join(gateway4, "10.12.0.1", "232.1.1.1")
+		require.Equal(t, 1470, mtu(9000))
 	}
 }
 

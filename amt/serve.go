@@ -314,7 +314,7 @@ func (s *Server) readICMP(c *udpio.Conn) {
 		}
 		s.mu.Lock()
 		if e.MTU > 0 {
-			s.relay.HandlePathMTU(e.To, e.MTU)
+			s.relay.HandlePathMTU(time.Now(), e.To, e.MTU)
 		} else {
 			s.relay.HandleUnreachable(time.Now(), e.To)
 		}
