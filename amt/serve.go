@@ -52,7 +52,6 @@ type Server struct {
 	config ServerConfig
 	conns  []*udpio.Conn
 	log    *slog.Logger
-	debug  bool // the log wants to know of tunnels
 
 	mu     sync.Mutex // guards below
 	relay  *Relay
@@ -98,7 +97,6 @@ func NewServer(config ServerConfig) (*Server, error) {
 		config: config, log: LimitLog(config.Logger), wake: make(chan struct{}, 1), closed: make(chan struct{}),
 		joins: 1, have: make(map[[2]netip.Addr]bool), failed: make(map[[2]netip.Addr]time.Time), icmp: make(map[netip.Addr]time.Time),
 	}
-	s.debug = s.log.Enabled(context.Background(), slog.LevelDebug)
 	rc := config.Relay
 	for _, a := range config.Listen {
 		switch addr := a.Addr(); {
@@ -331,7 +329,7 @@ func (s *Server) after() {
 		if !ok {
 			break
 		}
-		if (e.Type == EventTunnelUp || e.Type == EventTunnelDown) && !s.debug {
+		if (e.Type == EventTunnelUp || e.Type == EventTunnelDown) && !s.log.Enabled(context.Background(), slog.LevelDebug) {
 			continue
 		}
 		s.todo = append(s.todo, e)
