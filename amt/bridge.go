@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/treedn/treedn/amt/gmp"
 	"github.com/treedn/treedn/amt/internal/rawip"
 	"github.com/treedn/treedn/amt/ssm"
 )
@@ -64,6 +63,7 @@ type Bridge struct {
 
 	// Guarded by the mutex of uplink:
 	channels map[[2]netip.Addr]*bridged
+	wanted   wantedGroups
 	guard    *loopGuard
 	stats    BridgeStats
 }
@@ -109,7 +109,7 @@ func NewBridge(config BridgeConfig) (*Bridge, error) {
 	}
 	b := &Bridge{
 		standBy: config.StandBy, ifi: ifi,
-		channels: make(map[[2]netip.Addr]*bridged), guard: newLoopGuard(time.Now()),
+		channels: make(map[[2]netip.Addr]*bridged), wanted: make(wantedGroups), guard: newLoopGuard(time.Now()),
 	}
 	if b.out, err = rawip.NewInjector(ifi); err != nil {
 		return nil, fmt.Errorf("amt: bridge: sending packets of others needs CAP_NET_RAW on Linux: %w", err)
@@ -154,32 +154,24 @@ func (b *Bridge) Join(source, group netip.Addr) error {
 		return err
 	}
 	b.channels[key] = &bridged{}
-	if err := b.want(group); err != nil {
+	if err := b.want(source, group, true); err != nil {
 		delete(b.channels, key)
+		_ = b.want(source, group, false)
 		b.member.Leave(b.ifi, source, group)
 		return err
 	}
 	return nil
 }
 
-// want tells the gateway and the capture what is wanted. The mutex is held, as
-// in what follows.
-func (b *Bridge) want(group netip.Addr) error {
-	var f gmp.Filter
-	var groups []netip.Addr
-	for key := range b.channels {
-		groups = append(groups, key[1])
-		if key[1] == group {
-			f.Sources = append(f.Sources, key[0])
-		}
-	}
-	if err := b.in.SetGroups(groups); err != nil {
-		return err
-	}
+// want tells the gateway and the capture whether a channel is wanted. The mutex is held,
+// as in what follows.
+func (b *Bridge) want(source, group netip.Addr, wanted bool) error {
+	f := b.wanted.set(source, group, wanted)
+	failed := b.in.SetGroup(group, len(f.Sources) > 0)
 	now := time.Now()
 	err := b.gateway.SetFilter(now, group, f)
 	b.follow(now)
-	return err
+	return errors.Join(failed, err)
 }
 
 // Leave ends Join.
@@ -192,7 +184,7 @@ func (b *Bridge) Leave(source, group netip.Addr) {
 	}
 	delete(b.channels, key)
 	b.member.Leave(b.ifi, source, group)
-	_ = b.want(group) // to want less is always possible
+	_ = b.want(source, group, false) // to want less is always possible
 }
 
 func (b *Bridge) take(now time.Time, _ Path, p *Packet) {

@@ -5,8 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"time"
-
-	"github.com/treedn/treedn/amt/gmp"
 )
 
 // ChainConfig configures [NewChain]. Gateway.Relays is required unless RelaysLater.
@@ -41,6 +39,7 @@ type Chain struct {
 
 	// Guarded by the mutex of uplink:
 	channels map[[2]netip.Addr]*mailbox
+	wanted   wantedGroups
 	touched  []*mailbox // with packets that nobody has been told of
 	guard    *loopGuard
 	stats    ChainStats
@@ -59,7 +58,7 @@ func NewChain(config ChainConfig) (*Chain, error) {
 	if len(config.Gateway.Relays) == 0 && !config.RelaysLater {
 		return nil, ErrNoRelays
 	}
-	c := &Chain{channels: make(map[[2]netip.Addr]*mailbox), guard: newLoopGuard(time.Now())}
+	c := &Chain{channels: make(map[[2]netip.Addr]*mailbox), wanted: make(wantedGroups), guard: newLoopGuard(time.Now())}
 	c.open(config.Gateway, uplinkConfig{
 		local: config.Local, receiveBuffer: config.ReceiveBuffer, log: config.Logger,
 		packet: c.take, batch: c.flush, event: c.logRelay, told: config.OnEvent,
@@ -76,31 +75,20 @@ func (c *Chain) Join(source, group netip.Addr, deliver func(packets [][]byte)) e
 		return net.ErrClosed
 	}
 	m := newMailbox()
-	c.channels[[2]netip.Addr{source, group}] = m
-	if err := c.want(group); err != nil {
-		delete(c.channels, [2]netip.Addr{source, group})
+	if err := c.want(source, group, true); err != nil {
+		_ = c.want(source, group, false)
 		return err
 	}
+	c.channels[[2]netip.Addr{source, group}] = m
 	c.done.Go(func() { m.run(deliver) })
 	return nil
 }
 
-// want tells the gateway what is wanted of a group. The mutex is held, as in
-// what follows.
-func (c *Chain) want(group netip.Addr) error {
-	var f gmp.Filter
-	for key := range c.channels {
-		if key[1] != group {
-			continue
-		}
-		if !key[0].IsValid() {
-			f = gmp.Filter{Mode: gmp.Exclude}
-			break
-		}
-		f.Sources = append(f.Sources, key[0])
-	}
+// want tells the gateway whether a channel is wanted. The mutex is held, as in what
+// follows.
+func (c *Chain) want(source, group netip.Addr, wanted bool) error {
 	now := time.Now()
-	err := c.gateway.SetFilter(now, group, f)
+	err := c.gateway.SetFilter(now, group, c.wanted.set(source, group, wanted))
 	c.follow(now)
 	return err
 }
@@ -146,7 +134,7 @@ func (c *Chain) Leave(source, group netip.Addr) {
 	if m := c.channels[key]; m != nil {
 		delete(c.channels, key)
 		m.close()
-		_ = c.want(group) // to want less is always possible
+		_ = c.want(source, group, false) // to want less is always possible
 	}
 }
 

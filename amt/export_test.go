@@ -10,3 +10,6 @@ func (c *Conn) SilenceNative() {
 	c.nativeAt = time.Now().Add(-c.config.NativeTimeout)
 	c.poke()
 }
+
+// LinkMTU is linkMTU.
+var LinkMTU = linkMTU

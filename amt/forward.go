@@ -65,6 +65,9 @@ func (r *Relay) Version(source, group netip.Addr) [2]uint64 {
 	return [2]uint64{r.router.Version(source, group), uint64(r.changes)}
 }
 
+// generation changes when Version would return another one for any channel.
+func (r *Relay) generation() [2]uint32 { return [2]uint32{r.router.Changes(), r.changes} }
+
 // Local returns the relay's address that packets of the tunnel come from: the
 // one that its Updates are sent to (RFC 7450 section 5.3.3.6.3).
 func (r *Relay) Local(t *Tunnel) netip.AddrPort { return r.locals[t.local] }

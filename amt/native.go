@@ -65,10 +65,7 @@ func NewNative(config NativeConfig) (*Native, error) {
 	if config.TTL == 0 {
 		config.TTL = 16
 	}
-	n := &Native{config: config, log: config.Logger, joined: make(map[[2]netip.Addr]context.CancelFunc)}
-	if n.log == nil {
-		n.log = slog.New(slog.DiscardHandler)
-	}
+	n := &Native{config: config, log: LimitLog(config.Logger), joined: make(map[[2]netip.Addr]context.CancelFunc)}
 	reason := errors.New("as configured")
 	if !config.Sockets {
 		if reason = rawip.Available(); reason == nil {
@@ -83,7 +80,7 @@ func NewNative(config NativeConfig) (*Native, error) {
 	n.log.Info("channels are taken by sockets: only the UDP ports of the configuration, and with new IP headers",
 		"ports", config.Ports, "reason", reason)
 	n.host = ssm.NewHost(ssm.Config{
-		Interface: config.Interface, ReceiveBuffer: config.ReceiveBuffer, Logger: config.Logger,
+		Interface: config.Interface, ReceiveBuffer: config.ReceiveBuffer, Logger: n.log,
 	})
 	return n, nil
 }

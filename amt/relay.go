@@ -30,7 +30,7 @@ type Relay struct {
 
 	base      time.Time
 	endpoints map[endpointKey]TunnelID
-	addresses map[[16]byte]uint32 // endpoints of an address
+	addresses map[[16]byte]uint32 // endpoints of a site
 	tunnels   []*[tunnelPage]tunnel
 	locals    []netip.AddrPort // addresses that tunnels use, by tunnel.local
 	changes   uint32           // of tunnels that Version does not see
@@ -63,6 +63,16 @@ func (k endpointKey) addrPort() netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(k.addr).Unmap(), k.port)
 }
 
+// site is what counts as one address for MaxTunnelsPerAddress: a host has all of an IPv6
+// /64 to itself if it likes.
+func (k *endpointKey) site() (site [16]byte) {
+	if netip.AddrFrom16(k.addr).Is4In6() {
+		return k.addr
+	}
+	copy(site[:8], k.addr[:])
+	return site
+}
+
 const tunnelPage = 1024
 
 // tunnel is what the relay knows of an endpoint beyond its subscriptions, which
@@ -74,6 +84,7 @@ type tunnel struct {
 	flags       tunnelFlags
 	unreachable uint8  // ICMP errors in a row
 	secret      uint16 // that the last Update was proved with, see responder.checkSecret
+	pathMTUAt   uint32 // tick of pathMTU
 	rate        bucket
 	packets     uint64
 	octets      uint64
@@ -155,8 +166,35 @@ type Event struct {
 	Source, Group netip.Addr     // of EventJoin and EventLeave
 	Tunnel        TunnelID       // of EventTunnelUp and EventTunnelDown
 	Gateway       netip.AddrPort // the same
-	Packets       uint64         // of EventTunnelDown: all that Count counted
+	Reason        DownReason     // of EventTunnelDown, as what follows
+	Packets       uint64         // all that Count counted
 	Octets        uint64
+}
+
+// DownReason says why a tunnel ended.
+type DownReason uint8
+
+// Reasons of EventTunnelDown.
+const (
+	DownLeft        DownReason = 1 + iota // an Update left the last channel
+	DownTeardown                          // by Teardown
+	DownExpired                           // the gateway was silent
+	DownUnreachable                       // ICMP errors
+)
+
+// String returns a word for r.
+func (r DownReason) String() string {
+	switch r {
+	case DownLeft:
+		return "left"
+	case DownTeardown:
+		return "teardown"
+	case DownExpired:
+		return "expired"
+	case DownUnreachable:
+		return "unreachable"
+	}
+	return "unknown"
 }
 
 // NewRelay returns a relay without tunnels. The error matches [ErrConfig].
@@ -180,6 +218,7 @@ func NewRelay(now time.Time, config RelayConfig) (*Relay, error) {
 		QueryResponseInterval: config.QueryResponseInterval,
 		MaxGroups:             config.MaxGroups,
 		MaxSources:            config.MaxSources,
+		MaxLinkSources:        config.MaxChannelsPerTunnel,
 		MaxChannels:           config.MaxChannels,
 		MaxMembers:            config.MaxCopies,
 	}
@@ -302,6 +341,10 @@ func (r *Relay) handleRequest(now time.Time, d *Datagram, m *Message, b []byte) 
 	if known {
 		t = r.tunnel(id)
 		t.unreachable = 0
+		if t.pathMTU != 0 && r.tick(now)-t.pathMTUAt >= pathMTUTicks {
+			t.pathMTU = 0
+			r.changes++
+		}
 	}
 	if !r.admit(r.tick(now), d, t) {
 		return b
@@ -410,7 +453,7 @@ func (r *Relay) handleUpdate(now time.Time, d *Datagram, m *Message) {
 	case !known:
 		r.opened(id)
 	}
-	r.handleEvents(now)
+	r.handleEvents(now, DownLeft)
 }
 
 // authentic checks the MAC of an Update or Teardown against the endpoint that
@@ -437,8 +480,8 @@ func (r *Relay) handleTeardown(now time.Time, d *Datagram, m *Message) {
 	}
 	r.stats.Teardowns++
 	if id, known := r.endpoints[keyOf(m.Gateway)]; known {
-		r.close(id)
-		r.handleEvents(now)
+		r.close(id, DownTeardown)
+		r.handleEvents(now, DownTeardown)
 	}
 }
 
@@ -446,7 +489,7 @@ func (r *Relay) handleTeardown(now time.Time, d *Datagram, m *Message) {
 func (r *Relay) open(d *Datagram) (TunnelID, bool) {
 	k := keyOf(d.Remote)
 	if len(r.endpoints) >= r.config.MaxTunnels || r.draining ||
-		int(r.addresses[k.addr]) >= r.config.MaxTunnelsPerAddress {
+		int(r.addresses[k.site()]) >= r.config.MaxTunnelsPerAddress {
 		r.stats.Refused++
 		return 0, false
 	}
@@ -462,7 +505,7 @@ func (r *Relay) open(d *Datagram) (TunnelID, bool) {
 func (r *Relay) opened(id TunnelID) {
 	t := r.tunnel(id)
 	r.endpoints[t.key] = id
-	r.addresses[t.key.addr]++
+	r.addresses[t.key.site()]++
 	r.stats.Opened++
 	r.events = append(r.events, Event{Type: EventTunnelUp, Tunnel: id, Gateway: t.key.addrPort()})
 	r.watermark()
@@ -474,18 +517,19 @@ func (r *Relay) forget(id TunnelID) {
 	*r.tunnel(id) = tunnel{}
 }
 
-func (r *Relay) close(id TunnelID) {
+func (r *Relay) close(id TunnelID, reason DownReason) {
 	t := r.tunnel(id)
 	if t.key == (endpointKey{}) {
 		return
 	}
 	delete(r.endpoints, t.key)
-	if r.addresses[t.key.addr]--; r.addresses[t.key.addr] == 0 {
-		delete(r.addresses, t.key.addr)
+	site := t.key.site()
+	if r.addresses[site]--; r.addresses[site] == 0 {
+		delete(r.addresses, site)
 	}
 	r.stats.Closed++
 	r.events = append(r.events, Event{
-		Type: EventTunnelDown, Tunnel: id, Gateway: t.key.addrPort(), Packets: t.packets, Octets: t.octets,
+		Type: EventTunnelDown, Tunnel: id, Gateway: t.key.addrPort(), Reason: reason, Packets: t.packets, Octets: t.octets,
 	})
 	r.forget(id)
 	r.watermark()
@@ -518,8 +562,8 @@ func (r *Relay) local(a netip.AddrPort) uint16 {
 	return uint16(len(r.locals) - 1)
 }
 
-// handleEvents turns the router's events into the relay's.
-func (r *Relay) handleEvents(now time.Time) {
+// handleEvents turns the router's events into the relay's; reason is what ends tunnels.
+func (r *Relay) handleEvents(now time.Time, reason DownReason) {
 	for {
 		e, ok := r.router.PollEvent()
 		if !ok {
@@ -533,7 +577,7 @@ func (r *Relay) handleEvents(now time.Time) {
 			r.stats.Channels--
 			r.leave(now, e.Source, e.Group)
 		case gmp.EventIdle:
-			r.close(TunnelID(e.Link))
+			r.close(TunnelID(e.Link), reason)
 		}
 	}
 }
@@ -581,7 +625,7 @@ func (r *Relay) NextTimeout() time.Time {
 func (r *Relay) HandleTimeout(now time.Time) {
 	closed := r.stats.Closed
 	r.router.HandleTimeout(now)
-	r.handleEvents(now)
+	r.handleEvents(now, DownExpired)
 	r.stats.Expired += r.stats.Closed - closed
 	n := 0
 	for n < len(r.lingering) && !r.lingering[n].at.After(now) {
@@ -608,21 +652,27 @@ func (r *Relay) HandleUnreachable(now time.Time, gateway netip.AddrPort) {
 	t := r.tunnel(id)
 	if t.unreachable++; int(t.unreachable) >= min(r.config.MaxUnreachable, 255) {
 		r.stats.Unreachable++
-		r.close(id)
-		r.handleEvents(now)
+		r.close(id, DownUnreachable)
+		r.handleEvents(now, DownUnreachable)
 	}
 }
 
 // HandlePathMTU takes the MTU that a router on the path to the gateway has
-// reported, and does nothing unless RelayConfig.FollowPathMTU is set.
-func (r *Relay) HandlePathMTU(gateway netip.AddrPort, mtu int) {
+// reported, which holds for 10 minutes, and does nothing unless RelayConfig.FollowPathMTU
+// is set.
+func (r *Relay) HandlePathMTU(now time.Time, gateway netip.AddrPort, mtu int) {
 	id, known := r.endpoints[keyOf(gateway)]
 	if !known || !r.config.FollowPathMTU || mtu >= r.config.PathMTU {
 		return
 	}
-	r.tunnel(id).pathMTU = uint16(max(mtu, r.config.MinPathMTU))
+	t := r.tunnel(id)
+	t.pathMTU, t.pathMTUAt = uint16(max(mtu, r.config.MinPathMTU)), r.tick(now)
 	r.changes++
 }
+
+// pathMTUTicks is for how long a path MTU that was reported holds: the path may be another
+// one by then (RFC 1191 section 6.3, RFC 8201 section 4).
+const pathMTUTicks = uint32(10 * time.Minute / relayTick)
 
 // Stats returns the counters.
 func (r *Relay) Stats() RelayStats {

@@ -36,12 +36,16 @@ type RelayConfig struct {
 	// HighWater is the part of MaxTunnels from which new gateways are told by the
 	// L flag to look elsewhere. Default: 0.9.
 	HighWater float64
-	// MaxTunnelsPerAddress bounds the endpoints with one address, as many as one
-	// NAT may need. Default: 4,096.
+	// MaxTunnelsPerAddress bounds the endpoints with one IPv4 address, as many as one
+	// NAT may need, or in one IPv6 /64, of which a single host may use any address.
+	// Default: 4,096.
 	MaxTunnelsPerAddress int
 	// MaxGroups and MaxSources bound the groups of an endpoint and the sources of
 	// each. Default: 64.
 	MaxGroups, MaxSources int
+	// MaxChannelsPerTunnel bounds the sources of all groups of an endpoint, so that it
+	// takes many of them to use up MaxChannels. Default: 512.
+	MaxChannelsPerTunnel int
 	// MaxChannels bounds the different channels of all endpoints. Default: 65,536.
 	MaxChannels int
 	// MaxCopies bounds the tunnels that one packet is copied to; what more of them
@@ -144,6 +148,7 @@ func (c *RelayConfig) populate() error {
 	orDefault(&c.MaxTunnelsPerAddress, 4096)
 	orDefault(&c.MaxGroups, 64)
 	orDefault(&c.MaxSources, 64)
+	orDefault(&c.MaxChannelsPerTunnel, 512)
 	orDefault(&c.MaxChannels, 1<<16)
 	orDefault(&c.Rate, 100_000)
 	orDefault(&c.PrefixRate, 1000)

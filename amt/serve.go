@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +20,8 @@ type ServerConfig struct {
 	// wildcard address also answers on anycast addresses of the machine.
 	Listen []netip.AddrPort
 	// Relay configures the protocol. IPv4 and IPv6 default to the addresses in
-	// Listen, of which a wildcard cannot be advertised.
+	// Listen, of which a wildcard cannot be advertised. PathMTU defaults to the MTU of
+	// the interface with the first of these addresses, if it is less than 1500.
 	Relay RelayConfig
 	// Upstream brings the packets.
 	Upstream Upstream
@@ -53,12 +55,16 @@ type Server struct {
 
 	mu     sync.Mutex // guards below
 	relay  *Relay
-	todo   []Event // for the loop that joins and leaves
+	todo   []Event // for the loop that joins, leaves and logs
 	armed  time.Time
 	sent   ServerStats
 	have   map[[2]netip.Addr]bool      // joined upstream
+	joins  uint64                      // changes of have, from 1
 	failed map[[2]netip.Addr]time.Time // could not be joined, until it is tried again
-	icmp   map[netip.Addr]time.Time    // when the source was last told of the MTU
+	again  []failedJoin                // the same in the order of the times, with some that are failed no more
+	untold joinFailures
+	told   time.Time                // when the log was last told of those
+	icmp   map[netip.Addr]time.Time // when the source was last told of the MTU
 
 	wake   chan struct{}
 	closed chan struct{}
@@ -66,9 +72,13 @@ type Server struct {
 	done   sync.WaitGroup
 }
 
-// ServerStats counts what was forwarded.
+// ServerStats counts what was forwarded. All counters but Unjoined, and those of
+// RelayStats that say so, rise only.
 type ServerStats struct {
 	RelayStats
+	Unjoined   int    // channels that gateways want now and that cannot be joined upstream
+	JoinErrors uint64 // that the upstream returned
+
 	Packets    uint64 // from upstream
 	Copies     uint64 // sent
 	Octets     uint64 // of these, with the inner IP headers
@@ -84,11 +94,8 @@ func NewServer(config ServerConfig) (*Server, error) {
 		return nil, fmt.Errorf("amt: server: %w: Listen and Upstream are required", ErrConfig)
 	}
 	s := &Server{
-		config: config, log: config.Logger, wake: make(chan struct{}, 1), closed: make(chan struct{}),
-		have: make(map[[2]netip.Addr]bool), failed: make(map[[2]netip.Addr]time.Time), icmp: make(map[netip.Addr]time.Time),
-	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
+		config: config, log: LimitLog(config.Logger), wake: make(chan struct{}, 1), closed: make(chan struct{}),
+		joins: 1, have: make(map[[2]netip.Addr]bool), failed: make(map[[2]netip.Addr]time.Time), icmp: make(map[netip.Addr]time.Time),
 	}
 	rc := config.Relay
 	for _, a := range config.Listen {
@@ -99,6 +106,9 @@ func NewServer(config ServerConfig) (*Server, error) {
 		case addr.Is6() && !rc.IPv6.IsValid():
 			rc.IPv6 = addr.WithZone("")
 		}
+	}
+	if rc.PathMTU <= 0 {
+		rc.PathMTU = linkMTU(rc.IPv4, rc.IPv6)
 	}
 	var err error
 	if s.relay, err = NewRelay(time.Now(), rc); err != nil {
@@ -125,6 +135,33 @@ func NewServer(config ServerConfig) (*Server, error) {
 		s.conns = append(s.conns, c)
 	}
 	return s, nil
+}
+
+// linkMTU returns the least MTU of the interfaces with one of the addresses, where packets
+// to gateways leave first (RFC 7450 section 5.3.3.6.1), and 1500 if it is more: paths
+// beyond the link seldom have as much, and not all say so.
+func linkMTU(addrs ...netip.Addr) int {
+	mtu := 1500
+	list, err := net.Interfaces()
+	if err != nil {
+		return mtu
+	}
+	for i := range list {
+		of, err := list[i].Addrs()
+		if err != nil {
+			continue
+		}
+		for _, a := range of {
+			p, ok := a.(*net.IPNet)
+			if !ok {
+				continue
+			}
+			if a, ok := netip.AddrFromSlice(p.IP); ok && slices.Contains(addrs, a.Unmap()) {
+				mtu = min(mtu, list[i].MTU)
+			}
+		}
+	}
+	return mtu
 }
 
 // Serve runs a relay until ctx ends, and returns the cause.
@@ -164,8 +201,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return net.ErrClosed
 }
 
-// Close ends Run. Gateways are not told: they find the next relay by
-// themselves, the faster if Drain was called a while before.
+// Close ends Run. Gateways are not told, for which AMT has no message: they notice, and
+// find the next relay by themselves. Without a gap they do so after Drain.
 func (s *Server) Close() error {
 	s.once.Do(func() {
 		close(s.closed)
@@ -180,11 +217,32 @@ func (s *Server) closeSockets() {
 	}
 }
 
-// Drain makes the server take no new tunnels.
-func (s *Server) Drain() {
+// Drain makes the server take no new tunnels, for a planned end: discoveries stay without
+// an answer, and Queries have the L flag, upon which gateways like ours move to another
+// relay, make before break, at their next Request. It waits until the last tunnel has
+// gone, and returns nil, or until ctx or the server ends, and returns why. Nothing else
+// ends by it, and there is no way back.
+func (s *Server) Drain(ctx context.Context) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.relay.Drain()
+	s.mu.Unlock()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		s.mu.Lock()
+		tunnels := len(s.relay.endpoints)
+		s.mu.Unlock()
+		if tunnels == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-s.closed:
+			return net.ErrClosed
+		case <-tick.C:
+		}
+	}
 }
 
 // Stats returns the counters.
@@ -193,6 +251,7 @@ func (s *Server) Stats() ServerStats {
 	defer s.mu.Unlock()
 	st := s.sent
 	st.RelayStats = s.relay.Stats()
+	st.Unjoined = len(s.failed)
 	return st
 }
 
@@ -253,7 +312,7 @@ func (s *Server) readICMP(c *udpio.Conn) {
 		}
 		s.mu.Lock()
 		if e.MTU > 0 {
-			s.relay.HandlePathMTU(e.To, e.MTU)
+			s.relay.HandlePathMTU(time.Now(), e.To, e.MTU)
 		} else {
 			s.relay.HandleUnreachable(time.Now(), e.To)
 		}
@@ -270,13 +329,11 @@ func (s *Server) after() {
 		if !ok {
 			break
 		}
-		switch e.Type {
-		case EventFull:
-			s.log.Warn("the relay is nearly full: withdraw its anycast prefix")
-		case EventJoin, EventLeave:
-			s.todo = append(s.todo, e)
-			work = true
+		if (e.Type == EventTunnelUp || e.Type == EventTunnelDown) && !s.log.Enabled(context.Background(), slog.LevelDebug) {
+			continue
 		}
+		s.todo = append(s.todo, e)
+		work = true
 	}
 	if at := s.relay.NextTimeout(); work || !at.IsZero() && (s.armed.IsZero() || at.Before(s.armed)) {
 		select {
@@ -295,17 +352,23 @@ func (s *Server) loop() {
 		s.mu.Lock()
 		s.relay.HandleTimeout(time.Now())
 		s.after()
-		retry, again := s.retry(time.Now())
-		todo := append(retry, s.todo...)
+		todo := append(s.retry(time.Now()), s.todo...)
 		s.todo = nil
-		s.armed = sooner(s.relay.NextTimeout(), again)
+		s.mu.Unlock()
+		for i := range todo {
+			s.handle(&todo[i])
+		}
+		s.mu.Lock()
+		report, next := s.failures(time.Now())
+		s.armed = sooner(s.relay.NextTimeout(), next)
 		wait := time.Hour
 		if !s.armed.IsZero() {
 			wait = max(time.Until(s.armed), time.Millisecond)
 		}
 		s.mu.Unlock()
-		for i := range todo {
-			s.upstream(&todo[i])
+		if report.fresh > 0 {
+			s.log.Error("channels that gateways want cannot be joined; they are tried again",
+				"new", report.fresh, "now", report.now, "err", report.last)
 		}
 		timer.Reset(wait)
 		select {
@@ -317,47 +380,131 @@ func (s *Server) loop() {
 	}
 }
 
-func (s *Server) upstream(e *Event) {
-	key := [2]netip.Addr{e.Source, e.Group}
-	if e.Type == EventLeave {
-		s.mu.Lock()
-		joined := s.have[key]
-		delete(s.have, key)
-		delete(s.failed, key)
-		s.mu.Unlock()
-		if joined {
-			s.config.Upstream.Leave(e.Source, e.Group)
-		}
-		return
+// handle does what comes of an event of the relay.
+func (s *Server) handle(e *Event) {
+	switch e.Type {
+	case EventJoin:
+		s.join(e.Source, e.Group)
+	case EventLeave:
+		s.leave(e.Source, e.Group)
+	case EventTunnelUp:
+		s.log.Debug("a gateway has a tunnel", "gateway", e.Gateway)
+	case EventTunnelDown:
+		s.log.Debug("a tunnel has ended", "gateway", e.Gateway, "reason", e.Reason, "packets", e.Packets, "octets", e.Octets)
+	case EventFull:
+		s.log.Warn("the relay is nearly full: withdraw its anycast prefix")
+	case EventReady:
+		s.log.Info("the relay has room again")
 	}
-	f := &forwarder{server: s, source: e.Source, group: e.Group}
-	err := s.config.Upstream.Join(e.Source, e.Group, f.forward)
+}
+
+func (s *Server) leave(source, group netip.Addr) {
+	key := [2]netip.Addr{source, group}
+	s.mu.Lock()
+	joined := s.have[key]
+	delete(s.have, key)
+	s.joins++
+	delete(s.failed, key)
+	s.mu.Unlock()
+	if joined {
+		s.config.Upstream.Leave(source, group)
+	}
+}
+
+func (s *Server) join(source, group netip.Addr) {
+	key := [2]netip.Addr{source, group}
+	f := &forwarder{server: s, source: source, group: group}
+	err := s.config.Upstream.Join(source, group, f.forward)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
 		s.have[key] = true
+		s.joins++
 		delete(s.failed, key)
 		return
 	}
+	s.sent.JoinErrors++
 	if s.failed[key].IsZero() {
-		s.log.Error("cannot join a channel that gateways want; it is tried again",
-			"source", e.Source, "group", e.Group, "err", err)
+		s.untold.fresh++
+		s.untold.last = &JoinError{Source: source, Group: group, Err: err}
 	}
-	s.failed[key] = time.Now().Add(retryJoin)
+	at := time.Now().Add(retryJoin)
+	s.failed[key] = at
+	s.again = append(s.again, failedJoin{key, at})
 }
 
-// retry returns the joins that failed and are due again, and when the next one
-// is. The mutex is held.
-func (s *Server) retry(now time.Time) (todo []Event, next time.Time) {
-	for key, at := range s.failed {
-		if at.After(now) {
-			next = sooner(next, at)
+// JoinError is why a channel that gateways want could not be joined upstream, as the
+// attribute "err" of what a [Server] logs about it.
+type JoinError struct {
+	Source, Group netip.Addr // Source is the zero address for all sources
+	Err           error      // what the upstream returned
+}
+
+func (e *JoinError) Error() string {
+	source := "*"
+	if e.Source.IsValid() {
+		source = e.Source.String()
+	}
+	return fmt.Sprintf("joining (%s,%v): %v", source, e.Group, e.Err)
+}
+
+// Unwrap returns what the upstream returned.
+func (e *JoinError) Unwrap() error { return e.Err }
+
+// failedJoin is due to be tried again, if Server.failed has the same time.
+type failedJoin struct {
+	key [2]netip.Addr
+	at  time.Time
+}
+
+// joinFailures are those that the log has not been told of.
+type joinFailures struct {
+	fresh int // channels
+	now   int // those that cannot be joined now
+	last  *JoinError
+}
+
+const (
+	// retryJoin is the time after which a join that failed is tried again.
+	retryJoin = 5 * time.Second
+	// maxRetries bounds those that are tried together. Gateways may want very many
+	// channels that cannot be joined, and new ones are not to wait for all of them.
+	maxRetries = 64
+)
+
+// retry returns joins that failed and are due again. The mutex is held, as in what
+// follows.
+func (s *Server) retry(now time.Time) (todo []Event) {
+	n := 0
+	for ; n < len(s.again) && len(todo) < maxRetries; n++ {
+		f := &s.again[n]
+		if s.failed[f.key] != f.at { // left meanwhile, or another failure
 			continue
 		}
-		todo = append(todo, Event{Type: EventJoin, Source: key[0], Group: key[1]})
+		if f.at.After(now) {
+			break
+		}
+		todo = append(todo, Event{Type: EventJoin, Source: f.key[0], Group: f.key[1]})
 	}
-	return todo, next
+	if s.again = s.again[n:]; len(s.again) == 0 {
+		s.again = nil
+	}
+	return todo
 }
 
-// retryJoin is the time after which a join that failed is tried again.
-const retryJoin = 5 * time.Second
+// failures returns what the log is to be told of joins that failed, those of a minute
+// together, and when the next thing is due: that, or the next retry.
+func (s *Server) failures(now time.Time) (report joinFailures, next time.Time) {
+	if len(s.again) > 0 {
+		next = s.again[0].at
+	}
+	if s.untold.fresh == 0 {
+		return report, next
+	}
+	if at := s.told.Add(logInterval); at.After(now) && !s.told.IsZero() {
+		return report, sooner(next, at)
+	}
+	report, s.untold, s.told = s.untold, joinFailures{}, now
+	report.now = len(s.failed)
+	return report, next
+}

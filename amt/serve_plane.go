@@ -24,6 +24,7 @@ func (s *Server) runPlane() {
 	channels := make(map[[2]netip.Addr]*planed)
 	var counted time.Time
 	planeVersion := s.config.Plane.Version()
+	var seen planeSeen
 	for {
 		select {
 		case <-s.closed:
@@ -37,8 +38,9 @@ func (s *Server) runPlane() {
 				for _, c := range channels {
 					c.known = false
 				}
+				seen = planeSeen{}
 			}
-			s.updatePlane(channels)
+			s.updatePlane(channels, &seen)
 			if now.Sub(counted) >= counterInterval {
 				counted = now
 				s.countPlane()
@@ -47,10 +49,23 @@ func (s *Server) runPlane() {
 	}
 }
 
+// planeSeen is as of when updatePlane has looked at all channels.
+type planeSeen struct {
+	generation [2]uint32
+	joins      uint64
+}
+
 // updatePlane tells the plane of channels whose tunnels have changed. Groups as a
 // whole are for the sockets.
-func (s *Server) updatePlane(channels map[[2]netip.Addr]*planed) {
+func (s *Server) updatePlane(channels map[[2]netip.Addr]*planed, seen *planeSeen) {
 	s.mu.Lock()
+	// There may be very many channels, and nothing to do 50 times a second.
+	if now := (planeSeen{s.relay.generation(), s.joins}); now == *seen {
+		s.mu.Unlock()
+		return
+	} else {
+		*seen = now
+	}
 	var changed, gone [][2]netip.Addr
 	for key := range s.have {
 		if !key[0].IsValid() {
@@ -88,7 +103,7 @@ func (s *Server) updatePlane(channels map[[2]netip.Addr]*planed) {
 		err := s.config.Plane.Forward(key[0], key[1], lists[i])
 		if c := channels[key]; c.taken != (err == nil) {
 			c.taken = err == nil
-			s.log.Info("the data plane has changed its mind about a channel",
+			s.log.Debug("the data plane has changed its mind about a channel",
 				"source", key[0], "group", key[1], "taken", c.taken, "tunnels", len(lists[i]), "reason", err)
 		}
 	}

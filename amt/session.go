@@ -39,8 +39,9 @@ type session struct {
 	cycles [2]cycle
 	nonce  uint32 // of the present cycles
 
-	joined bool         // Updates are sent
-	groups []netip.Addr // asked for here, now or once: maxGroups, or as many as are wanted
+	joined bool                // Updates are sent
+	groups []netip.Addr        // asked for here, now or once: maxGroups, or as many as are wanted
+	asked  map[netip.Addr]bool // the same
 
 	lastData   time.Time
 	paused     time.Time     // lastData before a pause that was asked about
@@ -114,7 +115,7 @@ func protocolOf(group netip.Addr) int {
 
 func newSession(g *Gateway, now time.Time, candidate int) *session {
 	g.paths++
-	s := &session{gateway: g, path: g.paths, candidate: candidate}
+	s := &session{gateway: g, path: g.paths, candidate: candidate, asked: make(map[netip.Addr]bool)}
 	for i := range s.hosts {
 		s.hosts[i] = gmp.NewHost(gmp.HostConfig{IPv6: i == protocolMLD, Prompt: true, MTU: controlMTU, Rand: g.config.Rand})
 	}
@@ -134,16 +135,23 @@ func newSession(g *Gateway, now time.Time, candidate int) *session {
 
 func (s *session) setFilter(now time.Time, group netip.Addr, f gmp.Filter) {
 	_ = s.hosts[protocolOf(group)].SetFilter(now, group, f) // was checked when the gateway took it
-	if slices.Contains(s.groups, group) {
+	if s.asked[group] {
 		return
 	}
-	if len(s.groups) >= maxGroups {
+	_, wanted := s.gateway.filters[group]
+	unwanted := len(s.groups) - len(s.gateway.filters)
+	if wanted {
+		unwanted++ // this one, which is not among the groups
+	}
+	if len(s.groups) >= maxGroups && unwanted > 0 {
 		gone := slices.IndexFunc(s.groups, func(g netip.Addr) bool { _, wanted := s.gateway.filters[g]; return !wanted })
 		if gone >= 0 {
+			delete(s.asked, s.groups[gone])
 			s.groups = slices.Delete(s.groups, gone, gone+1)
 		}
 	}
 	s.groups = append(s.groups, group)
+	s.asked[group] = true
 }
 
 // backoff is the random time before a repetition (RFC 7450 section 5.2.3.4.3).

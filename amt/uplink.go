@@ -67,9 +67,7 @@ type relaySocket struct {
 // open makes it ready for use; the loop of who embeds it, or run, has to run.
 func (u *uplink) open(gateway GatewayConfig, config uplinkConfig) {
 	orDefault(&config.receiveBuffer, 4<<20)
-	if config.log == nil {
-		config.log = slog.New(slog.DiscardHandler)
-	}
+	config.log = LimitLog(config.log)
 	u.up, u.wake = config, make(chan struct{}, 1)
 	u.gateway = NewGateway(gateway)
 	u.paths, u.sockets = make(map[Path]*gatewayPath), make(map[netip.AddrPort]*relaySocket)
@@ -241,7 +239,7 @@ func (u *uplink) socket(to netip.AddrPort) (*relaySocket, error) {
 			}
 		}
 	}
-	config := udpio.Config{ReceiveBuffer: u.up.receiveBuffer}
+	config := udpio.Config{ReceiveBuffer: u.up.receiveBuffer, ZeroChecksum: true}
 	conn, err := udpio.Listen(netip.AddrPortFrom(local, s.port), config)
 	if err != nil && s.port != 0 {
 		conn, err = udpio.Listen(netip.AddrPortFrom(local, 0), config) // somebody else has it

@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 
 	"github.com/treedn/treedn/amt/internal/rawip"
 	"github.com/treedn/treedn/amt/ssm"
@@ -29,7 +28,10 @@ type wholePackets struct {
 type tap struct {
 	ifi     *net.Interface
 	capture *rawip.Capture
-	table   atomic.Pointer[map[[2]netip.Addr]*wholeChannel] // replaced, never changed
+	groups  map[netip.Addr]int // channels of each; guarded by the mutex of wholePackets
+
+	mu    sync.RWMutex // guards below; the reader has it for a batch
+	table map[[2]netip.Addr]*wholeChannel
 }
 
 // wholeChannel hands the packets of a channel from the goroutine that reads the
@@ -69,16 +71,15 @@ func (w *wholePackets) join(source, group netip.Addr, deliver func(packets [][]b
 	}
 	c := &wholeChannel{source: source, group: group, ours: isOurs(source), tap: t, mailbox: newMailbox()}
 	key := [2]netip.Addr{source, group}
-	w.channels[key] = c
-	err = w.update(t)
+	err = t.add(key, c)
 	if err == nil {
 		err = w.member.Join(ifi, source, group)
 	}
 	if err != nil {
-		delete(w.channels, key)
-		_ = w.update(t)
+		_ = t.remove(key)
 		return err
 	}
+	w.channels[key] = c
 	w.done.Go(func() { c.mailbox.run(deliver) })
 	return nil
 }
@@ -102,8 +103,7 @@ func (w *wholePackets) open(ifi *net.Interface) (*tap, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tap{ifi: ifi, capture: capture}
-	t.table.Store(new(map[[2]netip.Addr]*wholeChannel))
+	t := &tap{ifi: ifi, capture: capture, groups: make(map[netip.Addr]int), table: make(map[[2]netip.Addr]*wholeChannel)}
 	w.taps[ifi.Index] = t
 	w.done.Go(func() {
 		err := t.read()
@@ -116,18 +116,29 @@ func (w *wholePackets) open(ifi *net.Interface) (*tap, error) {
 	return t, nil
 }
 
-// update makes a tap take what is joined on it. The mutex is held.
-func (w *wholePackets) update(t *tap) error {
-	table := make(map[[2]netip.Addr]*wholeChannel)
-	var groups []netip.Addr
-	for key, c := range w.channels {
-		if c.tap == t {
-			table[key] = c
-			groups = append(groups, key[1])
-		}
+// add makes a tap take a channel, at a cost that does not grow with the number of
+// others. The mutex of wholePackets is held, as in remove.
+func (t *tap) add(key [2]netip.Addr, c *wholeChannel) error {
+	t.mu.Lock()
+	_, had := t.table[key]
+	t.table[key] = c
+	t.mu.Unlock()
+	if !had {
+		t.groups[key[1]]++
 	}
-	t.table.Store(&table)
-	return t.capture.SetGroups(groups)
+	return t.capture.SetGroup(key[1], true)
+}
+
+// remove ends add.
+func (t *tap) remove(key [2]netip.Addr) error {
+	t.mu.Lock()
+	delete(t.table, key)
+	t.mu.Unlock()
+	if t.groups[key[1]]--; t.groups[key[1]] > 0 {
+		return nil
+	}
+	delete(t.groups, key[1])
+	return t.capture.SetGroup(key[1], false)
 }
 
 func (w *wholePackets) leave(source, group netip.Addr) {
@@ -140,7 +151,7 @@ func (w *wholePackets) leave(source, group netip.Addr) {
 	}
 	delete(w.channels, key)
 	w.member.Leave(c.tap.ifi, source, group)
-	if err := w.update(c.tap); err != nil {
+	if err := c.tap.remove(key); err != nil {
 		w.log.Error("narrowing what is taken off an interface", "interface", c.tap.ifi.Name, "err", err)
 	}
 	c.mailbox.close()
@@ -184,15 +195,15 @@ func (t *tap) read() error {
 		if frames, err = t.capture.Read(frames[:0]); err != nil {
 			return err
 		}
-		table := *t.table.Load()
+		t.mu.RLock()
 		var last *wholeChannel // packets of one channel often come together
 		for i := range frames {
 			if p.Parse(frames[i].Packet) != nil {
 				continue
 			}
-			c := table[[2]netip.Addr{p.Source.Addr(), p.Destination.Addr()}]
+			c := t.table[[2]netip.Addr{p.Source.Addr(), p.Destination.Addr()}]
 			if c == nil {
-				if c = table[[2]netip.Addr{{}, p.Destination.Addr()}]; c == nil {
+				if c = t.table[[2]netip.Addr{{}, p.Destination.Addr()}]; c == nil {
 					continue
 				}
 			}
@@ -209,5 +220,6 @@ func (t *tap) read() error {
 		if last != nil {
 			last.mailbox.flush()
 		}
+		t.mu.RUnlock()
 	}
 }

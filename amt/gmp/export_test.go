@@ -5,8 +5,8 @@ import "fmt"
 // Check verifies that the parts of the router's state agree.
 func (r *Router) Check() error {
 	groups, sources := 0, 0
-	refs := make(map[uint32]uint32)
-	members := make(map[uint32]int)
+	refs := make([]uint32, r.channels.used+1) // by channel
+	members := make([]int, r.channels.used+1)
 	for l := uint32(1); l <= r.links.used; l++ {
 		k := r.links.at(l)
 		n := 0
@@ -86,13 +86,17 @@ func (r *Router) Check() error {
 	if groups != r.groups.live || sources != r.sources.live {
 		return fmt.Errorf("%d groups and %d sources reached, %d and %d alive", groups, sources, r.groups.live, r.sources.live)
 	}
-	if len(refs) != r.channels.live || len(r.index) != r.channels.live {
-		return fmt.Errorf("%d channels reached, %d alive, %d in the index", len(refs), r.channels.live, len(r.index))
-	}
-	for i, n := range refs {
-		if c := r.channels.at(i); c.refs != n || len(c.members) != members[i] {
-			return fmt.Errorf("channel %d: %d references and %d members, found %d and %d", i, c.refs, len(c.members), n, members[i])
+	channels := 0
+	for i := uint32(1); i <= r.channels.used; i++ {
+		if refs[i] > 0 {
+			channels++
 		}
+		if c := r.channels.at(i); c.refs != refs[i] || len(c.members) != members[i] {
+			return fmt.Errorf("channel %d: %d references and %d members, found %d and %d", i, c.refs, len(c.members), refs[i], members[i])
+		}
+	}
+	if channels != r.channels.live || len(r.index) != r.channels.live {
+		return fmt.Errorf("%d channels reached, %d alive, %d in the index", channels, r.channels.live, len(r.index))
 	}
 	return nil
 }

@@ -65,6 +65,9 @@ func (c *HostConfig) populate() {
 type Host struct {
 	config     HostConfig
 	groups     []*membership // in the order of their addresses
+	wanted     int           // of groups, those that are not leaving
+	agenda     agenda        // of groups, those with something to report
+	due        []*membership // of these, what HandleTimeout works on
 	robustness int
 	interval   time.Duration
 
@@ -98,6 +101,9 @@ type membership struct {
 
 	answerAt time.Time    // when a query for the group is answered; zero: never
 	answer   []netip.Addr // sources asked for; none: all
+
+	at    time.Time // the earlier of changeAt and answerAt, as the agenda has it
+	place int       // in the agenda, from 1; 0: not there
 }
 
 type change struct {
@@ -132,14 +138,22 @@ func (h *Host) SetFilter(now time.Time, group netip.Addr, filter Filter) error {
 			return nil
 		}
 		h.groups = slices.Insert(h.groups, i, &membership{group: group})
+		h.wanted++
 	}
 	m := h.groups[i]
+	if m.leaving {
+		h.wanted++
+	}
 	set := m.set
 	if h.old(h.speaks) {
 		set = m.setOlder
 	}
 	if set(filter, h.robustness) {
 		m.changeAt = now
+		h.plan(m)
+	}
+	if m.leaving {
+		h.wanted--
 	}
 	return nil
 }
@@ -170,14 +184,7 @@ func (h *Host) SetSource(now time.Time, source netip.Addr) {
 }
 
 // Member reports whether the host wants anything.
-func (h *Host) Member() bool {
-	for _, m := range h.groups {
-		if !m.leaving {
-			return true
-		}
-	}
-	return false
-}
+func (h *Host) Member() bool { return h.wanted > 0 }
 
 // Robustness returns how many times a change is reported.
 func (h *Host) Robustness() int { return h.robustness }
@@ -256,12 +263,16 @@ func (m *membership) set(filter Filter, robustness int) bool {
 
 // noteChanges has the sources reported that are in one list and not in the other.
 func (m *membership) noteChanges(list, other []netip.Addr, robustness int) (changed bool) {
+	before := m.changes // the list names each source once
 	for _, s := range list {
-		if _, ok := find(other, s); ok {
+		for len(other) > 0 && other[0].Less(s) { // both are sorted
+			other = other[1:]
+		}
+		if len(other) > 0 && other[0] == s {
 			continue
 		}
 		changed = true
-		i := slices.IndexFunc(m.changes, func(c change) bool { return c.source == s })
+		i := slices.IndexFunc(before, func(c change) bool { return c.source == s })
 		if i < 0 {
 			m.changes = append(m.changes, change{s, robustness})
 		} else {

@@ -62,6 +62,7 @@ func (h *Host) switchVersion(now time.Time) {
 	h.groups = slices.DeleteFunc(h.groups, func(m *membership) bool {
 		m.quiet()
 		m.answerAt = time.Time{}
+		h.plan(m)
 		return m.leaving
 	})
 }
@@ -96,6 +97,7 @@ func (h *Host) schedule(now time.Time, q *Message) {
 		all = all || len(m.answer) == 0
 	}
 	m.answerAt = earlier(m.answerAt, at)
+	h.plan(m)
 	for s := range q.Query.Sources.All() {
 		if all = all || len(m.answer) == maxAsked; all {
 			break
@@ -120,6 +122,7 @@ func (h *Host) scheduleOlder(now time.Time, q *Message) {
 		if m.answerAt.IsZero() || m.answerAt.Sub(now) > q.Query.MaxResponse {
 			m.answer = m.answer[:0]
 			m.answerAt = h.answerTime(now, q)
+			h.plan(m)
 		}
 	}
 }
@@ -146,6 +149,7 @@ func (h *Host) HandleReport(now time.Time, r *Message) {
 	if m := h.lookup(r.Query.Group); m != nil && !m.leaving {
 		m.answerAt = time.Time{}
 		m.quiet()
+		h.plan(m)
 	}
 }
 

@@ -1,6 +1,7 @@
 package gmp
 
 import (
+	"container/heap"
 	"net/netip"
 	"slices"
 	"time"
@@ -8,11 +9,10 @@ import (
 
 // NextTimeout returns when HandleTimeout is due; the zero time means never.
 func (h *Host) NextTimeout() time.Time {
-	t := h.generalAt
-	for _, m := range h.groups {
-		t = earlier(earlier(t, m.answerAt), m.changeAt)
+	if len(h.agenda) == 0 {
+		return h.generalAt
 	}
-	return t
+	return earlier(h.generalAt, h.agenda[0].at)
 }
 
 // HandleTimeout does what is due at now.
@@ -22,26 +22,91 @@ func (h *Host) HandleTimeout(now time.Time) {
 		h.generalAt = time.Time{}
 		for _, m := range h.groups {
 			h.answer(m, nil)
+			h.plan(m)
 		}
 	}
 	var again time.Time // one for all, so that what was reported together is repeated together
-	h.groups = slices.DeleteFunc(h.groups, func(m *membership) bool {
+	h.due = h.due[:0]
+	for len(h.agenda) > 0 && due(h.agenda[0].at, now) {
+		m := h.agenda[0]
+		h.agenda.remove(m)
+		h.due = append(h.due, m)
+	}
+	slices.SortFunc(h.due, func(a, b *membership) int { return a.group.Compare(b.group) })
+	for _, m := range h.due {
 		if due(m.answerAt, now) {
 			h.answer(m, m.answer)
 		}
-		if !due(m.changeAt, now) {
-			return false
+		if due(m.changeAt, now) {
+			m.changeAt = time.Time{}
+			if h.reportChange(m) {
+				if again.IsZero() {
+					again = now.Add(h.random(h.repeatInterval()))
+				}
+				m.changeAt = again
+			} else if m.leaving {
+				h.remove(m)
+				continue
+			}
 		}
-		m.changeAt = time.Time{}
-		if !h.reportChange(m) {
-			return m.leaving
-		}
-		if again.IsZero() {
-			again = now.Add(h.random(h.repeatInterval()))
-		}
-		m.changeAt = again
-		return false
-	})
+		h.plan(m)
+	}
+	clear(h.due)
+}
+
+// plan puts a group on the agenda for when it has something to report, or takes it off.
+func (h *Host) plan(m *membership) {
+	at := earlier(m.answerAt, m.changeAt)
+	switch {
+	case at.IsZero():
+		h.agenda.remove(m)
+	case m.place == 0:
+		m.at = at
+		heap.Push(&h.agenda, m)
+	case at != m.at:
+		m.at = at
+		heap.Fix(&h.agenda, m.place-1)
+	}
+}
+
+// remove forgets a group that is leaving.
+func (h *Host) remove(m *membership) {
+	h.agenda.remove(m)
+	i, _ := slices.BinarySearchFunc(h.groups, m.group, func(m *membership, g netip.Addr) int { return m.group.Compare(g) })
+	h.groups = slices.Delete(h.groups, i, i+1)
+}
+
+// agenda is a heap of groups with something to report, the next one first.
+type agenda []*membership
+
+func (a agenda) Len() int           { return len(a) }
+func (a agenda) Less(i, j int) bool { return a[i].at.Before(a[j].at) }
+func (a agenda) Swap(i, j int) {
+	a[i], a[j] = a[j], a[i]
+	a[i].place, a[j].place = i+1, j+1
+}
+
+// Push implements heap.Interface.
+func (a *agenda) Push(x any) {
+	m := x.(*membership)
+	*a = append(*a, m)
+	m.place = len(*a)
+}
+
+// Pop implements heap.Interface.
+func (a *agenda) Pop() any {
+	last := len(*a) - 1
+	m := (*a)[last]
+	(*a)[last] = nil
+	*a = (*a)[:last]
+	m.place, m.at = 0, time.Time{}
+	return m
+}
+
+func (a *agenda) remove(m *membership) {
+	if m.place != 0 {
+		heap.Remove(a, m.place-1)
+	}
 }
 
 func (h *Host) repeatInterval() time.Duration {
@@ -61,6 +126,10 @@ func (h *Host) Refresh(now time.Time) {
 	h.pending = h.pending[:0]
 	h.groups = slices.DeleteFunc(h.groups, func(m *membership) bool {
 		m.quiet()
+		h.plan(m)
+		if m.leaving {
+			h.agenda.remove(m)
+		}
 		return m.leaving
 	})
 }

@@ -1,6 +1,7 @@
 package gmp
 
 import (
+	"math"
 	"net/netip"
 	"time"
 )
@@ -234,6 +235,7 @@ func (r *Router) setExpiry(g, i uint32, expiry tick) {
 // it is known and is not, is left out.
 func (r *Router) each(g uint32, rec *Record, add bool, do func(ch uint32, p *uint32)) {
 	group := rec.Group
+	room := -1 // on the link, not known yet
 	for i := range rec.Sources.Len() {
 		source := rec.Sources.At(i)
 		if source.IsMulticast() || source.IsUnspecified() {
@@ -250,7 +252,10 @@ func (r *Router) each(g uint32, rec *Record, add bool, do func(ch uint32, p *uin
 				continue
 			}
 			state := r.groups.at(g)
-			if int(state.sources) >= r.config.MaxSources || r.crowded(ch) ||
+			if room < 0 {
+				room = r.room(state.link)
+			}
+			if int(state.sources) >= r.config.MaxSources || room == 0 || r.crowded(ch) ||
 				r.config.Allow != nil && !r.config.Allow(state.link, source, group) {
 				r.ignored++
 				continue
@@ -260,9 +265,22 @@ func (r *Router) each(g uint32, rec *Record, add bool, do func(ch uint32, p *uin
 				continue
 			}
 			p = r.findSource(g, ch)
+			room--
 		}
 		do(ch, p)
 	}
+}
+
+// room returns how many sources more a link may have.
+func (r *Router) room(l Link) int {
+	n := r.config.MaxLinkSources
+	if n <= 0 {
+		return math.MaxInt
+	}
+	for g := r.links.at(uint32(l)).first; g != 0; g = r.groups.at(g).next {
+		n -= int(r.groups.at(g).sources)
+	}
+	return max(0, n)
 }
 
 // crowded reports whether a channel has as many links as it may.

@@ -24,6 +24,9 @@ type RouterConfig struct {
 	// MaxSources bounds the sources of a group on a link. Default: 64; at most
 	// 65,535.
 	MaxSources int
+	// MaxLinkSources bounds the sources of all groups of a link together. Default: no
+	// bound but what MaxGroups and MaxSources make of it.
+	MaxLinkSources int
 	// MaxChannels bounds the different channels and groups of all links together.
 	// Default: 65,536.
 	MaxChannels int
@@ -260,6 +263,10 @@ func (r *Router) emit(t EventType, l Link, k *channelKey) {
 func (r *Router) Version(source, group netip.Addr) uint64 {
 	return uint64(r.version(keyOf(source, group)))<<32 | uint64(r.version(keyOf(netip.Addr{}, group)))
 }
+
+// Changes returns a number that changes when Version would return another one for any
+// source and group.
+func (r *Router) Changes() uint32 { return r.versions }
 
 func (r *Router) version(k channelKey) uint32 {
 	if i, ok := r.index[k]; ok {

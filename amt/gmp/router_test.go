@@ -281,8 +281,15 @@ func TestHostAndRouterAgree(t *testing.T) {
 		for range 300 {
 			group, filter := randomFilter(rng)
 			require.NoError(t, host.SetFilter(r.now, group, filter))
+			changes, versions := r.router.Changes(), make(map[[2]netip.Addr]uint64)
+			for source, group := range universe {
+				versions[[2]netip.Addr{source, group}] = r.router.Version(source, group)
+			}
 			pump()
 			for source, group := range universe {
+				if r.router.Changes() == changes {
+					require.Equal(t, versions[[2]netip.Addr{source, group}], r.router.Version(source, group))
+				}
 				require.Equal(t, host.Wants(source, group), len(r.router.AppendLinks(nil, source, group)) == 1,
 					"seed %d: (%v,%v), filter %+v", seed, source, group, host.Filter(group))
 			}
@@ -365,70 +372,6 @@ func TestRouterAllocates(t *testing.T) {
 			}
 		}
 	}))
-}
-
-// The bytes of a script are reports from two tunnels and steps in time.
-func FuzzRouter(f *testing.F) {
-	f.Add([]byte{0, 1, 0x11, 2, 3, 4})
-	f.Add([]byte{5, 5, 5, 4, 4, 4, 3, 3, 3, 0xff, 0xff})
-	f.Fuzz(func(t *testing.T, script []byte) {
-		config := gmp.RouterConfig{MaxGroups: 3, MaxSources: 4, MaxChannels: 10}
-		r := newRouterRig(t, config)
-		links := []gmp.Link{r.router.AddLink(), r.router.AddLink(),
-			r.router.AddSharedLink(r.now, gmp.LinkConfig{IGMP: netip.MustParseAddr("10.0.0.9"), MTU: 128}),
-			r.router.AddSharedLink(r.now, gmp.LinkConfig{IGMP: netip.MustParseAddr("10.0.0.9"), IGMPVersion: 2})}
-		for len(script) > 2 {
-			op, a, b := script[0], script[1], script[2]
-			script = script[3:]
-			l := links[int(op>>4)%len(links)]
-			group := netip.AddrFrom4([4]byte{[]byte{232, 239}[a&1], 0, 1, a >> 1 & 7})
-			var list []netip.Addr
-			for i := range 6 {
-				if b>>i&1 == 1 {
-					list = append(list, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
-				}
-			}
-			switch op & 0xf {
-			case 0, 1, 2, 3, 4, 5, 6, 7:
-				r.report(l, gmp.Record{Type: gmp.RecordType(op & 0xf), Group: group, Sources: gmp.SourcesOf(list...)})
-			case 8:
-				r.deliver(l, gmp.AppendOlder(nil, netip.Addr{}, 1+int(b&1), gmp.TypeReport, group))
-			case 9:
-				r.deliver(l, gmp.AppendOlder(nil, netip.Addr{}, 2, gmp.TypeLeave, group))
-			case 10:
-				var m gmp.Message
-				q := gmp.Query{Group: group, Sources: gmp.SourcesOf(list...), Suppress: a&0x80 != 0}
-				if a&0x40 != 0 {
-					q.Group = netip.IPv4Unspecified()
-				}
-				if m.Parse(gmp.AppendQuery(nil, netip.AddrFrom4([4]byte{10, 0, 0, byte(a)}), 1+int(b>>6)%3, &q)) == nil {
-					_ = r.router.HandleQuery(r.now, l, &m)
-					require.NoError(t, r.router.Check())
-				}
-			default:
-				r.wait(time.Duration(a) * time.Duration(b) * 10 * time.Millisecond)
-			}
-			for {
-				p, _, ok := r.router.PollQuery(nil)
-				if !ok {
-					break
-				}
-				var m gmp.Message
-				require.NoError(t, m.Parse(p))
-				require.NoError(t, m.Validate())
-			}
-			r.events()
-			groups, sources := r.router.States()
-			require.LessOrEqual(t, groups, len(links)*config.MaxGroups)
-			require.LessOrEqual(t, sources, len(links)*config.MaxGroups*config.MaxSources)
-			require.LessOrEqual(t, r.router.Channels(), config.MaxChannels)
-		}
-		for _, l := range links {
-			r.router.RemoveLink(l)
-		}
-		require.NoError(t, r.router.Check())
-		require.Zero(t, r.router.Channels())
-	})
 }
 
 func BenchmarkRouterRefresh(b *testing.B) {

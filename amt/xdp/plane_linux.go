@@ -13,6 +13,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/treedn/treedn/amt"
 )
 
 // Plane makes copies of packets in the kernel. Its methods may be called by
@@ -99,6 +101,7 @@ func Open(config Config) (*Plane, error) {
 	if !ok {
 		return nil, fmt.Errorf("xdp: interface %s is not Ethernet: %w", egress.Name, errors.ErrUnsupported)
 	}
+	config.Logger = amt.LimitLog(config.Logger) // gateways decide on what it is told
 	modes := []Mode{ModeNative, ModeGeneric}
 	if config.Mode != ModeAuto {
 		modes = []Mode{config.Mode}

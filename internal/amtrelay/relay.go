@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/treedn/treedn/amt"
 	"github.com/treedn/treedn/internal/config"
@@ -47,6 +46,7 @@ func Open(cfg config.AMT, log *slog.Logger) (*Relay, error) {
 	if !cfg.Enabled() {
 		return nil, nil
 	}
+	log = amt.LimitLog(log) // gateways decide on what it is told
 	r := &Relay{log: log, cfg: cfg, served: make(chan struct{})}
 	r.allow.Store(&cfg.Allow)
 	if err := r.open(); err != nil {
@@ -264,23 +264,14 @@ func (r *Relay) Drain(ctx context.Context) {
 	r.draining = true
 	limit := r.cfg.Drain
 	r.mu.Unlock()
-	r.server.Drain()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
 	tunnels := r.server.Stats().Tunnels
 	if tunnels > 0 {
 		r.log.Info("the AMT relay waits for its gateways to go elsewhere", "tunnels", tunnels, "most", limit)
 	}
-	for r.server.Stats().Tunnels > 0 {
-		select {
-		case <-ctx.Done():
-			return
-		case <-r.served:
-			return
-		case <-tick.C:
-		}
+	if err := r.server.Drain(ctx); err != nil {
+		r.log.Warn("the AMT relay ends with gateways that have not gone elsewhere", "tunnels", r.server.Stats().Tunnels, "remedy", "amt.drain")
 	}
 }
 
@@ -366,13 +357,14 @@ func (r *Relay) serverStatus(st *telemetry.AMT, maxTunnels int) {
 		st.Listen = append(st.Listen, a.String())
 	}
 	st.Tunnels, st.MaxTunnels, st.Channels = uint64(s.Tunnels), uint64(maxTunnels), uint64(s.Channels)
+	st.Unjoined, st.JoinErrors = uint64(s.Unjoined), s.JoinErrors
 	st.Messages = map[string]uint64{"discovery": s.Discoveries, "request": s.Requests, "update": s.Updates, "teardown": s.Teardowns}
 	st.Rejected = map[string]uint64{
 		"malformed": s.RelayStats.Malformed, "unexpected": s.Unexpected, "bad_mac": s.BadMAC, "limited": s.Limited,
 		"refused": s.RelayStats.Refused, "ignored": s.Ignored, "no_address": s.NoAddress,
 	}
-	st.Opened, st.Closed, st.Expired = s.Opened, s.Closed, s.Expired
-	st.Packets, st.Copies, st.CopyOctets = s.Packets, s.Copies, s.Octets
+	st.Opened, st.Closed, st.Expired, st.Unreachable = s.Opened, s.Closed, s.Expired, s.Unreachable
+	st.Packets, st.Copies, st.CopyOctets, st.Fragmented = s.Packets, s.Copies, s.Octets, s.Fragmented
 	st.Dropped = map[string]uint64{"refused": s.Refused, "too_big": s.TooBig, "malformed": s.Malformed}
 	switch {
 	case r.chains != nil:

@@ -33,11 +33,12 @@ type AMT struct {
 	Allow    AMTAllow    `yaml:"allow"`
 	// MaxTunnels bounds the gateways. Default 100000.
 	MaxTunnels int `yaml:"max_tunnels"`
-	// MaxTunnelsPerAddress bounds those with one address. Default 4096.
+	// MaxTunnelsPerAddress bounds those with one IPv4 address or in one IPv6 /64. Default 4096.
 	MaxTunnelsPerAddress int `yaml:"max_tunnels_per_address"`
 	// QueryInterval is how often gateways are to ask. Default 125s.
 	QueryInterval time.Duration `yaml:"query_interval"`
-	// PathMTU is that of the paths to the gateways, with the outer headers. Default 1500.
+	// PathMTU is that of the paths to the gateways, with the outer headers. Default: that of the interface with the
+	// address that is advertised, and 1500 at most.
 	PathMTU int `yaml:"path_mtu"`
 	// Endpoint says when gateways are told the address and port that they have here: auto, always or never. Default auto.
 	Endpoint AMTEndpoint `yaml:"endpoint"`
@@ -184,7 +185,6 @@ func (a *AMT) populate() {
 	orDefault(&a.MaxTunnels, 100_000)
 	orDefault(&a.MaxTunnelsPerAddress, 4096)
 	orDefault(&a.QueryInterval, 125*time.Second)
-	orDefault(&a.PathMTU, 1500)
 	orDefault(&a.Endpoint, AMTEndpointAuto)
 	orDefault(&a.Drain, 30*time.Second)
 	if a.Upstream.DRIAD {
@@ -260,7 +260,9 @@ func (a *AMT) validate(p *problems) {
 	a.validateXDP(p)
 	between(p, "amt.max_tunnels", a.MaxTunnels, 1, 10_000_000)
 	between(p, "amt.max_tunnels_per_address", a.MaxTunnelsPerAddress, 1, 10_000_000)
-	between(p, "amt.path_mtu", a.PathMTU, 576, 65535)
+	if a.PathMTU != 0 {
+		between(p, "amt.path_mtu", a.PathMTU, 576, 65535)
+	}
 	if a.QueryInterval < time.Second || a.QueryInterval > 31744*time.Second {
 		p.addf("amt.query_interval", "is not from 1s to 31744s")
 	}

@@ -24,7 +24,11 @@ func (e *explanation) amt(a *AMT) {
 			e.line("    tells gateways to ask %s", list(a.Advertise))
 		}
 		e.line("    takes up to %d gateways, up to %d with one address, and asks them every %s", a.MaxTunnels, a.MaxTunnelsPerAddress, a.QueryInterval)
-		e.line("    sends packets that fit a path of %d octets", a.PathMTU)
+		if a.PathMTU == 0 {
+			e.line("    sends packets that fit its own link, and a path of 1500 octets")
+		} else {
+			e.line("    sends packets that fit a path of %d octets", a.PathMTU)
+		}
 		if a.Endpoint != AMTEndpointAuto {
 			e.line("    tells gateways the address and port that they have: %s", a.Endpoint)
 		}

@@ -19,18 +19,24 @@ type AMT struct {
 	Tunnels    uint64 `json:"tunnels"`
 	MaxTunnels uint64 `json:"max_tunnels"`
 	Channels   uint64 `json:"channels"`
+	// Unjoined are those of the channels that cannot be joined upstream; JoinErrors counts the attempts that failed.
+	Unjoined   uint64 `json:"unjoined"`
+	JoinErrors uint64 `json:"join_errors"`
 	// Messages are those that were answered or followed, by type.
 	Messages map[string]uint64 `json:"messages,omitempty"`
 	// Rejected are those that were not, by reason.
 	Rejected map[string]uint64 `json:"rejected,omitempty"`
-	// Opened and Closed count tunnels, Expired those of gateways that fell silent.
-	Opened  uint64 `json:"opened"`
-	Closed  uint64 `json:"closed"`
-	Expired uint64 `json:"expired"`
+	// Opened and Closed count tunnels, Expired those of gateways that fell silent, Unreachable those that ICMP errors ended.
+	Opened      uint64 `json:"opened"`
+	Closed      uint64 `json:"closed"`
+	Expired     uint64 `json:"expired"`
+	Unreachable uint64 `json:"unreachable"`
 	// Packets came from upstream, Copies and CopyOctets, with inner IP headers, went to gateways.
 	Packets    uint64 `json:"packets"`
 	Copies     uint64 `json:"copies"`
 	CopyOctets uint64 `json:"copy_octets"`
+	// Fragmented are packets that were cut for a tunnel.
+	Fragmented uint64 `json:"fragmented"`
 	// Dropped are packets and copies that went nowhere, by reason.
 	Dropped map[string]uint64 `json:"dropped,omitempty"`
 
@@ -88,6 +94,8 @@ func amtFamilies() []family {
 		ofAMT(family{name: "treedn_amt_tunnels", help: "Gateways with a tunnel.", kind: gauge}, one(func(a *AMT) uint64 { return a.Tunnels })),
 		ofAMT(family{name: "treedn_amt_tunnels_limit", help: "Most gateways that the relay takes.", kind: gauge}, one(func(a *AMT) uint64 { return a.MaxTunnels })),
 		ofAMT(family{name: "treedn_amt_channels", help: "Channels, and groups as a whole, that gateways want.", kind: gauge}, one(func(a *AMT) uint64 { return a.Channels })),
+		ofAMT(family{name: "treedn_amt_unjoined_channels", help: "Channels that gateways want and that cannot be joined upstream.", kind: gauge}, one(func(a *AMT) uint64 { return a.Unjoined })),
+		ofAMT(family{name: "treedn_amt_join_errors_total", help: "Attempts to join a channel upstream that failed.", kind: counter}, one(func(a *AMT) uint64 { return a.JoinErrors })),
 		ofAMT(family{name: "treedn_amt_draining", help: "1 while no new gateways are taken, else 0.", kind: gauge}, func(a *AMT, emit func(float64, ...string)) { emit(truth(a.Draining)) }),
 		ofAMT(family{name: "treedn_amt_messages_total", help: "Messages answered or followed, by type: discovery, request, update or teardown.", kind: counter, labels: []string{"type"}},
 			func(a *AMT, emit func(float64, ...string)) { emitMap(a.Messages, emit) }),
@@ -96,9 +104,11 @@ func amtFamilies() []family {
 		ofAMT(family{name: "treedn_amt_tunnels_opened_total", help: "Tunnels that came into being.", kind: counter}, one(func(a *AMT) uint64 { return a.Opened })),
 		ofAMT(family{name: "treedn_amt_tunnels_closed_total", help: "Tunnels that ended.", kind: counter}, one(func(a *AMT) uint64 { return a.Closed })),
 		ofAMT(family{name: "treedn_amt_tunnels_expired_total", help: "Tunnels that ended since their gateway fell silent.", kind: counter}, one(func(a *AMT) uint64 { return a.Expired })),
+		ofAMT(family{name: "treedn_amt_tunnels_unreachable_total", help: "Tunnels that ended for ICMP errors.", kind: counter}, one(func(a *AMT) uint64 { return a.Unreachable })),
 		ofAMT(family{name: "treedn_amt_packets_total", help: "Packets from upstream.", kind: counter}, one(func(a *AMT) uint64 { return a.Packets })),
 		ofAMT(family{name: "treedn_amt_copies_total", help: "Packets sent to gateways.", kind: counter}, one(func(a *AMT) uint64 { return a.Copies })),
 		ofAMT(family{name: "treedn_amt_copy_octets_total", help: "Octets of these, with the inner IP headers.", kind: counter}, one(func(a *AMT) uint64 { return a.CopyOctets })),
+		ofAMT(family{name: "treedn_amt_fragmented_packets_total", help: "Packets that were cut for a tunnel.", kind: counter}, one(func(a *AMT) uint64 { return a.Fragmented })),
 		ofAMT(family{name: "treedn_amt_dropped_packets_total", help: "Packets and copies that went nowhere, by reason.", kind: counter, labels: []string{"reason"}},
 			func(a *AMT, emit func(float64, ...string)) { emitMap(a.Dropped, emit) }),
 

@@ -58,6 +58,7 @@ func sample() Status {
 		AMT: &AMT{
 			Listen: []string{"192.0.2.1:2268"}, Upstream: "relay", UpstreamRelay: "192.0.2.9:2268", Draining: true,
 			Tunnels: 111, MaxTunnels: 112, Channels: 113, Messages: map[string]uint64{"request": 114}, Rejected: map[string]uint64{"bad_mac": 115},
+			Unjoined: 123, JoinErrors: 124, Unreachable: 125, Fragmented: 126,
 			Opened: 116, Closed: 117, Expired: 118, Packets: 119, Copies: 120, CopyOctets: 121, Dropped: map[string]uint64{"too_big": 122},
 			Bridge: &AMTBridge{
 				Interface: "eth1", Relay: "192.0.2.8:2268", Channels: 131, StandingBy: 132, Packets: 133, Octets: 134,
@@ -103,7 +104,7 @@ func TestMetricsAreTheStatus(t *testing.T) {
 		`treedn_http_limit_used{limit="connections",server="http"} 76`, `treedn_http_limit{limit="connections",server="http"} 77`, `treedn_http_limit_hits_total{limit="connections",server="http"} 78`,
 		`treedn_http_requests_total{code="2xx",server="repair"} 81`, `treedn_repair_symbols_total 82`, `treedn_http_requests_total{code="2xx",server="ingest"} 91`,
 		`treedn_socket_drops_total{group="232.1.1.1:6000",service="live",source="127.0.0.1"} 101`, `treedn_socket_buffer_octets{group="232.1.1.1:6000",service="live",source="127.0.0.1"} 102`,
-		`treedn_amt_tunnels 111`, `treedn_amt_tunnels_limit 112`, `treedn_amt_channels 113`, `treedn_amt_draining 1`,
+		`treedn_amt_tunnels 111`, `treedn_amt_tunnels_limit 112`, `treedn_amt_channels 113`, `treedn_amt_unjoined_channels 123`, `treedn_amt_join_errors_total 124`, `treedn_amt_tunnels_unreachable_total 125`, `treedn_amt_fragmented_packets_total 126`, `treedn_amt_draining 1`,
 		`treedn_amt_messages_total{type="request"} 114`, `treedn_amt_rejected_messages_total{reason="bad_mac"} 115`,
 		`treedn_amt_tunnels_opened_total 116`, `treedn_amt_tunnels_closed_total 117`, `treedn_amt_tunnels_expired_total 118`,
 		`treedn_amt_packets_total 119`, `treedn_amt_copies_total 120`, `treedn_amt_copy_octets_total 121`, `treedn_amt_dropped_packets_total{reason="too_big"} 122`,

@@ -3,9 +3,11 @@ package rawip
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,6 +31,7 @@ const (
 type Capture struct {
 	file    *os.File
 	raw     syscall.RawConn
+	groups  map[netip.Addr]bool
 	sending bool // packets that this machine sends count, too
 	header  int  // octets of the link's header
 	virtual bool // a virtio_net_hdr comes first
@@ -118,8 +121,34 @@ func linkHeader(name string) int {
 	return 0
 }
 
+// SetGroup says whether packets to a group are wanted. It is for one goroutine at a
+// time, as SetGroups is.
+func (c *Capture) SetGroup(group netip.Addr, wanted bool) error {
+	if c.groups[group] == wanted {
+		return nil
+	}
+	many := len(c.groups) > maxGroups
+	if wanted {
+		c.groups[group] = true
+	} else {
+		delete(c.groups, group)
+	}
+	if many && len(c.groups) > maxGroups {
+		return nil // all multicast is let through, see filter
+	}
+	err := c.Attach(filter(slices.Collect(maps.Keys(c.groups)), c.sending))
+	if err != nil && wanted {
+		delete(c.groups, group)
+	}
+	return err
+}
+
 // SetGroups says which groups are wanted, in the place of those before.
 func (c *Capture) SetGroups(groups []netip.Addr) error {
+	c.groups = make(map[netip.Addr]bool, len(groups))
+	for _, g := range groups {
+		c.groups[g] = true
+	}
 	return c.Attach(filter(groups, c.sending))
 }
 

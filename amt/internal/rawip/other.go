@@ -18,6 +18,9 @@ func Open(*net.Interface, int) (*Capture, error) { return nil, ErrUnsupported }
 // SetGroups says which groups are wanted.
 func (c *Capture) SetGroups([]netip.Addr) error { return ErrUnsupported }
 
+// SetGroup says whether packets to a group are wanted.
+func (c *Capture) SetGroup(netip.Addr, bool) error { return ErrUnsupported }
+
 // Attach makes the kernel run another program on each packet.
 func (c *Capture) Attach([]bpf.Instruction) error { return ErrUnsupported }
 

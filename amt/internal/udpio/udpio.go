@@ -79,6 +79,10 @@ type Config struct {
 	// ReceiveBuffer and SendBuffer are sizes in octets to ask for. Default: 4 MiB
 	// and 1 MiB.
 	ReceiveBuffer, SendBuffer int
+	// ZeroChecksum takes datagrams over IPv6 that have no UDP checksum (RFC 6935), as
+	// multicast data of a relay may come (RFC 7450 section 5.2.3.3). Messages to a relay
+	// have one, always (sections 5.1.1, 5.1.3, 5.1.5 and 5.1.7).
+	ZeroChecksum bool
 	// NoOffload turns UDP_GRO and UDP_SEGMENT off.
 	NoOffload bool
 	// Reuse lets several sockets have the same port, among which the kernel
