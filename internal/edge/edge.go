@@ -69,11 +69,17 @@ func New(c Config) http.Handler {
 			list(w, r, c.Services(name))
 			return
 		}
-		if key, ok := keyOf(r.URL.Path); ok {
+		if key, ok := keyOf(r.URL.Path); ok && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 			if s := c.Services(key.Service); s != nil {
 				if manifest.IsManifest(key.Name) {
 					s.Refresh(r.Context(), key.Name)
 					awaitNewer(r, s, key.Name)
+					if r.URL.RawQuery != "" {
+						if err := reload(r.Context(), s, key.Name, r.URL.Query()); err != nil {
+							cache.ServeError(w, r, err)
+							return
+						}
+					}
 				} else {
 					s.Settle(r.Context(), key.Name)
 				}
