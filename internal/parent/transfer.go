@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"time"
 
@@ -223,8 +224,19 @@ func (t *transfer) resumable(now time.Time) bool {
 	})
 }
 
+// failure is an error for which there is a status of its own.
+type failure struct {
+	text string
+	code int
+}
+
+func (e *failure) Error() string { return "parent: " + e.text }
+
+// StatusCode is what a request from below is answered with.
+func (e *failure) StatusCode() int { return e.code }
+
 // errNoParent is the error of a request while no parent can be reached.
-var errNoParent = errors.New("parent: no parent can be reached")
+var errNoParent error = &failure{"no parent can be reached", http.StatusGatewayTimeout}
 
 // worse orders errors by how little they say about the object.
 func worse(err error) int {
