@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,10 +43,9 @@ func reloading(t *testing.T, f func(t *testing.T, put func(body []byte), ask fun
 		defer store.Close()
 		live := service.New(service.Config{Name: "live", Store: store})
 		h := New(Config{Store: store, Node: "leaf", Services: func(string) *service.Service { return live }})
-		generation := uint64(0)
+		var generation atomic.Uint64
 		f(t, func(body []byte) {
-			generation++
-			require.NoError(t, live.PutManifest(service.Meta{Name: "v.m3u8", Generation: generation}, body))
+			require.NoError(t, live.PutManifest(service.Meta{Name: "v.m3u8", Generation: generation.Add(1)}, body))
 		}, func(query string) (int, string, time.Duration) {
 			begun := time.Now()
 			w := httptest.NewRecorder()

@@ -49,16 +49,16 @@ func (l *told) of(msg string) (lines []map[string]any, count uint64) {
 	return lines, count
 }
 
-// losing runs a tree whose node loses packets from the third second to the thirtieth, and returns what it says of that
-// twenty seconds later.
-func losing(t *testing.T, c func(b *below) ingress.Config, lose func(n int, p hostile.Packet) (hostile.Packet, bool)) (st ingress.Stats, log *told) {
+// losing runs a tree whose node loses packets from the third second to the sixteenth, and returns what it says of that
+// in the end.
+func losing(t *testing.T, length time.Duration, c func(b *below) ingress.Config, lose func(n int, p hostile.Packet) (hostile.Packet, bool)) (st ingress.Stats, log *told) {
 	log = &told{}
 	var b *below
 	n := 0
 	a := newAbove(t, 0, func(p hostile.Packet) {
 		n++
 		begun := time.Since(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))
-		if begun > 3*time.Second && begun < 30*time.Second {
+		if begun > 3*time.Second && begun < 16*time.Second {
 			var lost bool
 			if p, lost = lose(n, p); lost {
 				return
@@ -74,7 +74,7 @@ func losing(t *testing.T, c func(b *below) ingress.Config, lose func(n int, p ho
 	var group sync.WaitGroup
 	group.Go(func() { a.run(ctx, 1) })
 	group.Go(func() { b.run(ctx) })
-	time.Sleep(50 * time.Second)
+	time.Sleep(length)
 	st = b.in.Stats()
 	cancel()
 	group.Wait()
@@ -93,12 +93,12 @@ func lost(st ingress.Stats) (n uint64) {
 // What is lost is counted with its reason, and the log says so: at once, and then how much it was each ten seconds.
 func TestLossIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		st, log := losing(t, func(*below) ingress.Config { return ingress.Config{} }, most)
-		require.Greater(t, st.Lost[ingress.Incomplete], uint64(20))
+		st, log := losing(t, 40*time.Second, func(*below) ingress.Config { return ingress.Config{} }, most)
+		require.Greater(t, st.Lost[ingress.Incomplete], uint64(10))
 		require.Equal(t, st.Lost[ingress.Incomplete], lost(st))
 		lines, count := log.of("objects are lost")
 		require.Equal(t, lost(st), count)
-		require.Contains(t, []int{3, 4}, len(lines))
+		require.Contains(t, []int{2, 3}, len(lines))
 		require.EqualValues(t, 1, lines[0]["count"])
 		require.Equal(t, "live", lines[0]["service"])
 		require.Regexp(t, `^[av]-\d+\.m4s$`, lines[0]["name"])
@@ -108,17 +108,17 @@ func TestLossIsTold(t *testing.T) {
 
 func TestWhatNobodySealsIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		st, log := losing(t, func(b *below) ingress.Config {
+		st, log := losing(t, 40*time.Second, func(b *below) ingress.Config {
 			var err error
 			b.gate, err = sealing.NewGate(sealing.GateConfig{Service: b.svc, Retention: time.Minute, Anchors: b.anchors}) // asks nobody
 			require.NoError(t, err)
 			return ingress.Config{Gate: b.gate}
 		},
 			func(_ int, p hostile.Packet) (hostile.Packet, bool) { return p, p.Seal })
-		require.Greater(t, st.Unsealed, uint64(20))
+		require.Greater(t, st.Unsealed, uint64(10))
 		lines, count := log.of("objects are given up that no seal tells of")
 		require.Equal(t, st.Unsealed, count)
-		require.Contains(t, []int{3, 4}, len(lines))
+		require.Contains(t, []int{2, 3}, len(lines))
 	})
 }
 
@@ -128,13 +128,13 @@ func TestLossAtTheParentsIsTold(t *testing.T) {
 		failing := fetcher(func(context.Context, service.Request, func(service.Meta) (io.Writer, error)) error {
 			return errors.New("no parent is there")
 		})
-		st, log := losing(t, func(b *below) ingress.Config {
+		st, log := losing(t, 40*time.Second, func(b *below) ingress.Config {
 			return ingress.Config{Gate: b.gate, Fetch: &sealing.Fetcher{Inner: failing, Gate: b.gate, Client: b.fetcher.Client}}
 		}, most)
-		require.Greater(t, st.Lost[ingress.Unfetched], uint64(20))
+		require.Greater(t, st.Lost[ingress.Unfetched], uint64(10))
 		lines, count := log.of("objects are lost")
 		require.Equal(t, lost(st), count)
-		require.Contains(t, []int{3, 4}, len(lines))
+		require.Contains(t, []int{2, 3}, len(lines))
 		require.ErrorContains(t, lines[len(lines)-1]["error"].(error), "no parent is there")
 	})
 }
@@ -150,7 +150,7 @@ func TestNoLossIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		none := func(_ int, p hostile.Packet) (hostile.Packet, bool) { return p, false }
 		for _, sealed := range []bool{true, false} {
-			st, log := losing(t, func(b *below) ingress.Config {
+			st, log := losing(t, 12*time.Second, func(b *below) ingress.Config {
 				if !sealed {
 					return ingress.Config{}
 				}
