@@ -31,8 +31,16 @@ func ContentType(name string) string {
 		return "audio/aac"
 	case ".mp3":
 		return "audio/mpeg"
+	case ".ac3":
+		return "audio/ac3"
+	case ".ec3":
+		return "audio/eac3"
+	case ".webm":
+		return "video/webm"
 	case ".vtt":
 		return "text/vtt"
+	case ".ttml":
+		return "application/ttml+xml"
 	case ".jpg", ".jpeg":
 		return "image/jpeg"
 	case ".png":

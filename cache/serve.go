@@ -23,8 +23,11 @@ const (
 
 // ServeOptions says how objects are served. The zero value is useful.
 type ServeOptions struct {
-	// MaxAge is the freshness of objects that are no playlists, in whole
-	// seconds; less than one means no-cache. Set it to one segment duration
+	// MaxAge is the freshness of objects that are no playlists from the answer
+	// on, in whole seconds; less than one means no-cache. As a name stands for
+	// its object until another one has it, it is on top of Age: without that
+	// every object older than MaxAge would be stale for a cache in front
+	// (RFC 9111, section 4.2). Set it to one segment duration
 	// at most: an encoder that restarts uses its names again. Zero:
 	// DefaultMaxAge. Negative: no-cache. Playlists are no-cache always.
 	// Meta.CacheControl takes precedence.
@@ -60,8 +63,9 @@ func serveObject(w http.ResponseWriter, r *http.Request, o *Object, opts *ServeO
 	}
 	etag := o.ETag()
 	h.Set("Etag", etag)
-	h.Set("Cache-Control", o.cacheControl(opts))
-	h.Set("Age", strconv.FormatInt(int64(max(0, o.store.cfg.Now().Sub(o.meta.Created))/time.Second), 10))
+	age := max(0, o.store.cfg.Now().Sub(o.meta.Created)).Truncate(time.Second)
+	h.Set("Cache-Control", o.cacheControl(opts, age))
+	h.Set("Age", strconv.FormatInt(int64(age/time.Second), 10))
 	if opts.Node != "" {
 		h.Set("Cache-Status", cacheStatus(opts))
 	}
@@ -118,18 +122,18 @@ func (o *Object) contentType() string {
 	return ContentType(o.key.Name)
 }
 
-func (o *Object) cacheControl(opts *ServeOptions) string {
+func (o *Object) cacheControl(opts *ServeOptions, age time.Duration) string {
 	if o.meta.CacheControl != "" {
 		return o.meta.CacheControl
 	}
-	age := opts.MaxAge
-	if age == 0 {
-		age = DefaultMaxAge
+	fresh := opts.MaxAge
+	if fresh == 0 {
+		fresh = DefaultMaxAge
 	}
-	if age < time.Second || isManifest(o.contentType()) {
+	if fresh < time.Second || isManifest(o.contentType()) {
 		return "no-cache"
 	}
-	return "max-age=" + strconv.FormatInt(int64(age/time.Second), 10)
+	return "max-age=" + strconv.FormatInt(int64((age+fresh)/time.Second), 10)
 }
 
 // answer is the answer to one GET.

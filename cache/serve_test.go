@@ -500,12 +500,12 @@ func TestServeFields(t *testing.T) {
 		opts                            ServeOptions
 		wantType, wantControl           string
 	}{
-		{"a.m4s", "", "", opts, "video/mp4", "max-age=2"},
+		{"a.m4s", "", "", opts, "video/mp4", "max-age=5"},
 		{"a.m3u8", "", "", opts, "application/vnd.apple.mpegurl", "no-cache"},
 		{"a.mpd", "", "", opts, "application/dash+xml", "no-cache"},
 		{"a.mpd", "", "max-age=1", opts, "application/dash+xml", "max-age=1"},
 		{"list", "application/x-mpegURL; charset=utf-8", "", opts, "application/x-mpegURL; charset=utf-8", "no-cache"},
-		{"a.m4a", "", "", ServeOptions{}, "audio/mp4", "max-age=1"},
+		{"a.m4a", "", "", ServeOptions{}, "audio/mp4", "max-age=4"},
 		{"a.bin", "", "", ServeOptions{MaxAge: time.Millisecond}, "application/octet-stream", "no-cache"},
 	} {
 		o, err := s.Put(Key{"s", tt.name}, Meta{ContentType: tt.contentType, CacheControl: tt.cacheControl}, []byte("x"))

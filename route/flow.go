@@ -171,6 +171,12 @@ func (s *Sender) trackFlow(track Track) *flow {
 	for _, f := range s.flows {
 		if f.track.Stem == track.Stem && f != s.meta {
 			if f.track.Run == track.Run {
+				if f.track.Kind == Unknown && track.Kind != Unknown {
+					f.track.Kind = track.Kind // what tells it has come late
+					if f.track.Representation != "" {
+						f.rev = s.announce()
+					}
+				}
 				return f
 			}
 			f.gone = f.gone || f.track.Run < track.Run

@@ -615,3 +615,26 @@ func BenchmarkEncode(b *testing.B) {
 		})
 	}
 }
+
+// What a run carries may become known after its first object was sent: it is announced then, and counts for the objects
+// behind it.
+func TestKindOfARunIsKnownLate(t *testing.T) {
+	s := newSim(t, SenderConfig{}, ReceiverConfig{})
+	kinds := map[string]TrackKind{}
+	s.onEvent = func(e Event) {
+		if e.Kind == Complete {
+			kinds[e.Object.Name()] = e.Object.Track().Kind
+		}
+	}
+	for i, kind := range []TrackKind{Unknown, Unknown, Audio, Audio, Unknown} {
+		out := media(i+1, 1000)
+		out.Track.Kind = kind
+		s.sendWhole(out, randomBytes(uint64(i), 5000))
+		s.run(500 * time.Millisecond)
+		require.Len(t, s.snd.flows, 1, "one channel")
+	}
+	require.Equal(t, map[string]TrackKind{
+		"chunk-stream0-00001.m4s": Unknown, "chunk-stream0-00002.m4s": Unknown, "chunk-stream0-00003.m4s": Audio,
+		"chunk-stream0-00004.m4s": Audio, "chunk-stream0-00005.m4s": Audio,
+	}, kinds)
+}

@@ -160,7 +160,9 @@ func (n *Node) add(c config.Channel) error {
 		return fmt.Errorf("channel %s: %w", c.Name, err)
 	}
 	x.out = emission.New(emission.Config{Service: x.svc, Depot: n.depot, Delay: x.delay, SealState: state, Now: n.now, Logger: n.log})
-	err = n.seal(x, c)
+	if x.key, err = n.key(x, c); err == nil && x.key != nil {
+		err = n.seal(x)
+	}
 	if err == nil {
 		err = x.out.Change(c.Multicast, x.key)
 	}
@@ -173,35 +175,32 @@ func (n *Node) add(c config.Channel) error {
 	return nil
 }
 
-// seal makes the channel sealed with the configured key, or unsigned.
-func (n *Node) seal(x *channel, c config.Channel) error {
+// key returns the key that a channel is to be sealed with: the one that it has if the configuration has not changed, nil if
+// it is unsigned.
+func (n *Node) key(x *channel, c config.Channel) (ed25519.PrivateKey, error) {
 	if c.Unsigned {
 		n.log.Warn("channel is unsigned: receivers cannot tell forged packets", "channel", c.Name)
-		x.unseal()
-		return nil
+		return nil, nil
 	}
-	if x.sealer != nil && reflect.DeepEqual(c.SealKey, x.cfg.SealKey) {
-		return nil
+	if x.key != nil && reflect.DeepEqual(c.SealKey, x.cfg.SealKey) {
+		return x.key, nil
 	}
-	key, err := node.SealKey(n.self, c.SealKey, c.Name, n.log)
+	return node.SealKey(n.self, c.SealKey, c.Name, n.log)
+}
+
+// seal begins to seal the channel with its key.
+func (n *Node) seal(x *channel) error {
+	state, err := node.SealState(n.self, x.cfg.Name)
 	if err != nil {
 		return err
 	}
-	if x.sealer != nil {
-		x.key = key
-		return x.sealer.Rotate(key)
-	}
-	state, err := node.SealState(n.self, c.Name)
-	if err != nil {
-		return err
-	}
-	sealer, err := sealing.NewSealer(sealing.SealerConfig{Service: x.svc, Store: n.store, Key: key, State: state, Now: n.now, Logger: n.log})
+	sealer, err := sealing.NewSealer(sealing.SealerConfig{Service: x.svc, Store: n.store, Key: x.key, State: state, Now: n.now, Logger: n.log})
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	x.key, x.sealer, x.stop, x.done = key, sealer, cancel, done
+	x.sealer, x.stop, x.done = sealer, cancel, done
 	go func() {
 		defer close(done)
 		sealer.Run(ctx)
@@ -253,18 +252,41 @@ func (n *Node) keep(c config.Channel) error {
 	return nil
 }
 
+// change applies a channel's configuration. If any of it cannot be applied, nothing is.
 func (n *Node) change(_, c config.Channel) error {
-	x := *n.channel(c.Name)
-	if err := n.seal(&x, c); err != nil {
+	have := n.channel(c.Name)
+	x := *have
+	var err error
+	if x.key, err = n.key(have, c); err != nil {
 		return fmt.Errorf("channel %s: %w", c.Name, err)
 	}
-	if err := x.out.Change(c.Multicast, x.key); err != nil {
-		n.set(&x)
-		return fmt.Errorf("channel %s: %w", c.Name, err)
+	if err := n.keep(c); err != nil {
+		return err
 	}
 	x.cfg = c
+	if have.sealer == nil && x.key != nil {
+		err = n.seal(&x)
+	}
+	if err == nil {
+		err = x.out.Change(c.Multicast, x.key)
+	}
+	if err == nil && have.sealer != nil && x.key != nil && !x.key.Equal(have.key) {
+		if err = x.sealer.Rotate(x.key); err != nil {
+			_ = x.out.Change(have.cfg.Multicast, have.key) // it could be before
+		}
+	}
+	if err != nil {
+		if x.sealer != have.sealer {
+			x.unseal()
+		}
+		_ = n.keep(have.cfg) // likewise
+		return fmt.Errorf("channel %s: %w", c.Name, err)
+	}
+	if x.key == nil {
+		x.unseal()
+	}
 	n.set(&x)
-	return n.keep(c)
+	return nil
 }
 
 func (n *Node) remove(c config.Channel) {

@@ -29,6 +29,10 @@ type Config struct {
 	Via string
 }
 
+// segmentAge is the longest that a player, or a cache in front, may keep a media object without asking again. An encoder that
+// restarts uses names again, so this stays at one segment.
+const segmentAge = 2 * time.Second
+
 // New returns a handler for GET and HEAD below /<service>/<object name>. There is no listing but that of the manifests,
 // for children.
 func New(c Config) http.Handler {
@@ -44,7 +48,7 @@ func New(c Config) http.Handler {
 			}
 			return nil, cache.ErrNotFound
 		},
-		Options: cache.ServeOptions{Node: c.Node},
+		Options: cache.ServeOptions{Node: c.Node, MaxAge: segmentAge},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if via := strings.Join(r.Header.Values("Via"), ", "); via != "" {
@@ -69,11 +73,17 @@ func New(c Config) http.Handler {
 			list(w, r, c.Services(name))
 			return
 		}
-		if key, ok := keyOf(r.URL.Path); ok {
+		if key, ok := keyOf(r.URL.Path); ok && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 			if s := c.Services(key.Service); s != nil {
 				if manifest.IsManifest(key.Name) {
 					s.Refresh(r.Context(), key.Name)
 					awaitNewer(r, s, key.Name)
+					if r.URL.RawQuery != "" {
+						if err := reload(r.Context(), s, key.Name, r.URL.Query()); err != nil {
+							cache.ServeError(w, r, err)
+							return
+						}
+					}
 				} else {
 					s.Settle(r.Context(), key.Name)
 				}

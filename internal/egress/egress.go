@@ -115,27 +115,38 @@ func New(cfg Config) (*Egress, error) {
 // Session tells where the packets go.
 func (e *Egress) Session() route.Session { return e.cfg.Session }
 
-// Reconfigure changes interface, TTL, rate and FEC under way. The session of cfg is the one that is being sent.
+// Reconfigure changes interface, TTL, rate and FEC under way. The session of cfg is the one that is being sent. If
+// anything cannot be changed, nothing is.
 func (e *Egress) Reconfigure(cfg Config) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if p := (path{cfg.Interface, cfg.TTL}); p != e.path {
-		sock, err := cfg.open()
-		if err != nil {
+	if e.closed {
+		return net.ErrClosed
+	}
+	sock, p := e.sock, path{cfg.Interface, cfg.TTL}
+	if p != e.path {
+		var err error
+		if sock, err = cfg.open(); err != nil {
 			return err
 		}
+	}
+	if e.hop != nil && !e.cfg.HopKey.Equal(cfg.HopKey) {
+		if err := e.hop.Rotate(e.cfg.Now(), cfg.HopKey); err != nil {
+			if sock != e.sock {
+				sock.Close()
+			}
+			return err
+		}
+		e.cfg.HopKey = cfg.HopKey
+	}
+	// From here on nothing fails.
+	if sock != e.sock {
 		if e.stale != nil {
 			e.sock.Close() // Run has not seen it yet
 		} else {
 			e.stale = e.sock
 		}
 		e.sock, e.path = sock, p
-	}
-	if e.hop != nil && !e.cfg.HopKey.Equal(cfg.HopKey) {
-		if err := e.hop.Rotate(e.cfg.Now(), cfg.HopKey); err != nil {
-			return err
-		}
-		e.cfg.HopKey = cfg.HopKey
 	}
 	e.sender.Reconfigure(cfg.Sender)
 	e.cfg.Sender.MaxBuffered = cfg.Sender.MaxBuffered

@@ -73,6 +73,9 @@ func (c *channel) place(t *transfer, o *Object, asked, now time.Time) (v verdict
 		tr.kind = s.Kind
 	} else {
 		tr.take(n)
+		if tr.kind == manifest.Unknown {
+			tr.kind = s.Kind // what tells it has come late
+		}
 	}
 	tr.session, tr.epoch, tr.last = c.session, c.epoch, now
 	t.media, t.track, t.number, t.epoch = true, tr, n, c.epoch

@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"testing"
 	"testing/synctest"
@@ -91,6 +93,53 @@ func TestFirstSegmentWaitsForItsKind(t *testing.T) {
 		require.Equal(t, "video/mp2t", o.ContentType)
 		require.NotZero(t, o.Run)
 	})
+}
+
+// A run that had to begin before anything said what it carries is told so with the first segment behind the evidence, and
+// keeps that.
+func TestKindIsToldLate(t *testing.T) {
+	for name, c := range map[string]struct {
+		evidence string
+		body     func(t *testing.T) []byte
+		kind     manifest.Kind
+		mime     string
+	}{
+		"manifest": {"manifest.mpd", func(*testing.T) []byte { return mpd(startA) }, manifest.Audio, "audio/mp4"},
+		"init": {"init-stream1.m4s", func(t *testing.T) []byte {
+			b, err := os.ReadFile("../clip/media/init-stream2.m4s") // of sound
+			require.NoError(t, err)
+			return b
+		}, manifest.Audio, "audio/mp4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, r := newServer(t, Config{})
+				p := newPusher(t, s, "ch1", "Lavf")
+				segment := func(n int) recorded {
+					name := fmt.Sprintf("chunk-stream1-%05d.m4s", n)
+					began := time.Now()
+					p.mustPut(name, segmentOf(1))
+					if n > 1 {
+						require.Zero(t, time.Since(began), "only the first one waits")
+					}
+					return r.last(t, name)
+				}
+				first, second := segment(1), segment(2)
+				require.Equal(t, manifest.Unknown, first.Track.Kind)
+				require.Equal(t, manifest.Unknown, second.Track.Kind)
+				p.mustPut(c.evidence, c.body(t))
+				third := segment(3)
+				require.Equal(t, c.kind, third.Track.Kind)
+				require.Equal(t, c.mime, third.ContentType)
+				require.Equal(t, first.Run, third.Run, "the run is the same")
+				state, _ := s.State("ch1")
+				require.Equal(t, c.kind, state.Tracks[0].Kind)
+				// Another manifest does not move it any more.
+				p.mustPut("manifest.mpd", bytes.ReplaceAll(mpd(startA), []byte("audio"), []byte("video")))
+				require.Equal(t, c.kind, segment(4).Track.Kind)
+			})
+		})
+	}
 }
 
 // The init segment of another track, which comes first, says nothing about a segment.

@@ -77,7 +77,7 @@ func (in *Ingress) doubt(o *route.Object, x *incoming) {
 		d.queues[c] = d.queues[c][1:]
 		if y := in.objects[oldest]; y != nil && y.doubted {
 			d.evicted++
-			in.drop(oldest, errLost)
+			in.drop(oldest, Unverified)
 		}
 	}
 }

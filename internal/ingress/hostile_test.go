@@ -358,6 +358,9 @@ type below struct {
 	gate  *sealing.Gate
 	in    *ingress.Ingress
 
+	fetcher *sealing.Fetcher
+	anchors []seal.Anchor
+
 	mu       sync.Mutex
 	sent     map[string][]byte // what its sinks got
 	complete map[string]bool
@@ -371,10 +374,12 @@ func newBelow(t *testing.T, a *above) *below {
 	base, _ := url.Parse("http://parent")
 	client := &sealing.Client{HTTP: &http.Client{Transport: a}, Parents: func() []*url.URL { return []*url.URL{base} }}
 	fetcher := &sealing.Fetcher{Inner: a, Client: client}
+	b.fetcher = fetcher
+	b.anchors = []seal.Anchor{{Kind: seal.Content, Key: public(1)}, {Kind: seal.Hop, Key: public(2)}}
 	b.svc = service.New(service.Config{Name: "live", Store: store, Parents: fetcher})
 	b.gate, err = sealing.NewGate(sealing.GateConfig{
 		Service: b.svc, Store: store, Forward: true, Client: client, Retention: time.Minute,
-		Anchors: []seal.Anchor{{Kind: seal.Content, Key: public(1)}, {Kind: seal.Hop, Key: public(2)}},
+		Anchors: b.anchors,
 	})
 	require.NoError(t, err)
 	fetcher.Gate = b.gate

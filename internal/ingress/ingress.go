@@ -80,6 +80,10 @@ type Stats struct {
 	Octets     uint64  // of complete objects
 	// Complete objects with octets by FEC, with octets by unicast, and with no others than those.
 	ObjectsFEC, ObjectsRepair, ObjectsUnicast uint64
+	// Lost are the objects that were given up, by the reason. Unsealed are others, of which no seal told in time: anybody
+	// can make up such.
+	Lost     [Losses]uint64
+	Unsealed uint64
 	// Forged are objects that were fetched again, because octets of theirs were forged or stood.
 	Forged uint64
 	// Doubts are the objects that no seal tells of yet, of MaxDoubts; DoubtsEvicted had to go because there were too many.
@@ -107,6 +111,8 @@ type Ingress struct {
 	reviewAt   time.Time
 	lastPacket time.Time
 	counts     Stats // what the receiver does not count
+	lost       teller
+	unsealed   teller
 	repairs    int
 	fetches    int
 	queue      []*refetch
@@ -292,8 +298,10 @@ func (in *Ingress) timers(ctx context.Context) {
 			in.settle(now)
 			next = in.rx.NextTimeout()
 		}
-		if t := in.review(now); !t.IsZero() && (next.IsZero() || t.Before(next)) {
-			next = t
+		for _, t := range []time.Time{in.review(now), in.tell(now)} {
+			if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+				next = t
+			}
 		}
 		in.mu.Unlock()
 		wait := time.Hour

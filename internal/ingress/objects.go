@@ -3,6 +3,7 @@ package ingress
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/treedn/treedn/cache"
@@ -31,10 +32,9 @@ type incoming struct {
 }
 
 var (
-	errLost      = errors.New("object is incomplete and too late")
-	errBroken    = errors.New("object broke off at its source")
 	errDisplaced = errors.New("a newer generation has begun")
 	errFetched   = errors.New("it is fetched from a parent")
+	errGone      = errors.New("it is complete by another way, or given up")
 )
 
 func (in *Ingress) events(now time.Time) {
@@ -54,7 +54,7 @@ func (in *Ingress) events(now time.Time) {
 			in.repair(ev)
 		case route.Lost:
 			if x := in.objects[ev.Object]; x == nil || !in.refetch(now, ev.Object, x) {
-				in.drop(ev.Object, errLost)
+				in.drop(ev.Object, Incomplete)
 			}
 		case route.Manifest:
 			in.manifest(now, ev)
@@ -137,8 +137,7 @@ func (in *Ingress) pass(o *route.Object, x *incoming, end int64) bool {
 		b = b[:min(int64(len(b)), end-x.read)]
 		x.read += int64(len(b))
 		if err := x.out.Write(b, x.read == end); err != nil {
-			in.log.Warn("object is not kept", "service", in.cfg.Service.Name(), "name", o.Name(), "error", err)
-			in.drop(o, err)
+			in.drop(o, fmt.Errorf("%w: %w", Refused, err))
 			return false
 		}
 	}
@@ -280,15 +279,17 @@ func (in *Ingress) drop(o *route.Object, cause error) {
 	if x == nil {
 		return
 	}
+	now := in.cfg.Now()
+	in.dropped(now, o, x, cause)
 	in.forget(o, x)
 	if x.out != nil {
 		x.out.Abort(cause)
 	}
 	if in.cfg.Gate != nil && !x.known {
-		in.rx.Forget(in.cfg.Now(), o) // the true one may be yet to come
+		in.rx.Forget(now, o) // the true one may be yet to come
 		return
 	}
-	in.rx.Release(in.cfg.Now(), o)
+	in.rx.Release(now, o)
 }
 
 const maxRepairs = 32
@@ -318,7 +319,7 @@ func (in *Ingress) repair(ev route.Event) {
 			in.mu.Lock()
 			defer in.mu.Unlock()
 			if in.objects[o] != x {
-				return errLost // complete by another way, or given up
+				return errGone
 			}
 			now := in.cfg.Now()
 			err := in.rx.Supply(now, o, off, p, total)
@@ -329,7 +330,7 @@ func (in *Ingress) repair(ev route.Event) {
 		defer in.mu.Unlock()
 		in.repairs--
 		x.repairing = false
-		if err != nil && !errors.Is(err, errLost) && ctx.Err() == nil {
+		if err != nil && !errors.Is(err, errGone) && ctx.Err() == nil {
 			in.log.Debug("repair", "service", want.Service, "name", want.Name, "error", err)
 		}
 	})

@@ -65,7 +65,7 @@ func (in *Ingress) verify(now time.Time, o *route.Object, x *incoming) {
 	case v.State == seal.Whole:
 		in.commit(now, o, x)
 	case v.State == seal.Broken && v.Readable == x.gate.End():
-		in.drop(o, errBroken)
+		in.drop(o, Broken)
 	case o.Complete() && v.Sealed > o.Prefix():
 		in.refetchOrDrop(now, o, x) // its length was forged
 	}
@@ -131,7 +131,7 @@ func (in *Ingress) review(now time.Time) time.Time {
 			}
 		}
 		if age > x.patience() && (o.Complete() || !x.known) && in.objects[o] == x {
-			in.drop(o, errLost)
+			in.drop(o, Unverified)
 		}
 	}
 	in.reviewAt = now.Add(reviewTime)
@@ -156,7 +156,7 @@ func (in *Ingress) wanted(o *route.Object, x *incoming) bool {
 
 func (in *Ingress) refetchOrDrop(now time.Time, o *route.Object, x *incoming) {
 	if !in.refetch(now, o, x) {
-		in.drop(o, errLost)
+		in.drop(o, Forged)
 	}
 }
 
@@ -260,14 +260,18 @@ func (in *Ingress) fetch(ctx context.Context) {
 	}
 }
 
-func (f *refetch) run(ctx context.Context, in *Ingress) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+func (f *refetch) run(receiving context.Context, in *Ingress) {
+	ctx, cancel := context.WithTimeout(receiving, fetchTime)
 	defer cancel()
 	err := f.fetch(ctx, in)
+	if err != nil && receiving.Err() == nil {
+		in.mu.Lock()
+		in.failed(in.cfg.Now(), f.meta.Name, err)
+		in.mu.Unlock()
+	}
 	switch {
 	case f.out == nil:
 	case err != nil:
-		in.log.Warn("object is lost", "service", in.cfg.Service.Name(), "name", f.meta.Name, "error", err)
 		f.out.Abort(err)
 	default:
 		_ = f.out.Commit() // Write has told

@@ -80,10 +80,16 @@ func (d *document) announce(base, ref string, e *entry) (name string, ok bool) {
 
 func newPlaylistDocument(name string, p *Playlist) *document {
 	d := &document{
-		name:    name,
-		names:   make(map[string]*entry),
-		target:  p.TargetDuration,
-		summary: Summary{Ended: p.EndList, Sequence: p.MediaSequence, Master: p.Master},
+		name:   name,
+		names:  make(map[string]*entry),
+		target: p.TargetDuration,
+		summary: Summary{
+			Ended: p.EndList, Sequence: p.MediaSequence, Master: p.Master,
+			Blocks: p.Blocks, Next: p.MediaSequence + uint64(len(p.Segments)), Parts: len(p.Parts), Target: p.TargetDuration,
+		},
+	}
+	if n := len(p.Segments); n > 0 {
+		d.summary.LastParts = len(p.Segments[n-1].Parts)
 	}
 	if p.Master {
 		for _, child := range p.Children {

@@ -20,6 +20,7 @@ type Playlist struct {
 	PartTarget      time.Duration // EXT-X-PART-INF:PART-TARGET; 0 without parts
 	MediaSequence   uint64        // of the first segment; never falls (RFC 8216, 6.2.2)
 	EndList         bool
+	Blocks          bool // EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD
 	Segments        []Segment
 	Parts           []string // parts of the segment that is still being made
 	Hints           []string // EXT-X-PRELOAD-HINT
@@ -106,6 +107,8 @@ func (s *scanner) line(line string) error {
 		s.out.MediaSequence, _ = strconv.ParseUint(strings.TrimSpace(value), 10, 64)
 	case "#EXT-X-ENDLIST":
 		s.out.EndList = true
+	case "#EXT-X-SERVER-CONTROL":
+		s.out.Blocks = attribute(value, "CAN-BLOCK-RELOAD") == "YES"
 	case "#EXTINF":
 		duration, _, _ := strings.Cut(value, ",")
 		s.duration = seconds(duration)

@@ -63,6 +63,28 @@ type Summary struct {
 	// falls during one presentation.
 	Sequence uint64
 	Master   bool // an HLS multivariant playlist: says none of the above
+
+	// Blocks is whether a media playlist promises that requests for it may wait (EXT-X-SERVER-CONTROL). Next is the media
+	// sequence number of the segment that it does not have as a whole yet, Parts how many parts it has of that, and
+	// LastParts how many of the one before.
+	Blocks           bool
+	Next             uint64
+	Parts, LastParts int
+	Target           time.Duration // EXT-X-TARGETDURATION
+}
+
+// Has tells whether a media playlist has a segment, or a part of it if part is not negative. A part behind the last one of
+// its segment is the first one of the next (RFC 8216bis, 6.2.5.2).
+func (s Summary) Has(sequence uint64, part int) bool {
+	switch {
+	case sequence > s.Next || sequence == s.Next && part < 0:
+		return false
+	case sequence == s.Next:
+		return part < s.Parts
+	case sequence+1 == s.Next && part >= 0 && part >= s.LastParts:
+		return s.Parts > 0
+	}
+	return true
 }
 
 // Replaces is whether a manifest cannot be of the presentation of its

@@ -174,7 +174,7 @@ func TestInspect(t *testing.T) {
 	require.True(t, s.Ended)
 	s, err = Inspect(read(t, "ffmpeg-hls.m3u8"), Limits{})
 	require.NoError(t, err)
-	require.Equal(t, Summary{Sequence: 1}, s)
+	require.Equal(t, Summary{Sequence: 1, Next: 3, Target: 2 * time.Second}, s)
 }
 
 // What an index accepts it must answer for: every name that a manifest yields is

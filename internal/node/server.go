@@ -76,15 +76,23 @@ func serve(ln net.Listener, b *bounds, cert *tls.Certificate, h http.Handler, co
 // Renew reads the certificate again, for connections made from now on. It has no effect on a plain server, nor on a nil
 // one.
 func (s *Server) Renew(t config.TLS) error {
+	renew, err := s.Renewal(t)
+	if err == nil {
+		renew()
+	}
+	return err
+}
+
+// Renewal is Renew in two steps: what it returns makes the change, and cannot fail.
+func (s *Server) Renewal(t config.TLS) (renew func(), err error) {
 	if s == nil || !t.Enabled() || s.cert.Load() == nil {
-		return nil
+		return func() {}, nil
 	}
 	cert, err := t.Certificate()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.cert.Store(&cert)
-	return nil
+	return func() { s.cert.Store(&cert) }, nil
 }
 
 // SetLimits bounds the connections that come from now on. It has no effect on a nil server.

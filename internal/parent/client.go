@@ -67,8 +67,13 @@ func New(cfg Config) *Client {
 	return c
 }
 
-// SetParents replaces the base URLs, in the order in which they are asked. An object is at <base>/<service>/<name>.
+// SetParents replaces the base URLs, in the order in which they are asked. An object is at <base>/<service>/<name>. If they
+// are unusable, those before stay.
 func (c *Client) SetParents(parents []*url.URL) error {
+	mend, err := newRepairs(c, parents)
+	if err != nil {
+		return err
+	}
 	var list []*upstream
 	old := c.list()
 	for _, base := range parents {
@@ -86,7 +91,8 @@ func (c *Client) SetParents(parents []*url.URL) error {
 		}
 	}
 	c.wake()
-	return c.mender.set(c, parents)
+	c.mender.set(c, mend)
+	return nil
 }
 
 func (c *Client) list() []*upstream {

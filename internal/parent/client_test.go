@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -99,8 +100,31 @@ func TestFetchGoesOnWithTheNextParent(t *testing.T) {
 	require.Equal(t, body, got)
 }
 
+// then answers once by first, and by rest from then on.
+func then(first, rest http.HandlerFunc) http.HandlerFunc {
+	var asked atomic.Bool
+	return func(w http.ResponseWriter, r *http.Request) {
+		if asked.Swap(true) {
+			rest(w, r)
+			return
+		}
+		first(w, r)
+	}
+}
+
+func TestFetchGoesOnWithTheSameParent(t *testing.T) {
+	for _, others := range [][]http.HandlerFunc{nil, {answer(t, 6, 0)}, {http.NotFound}} {
+		o, c, err := fetchFrom(t, append([]http.HandlerFunc{then(answer(t, 5, 7), answer(t, 5, 0))}, others...)...)
+		require.NoError(t, err)
+		got, err := content(t, o)
+		require.NoError(t, err)
+		require.Equal(t, body, got)
+		require.EqualValues(t, 2+len(others), c.Requests())
+	}
+}
+
 func TestFetchNeverMixesGenerations(t *testing.T) {
-	o, _, err := fetchFrom(t, answer(t, 5, 7), answer(t, 6, 0))
+	o, _, err := fetchFrom(t, then(answer(t, 5, 7), http.NotFound), answer(t, 6, 0))
 	require.NoError(t, err)
 	got, err := content(t, o)
 	require.ErrorIs(t, err, cache.ErrAborted)

@@ -29,7 +29,9 @@ type node struct {
 	requests int
 	o        *service.Object
 	http     *http.Server
-	mu       sync.Mutex // guards requests
+
+	mu      sync.Mutex   // guards below and requests
+	instead http.Handler // of what a node does; nil: nothing is
 }
 
 func newNode(t *testing.T, network *memnet.Network, address string) *node {
@@ -40,8 +42,12 @@ func newNode(t *testing.T, network *memnet.Network, address string) *node {
 	n.http = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n.mu.Lock()
 		n.requests++
+		serve := n.instead
 		n.mu.Unlock()
-		h.ServeHTTP(w, r)
+		if serve == nil {
+			serve = h
+		}
+		serve.ServeHTTP(w, r)
 	})}
 	n.listen()
 	t.Cleanup(func() { n.http.Close(); n.Kill(); store.Close() })
@@ -98,6 +104,12 @@ func (s *sink) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
+}
+
+func (s *sink) when() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at
 }
 
 func newClient(t *testing.T, network *memnet.Network, addresses ...string) *parent.Client {

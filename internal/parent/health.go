@@ -121,6 +121,13 @@ func (h *health) isDown() bool {
 	return h.down
 }
 
+// isDead tells whether nothing good came since the parent was found dead, even if it takes connections again.
+func (h *health) isDead() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.down || h.fault == dead
+}
+
 // up notes that the parent takes connections again.
 func (h *health) up(now time.Time) {
 	h.mu.Lock()

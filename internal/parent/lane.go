@@ -61,8 +61,8 @@ type head struct {
 
 // Errors that end a lane and say nothing against its parent.
 var (
-	errOther  = errors.New("parent: it has another generation")
-	errNotNow = errors.New("parent: it has nothing for now")
+	errOther        = errors.New("parent: it has another generation")
+	errNotNow error = &failure{"it has nothing for now", http.StatusServiceUnavailable}
 )
 
 // statusError is an answer that is of no use.

@@ -25,53 +25,58 @@ const (
 // mergeGap joins ranges that lie closer than what the header of another part costs.
 const mergeGap = 512
 
-// mender holds the client of the present parents.
-type mender struct {
-	mu     sync.Mutex // guards below
+// repairs asks the parents of one time for repair.
+type repairs struct {
 	client *repair.Client
-	idle   func()       // closes the connections that the client does not use
-	past   repair.Stats // of clients that are closed
+	idle   func() // closes the connections that the client does not use
 }
 
-func (m *mender) set(c *Client, parents []*url.URL) error {
+// newRepairs returns nil if there are no parents.
+func newRepairs(c *Client, parents []*url.URL) (*repairs, error) {
+	if len(parents) == 0 {
+		return nil, nil
+	}
+	transport := &http.Transport{
+		DialContext: c.dial, ResponseHeaderTimeout: time.Second, TLSHandshakeTimeout: 3 * time.Second,
+		MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second, MaxResponseHeaderBytes: 64 << 10,
+	}
+	cfg := repair.Config{
+		NodeID: c.node, BackOff: backOff, BackOffWindow: backOffWindow, MergeGap: mergeGap,
+		Timeout: 5 * time.Second,
+		Usable: func(url string) bool {
+			u := c.find(url)
+			return u != nil && u.health.usable(time.Now())
+		},
+		Transport: watched{transport, c},
+	}
+	for _, p := range parents {
+		cfg.Parents = append(cfg.Parents, repair.Parent{URL: p.String()})
+	}
+	client, err := repair.NewClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &repairs{client, transport.CloseIdleConnections}, nil
+}
+
+// mender holds the client of the present parents.
+type mender struct {
+	mu      sync.Mutex // guards below
+	present *repairs   // nil while there are no parents
+}
+
+func (m *mender) set(c *Client, next *repairs) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	old := m.client
-	m.client = nil
-	if old != nil {
-		st := old.Stats()
-		m.past.Octets += st.Octets
-		m.past.Requests += st.Requests
-		idle := m.idle
-		c.group.Go(func() {
-			old.Close() // waits for what is under way
-			idle()
-		})
+	old := m.present
+	m.present = next
+	if old == nil {
+		return
 	}
-	if len(parents) > 0 {
-		transport := &http.Transport{
-			DialContext: c.dial, ResponseHeaderTimeout: time.Second, TLSHandshakeTimeout: 3 * time.Second,
-			MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second, MaxResponseHeaderBytes: 64 << 10,
-		}
-		cfg := repair.Config{
-			NodeID: c.node, BackOff: backOff, BackOffWindow: backOffWindow, MergeGap: mergeGap,
-			Timeout: 5 * time.Second,
-			Usable: func(url string) bool {
-				u := c.find(url)
-				return u != nil && u.health.usable(time.Now())
-			},
-			Transport: watched{transport, c},
-		}
-		for _, p := range parents {
-			cfg.Parents = append(cfg.Parents, repair.Parent{URL: p.String()})
-		}
-		client, err := repair.NewClient(cfg)
-		if err != nil {
-			return err
-		}
-		m.client, m.idle = client, transport.CloseIdleConnections
-	}
-	return nil
+	c.group.Go(func() {
+		old.client.Close() // waits for what is under way
+		old.idle()
+	})
 }
 
 // watched is the transport of the repair requests, which tells what they show of the parents.
@@ -116,11 +121,12 @@ func slow(err error) bool {
 // by its name.
 func (c *Client) Repair(ctx context.Context, want ingress.Wanted, supply func(off int64, p []byte, total int64) error) error {
 	c.mender.mu.Lock()
-	client := c.mender.client
+	present := c.mender.present
 	c.mender.mu.Unlock()
-	if client == nil {
+	if present == nil {
 		return repair.ErrNoParent
 	}
+	client := present.client
 	r := repair.Request{
 		ID: repair.ObjectID{
 			Session: repair.Session{Source: want.Session.Source, Group: want.Session.Group, Port: want.Session.Port},

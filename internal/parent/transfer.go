@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"time"
 
@@ -26,6 +27,11 @@ const (
 	maxLanes = 3
 	// again is how long to wait before parents are asked again that had nothing for now; it doubles up to againMost.
 	again, againMost = 200 * time.Millisecond, 2 * time.Second
+	// resumeSoon is how long to wait before a parent is asked again that gave octets until its connection broke.
+	resumeSoon = 20 * time.Millisecond
+	// resumeTime is how long an object that has begun for its readers may stand while parents break their connections,
+	// have nothing for now, or cannot be reached. What is later than that is of no use to a player.
+	resumeTime = 5 * time.Second
 )
 
 // maxObject bounds what a parent can make this node keep under one name.
@@ -51,6 +57,7 @@ type transfer struct {
 	first    *lane     // that brought the last octets
 	givers   []giver   // who gave the octets from which offset on
 	round    int       // of asking all parents
+	broke    bool      // a lane has broken that had brought octets, since the last round
 	rest     time.Time // no lane is opened before
 	settled  bool      // the outcome is known:
 	outcome  error
@@ -176,26 +183,60 @@ func (t *transfer) exhausted(now time.Time) {
 	case len(t.client.list()) == 0:
 		t.settle(service.ErrNotFound)
 		return
-	case !t.r.Persist:
+	case !t.r.Persist && !t.resumable(now):
 		t.settle(best)
 		return
 	case reachable && t.w == nil && !errors.Is(best, errNotNow):
 		t.settle(best)
 		return
-	case errors.Is(best, service.ErrChanged):
+	case errors.Is(best, service.ErrChanged) && !t.broke:
 		t.settle(best)
 		return
 	}
 	// Those that are down come back by their probe; the others get some time.
 	if reachable {
-		t.rest = now.Add(jittered(min(againMost, again<<min(t.round, 8))))
+		pause := min(againMost, again<<min(t.round, 8))
+		if t.broke {
+			pause = resumeSoon
+		}
+		t.rest, t.broke = now.Add(jittered(pause)), false
+		if end := t.progress.Add(resumeTime); !t.r.Persist && end.Before(t.rest) {
+			t.rest = end
+		}
 		t.round++
 		clear(t.gone)
 	}
 }
 
+// resumable tells whether an object that has begun may go on: there is time, and not all parents have said that they have
+// no more of it.
+func (t *transfer) resumable(now time.Time) bool {
+	if t.w == nil || now.Sub(t.progress) >= resumeTime {
+		return false
+	}
+	return slices.ContainsFunc(t.client.list(), func(up *upstream) bool {
+		err := t.gone[up]
+		if err == nil {
+			return up.health.isDead()
+		}
+		var wrong *service.MismatchError
+		return !errors.Is(err, service.ErrNotFound) && !errors.Is(err, service.ErrChanged) && !errors.As(err, &wrong)
+	})
+}
+
+// failure is an error for which there is a status of its own.
+type failure struct {
+	text string
+	code int
+}
+
+func (e *failure) Error() string { return "parent: " + e.text }
+
+// StatusCode is what a request from below is answered with.
+func (e *failure) StatusCode() int { return e.code }
+
 // errNoParent is the error of a request while no parent can be reached.
-var errNoParent = errors.New("parent: no parent can be reached")
+var errNoParent error = &failure{"no parent can be reached", http.StatusGatewayTimeout}
 
 // worse orders errors by how little they say about the object.
 func worse(err error) int {
@@ -226,6 +267,7 @@ func (t *transfer) deadline(now time.Time) time.Time {
 	}
 	sooner(t.progress.Add(restless))
 	sooner(t.progress.Add(t.lateness))
+	sooner(t.progress.Add(resumeTime))
 	sooner(t.rest)
 	sooner(t.grace)
 	for _, up := range t.client.list() {
@@ -438,6 +480,7 @@ func (t *transfer) fail(now time.Time, l *lane, err error) {
 		t.gone[l.up] = err
 	case answered && !errors.Is(err, errOther):
 		// The parent's own object has broken off, or its connection: the same parent may have it again.
+		t.broke = t.broke || l.off == t.n && l.off > l.from
 		t.gone[l.up] = fmt.Errorf("%w: after %d octets: %w", errNotNow, t.n, err)
 	case errors.Is(err, errOther):
 		t.gone[l.up] = service.ErrChanged

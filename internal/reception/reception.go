@@ -187,35 +187,72 @@ func (x *Service) receive(c config.Service) error {
 
 var errClosed = errors.New("reception: service is closed")
 
-// change applies a configuration. Where the session changes, the old one is received on until the new one delivers.
-func (x *Service) change(c config.Service) error {
+// prepare makes all of a change that can fail, and returns how to complete it and how to take it back, of which one is
+// to be called. Where the session changes, the old one is received on until the new one delivers.
+func (x *Service) prepare(c config.Service) (commit, undo func(), err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.closed {
-		return errClosed
+		return nil, nil, errClosed
 	}
 	if x.cfg.Upstream.Unsigned != c.Upstream.Unsigned {
-		return errSealed
+		return nil, nil, errSealed
 	}
-	if x.gate != nil {
-		if err := x.gate.SetAnchors(anchors(c.Upstream)); err != nil {
-			return fmt.Errorf("service %s: %w", c.Name, err)
+	var undos []func() // with mu held
+	back := func() {
+		for _, f := range slices.Backward(undos) {
+			f()
 		}
 	}
-	if elsewhere(&x.cfg.Upstream, &c.Upstream) {
-		old := x.receptions[len(x.receptions)-1]
+	defer func() {
+		if err != nil {
+			back()
+		}
+	}()
+	have, keys := x.cfg, x.keys
+	var old *reception
+	if elsewhere(&have.Upstream, &c.Upstream) {
+		old = x.receptions[len(x.receptions)-1]
 		if err := x.receive(c); err != nil {
-			return err
+			return nil, nil, err
 		}
-		x.group.Go(func() { x.replace(old) })
+		begun := x.receptions[len(x.receptions)-1]
+		undos = append(undos, func() { x.drop(begun) })
 	}
-	if !reflect.DeepEqual(x.cfg.Upstream.Parents, c.Upstream.Parents) {
+	if !reflect.DeepEqual(have.Upstream.Parents, c.Upstream.Parents) {
 		if err := x.adopt(c); err != nil {
-			return err
+			return nil, nil, err
+		}
+		undos = append(undos, func() { _ = x.adopt(have) }) // it could be before
+	}
+	if err := x.set.store(x, c); err != nil {
+		return nil, nil, err
+	}
+	undos = append(undos, func() {
+		x.keys = keys
+		_ = x.set.store(x, have) // likewise
+	})
+	if x.gate != nil {
+		// The last one: seals must not be refused for what is taken back.
+		if err := x.gate.SetAnchors(anchors(c.Upstream)); err != nil {
+			return nil, nil, fmt.Errorf("service %s: %w", c.Name, err)
+		}
+		undos = append(undos, func() { _ = x.gate.SetAnchors(anchors(have.Upstream)) }) // likewise
+	}
+	commit = func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.cfg = c
+		if old != nil {
+			x.group.Go(func() { x.replace(old) })
 		}
 	}
-	x.cfg = c
-	return nil
+	undo = func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		back()
+	}
+	return commit, undo, nil
 }
 
 // elsewhere tells whether packets come from somewhere else, or another way.
@@ -236,7 +273,11 @@ const (
 
 // replace ends a reception once one behind it has taken its place. Objects that both bring are taken once.
 func (x *Service) replace(old *reception) {
-	defer x.drop(old)
+	defer func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.drop(old)
+	}()
 	x.awaitBehind(old)
 	select {
 	case <-x.ctx.Done():
@@ -272,11 +313,9 @@ func (x *Service) deliversBehind(old *reception) bool {
 	return slices.ContainsFunc(x.receptions[i+1:], func(r *reception) bool { return !r.in.Stats().LastPacket.IsZero() })
 }
 
-// drop ends a reception and keeps its counters.
+// drop ends a reception and keeps its counters. It is called with mu held.
 func (x *Service) drop(r *reception) {
 	r.cancel()
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	x.past.add(r.in.Stats())
 	addWay(&x.past.way, r.ways.status(true))
 	x.receptions = slices.DeleteFunc(x.receptions, func(o *reception) bool { return o == r })

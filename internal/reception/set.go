@@ -103,16 +103,23 @@ func (s *Set) begin(x *Service, c config.Service) error {
 	return nil
 }
 
-// Change applies a new configuration of a service without a gap.
+// Change applies a new configuration of a service without a gap. If anything of it cannot be applied, nothing is.
 func (s *Set) Change(c config.Service) error {
+	commit, _, err := s.Prepare(c)
+	if err == nil {
+		commit()
+	}
+	return err
+}
+
+// Prepare makes all of a Change that can fail, and returns how to complete it and how to take it back. One of them is to be
+// called.
+func (s *Set) Prepare(c config.Service) (commit, undo func(), err error) {
 	x := s.Get(c.Name)
 	if x == nil {
-		return fmt.Errorf("service %s: is not here", c.Name)
+		return nil, nil, fmt.Errorf("service %s: is not here", c.Name)
 	}
-	if err := x.change(c); err != nil {
-		return err
-	}
-	return s.store(x, c)
+	return x.prepare(c)
 }
 
 // errSealed is returned for a change that would make what was believed unbelieved, or the other way round.
@@ -120,10 +127,12 @@ var errSealed = errors.New("a service cannot become sealed or unsigned under way
 
 // store tells the cache of a service.
 func (s *Set) store(x *Service, c config.Service) error {
-	sc := cache.ServiceConfig{Keys: x.keys.turn(c.CacheKey, s.cfg.Now(), c.Retention), Retention: c.Retention}
+	keys := x.keys
+	sc := cache.ServiceConfig{Keys: keys.turn(c.CacheKey, s.cfg.Now(), c.Retention), Retention: c.Retention}
 	if err := s.cfg.Store.SetService(c.Name, sc); err != nil {
 		return fmt.Errorf("service %s: %w", c.Name, err)
 	}
+	x.keys = keys
 	return nil
 }
 

@@ -22,6 +22,7 @@ type counters struct {
 	refused  uint64            // packets for which there was no room
 	tooLarge uint64            // packets of objects that were too large
 	evicted  uint64            // objects that no seal told of
+	lost     [ingress.Losses]uint64
 	injected uint64
 	way      telemetry.Way // its counters alone
 }
@@ -33,7 +34,11 @@ func (c *counters) add(st ingress.Stats) {
 	c.s.ObjectsFEC += st.ObjectsFEC
 	c.s.ObjectsRepair += st.ObjectsRepair
 	c.s.ObjectsFallback += st.ObjectsUnicast
-	c.s.ObjectsLost += r.ObjectsLost
+	for l, n := range st.Lost {
+		c.lost[l] += n
+		c.s.ObjectsLost += n
+	}
+	c.s.ObjectsUnsealed += st.Unsealed
 	c.s.Packets += r.Packets
 	c.s.PacketsLost += r.Lost
 	c.s.SourceOctets += r.SourceOctets
@@ -83,6 +88,10 @@ func (x *Service) Status() (st telemetry.Service, injected uint64) {
 	st.ObjectsFallback += x.parents.Objects()
 	st.FallbackOctets = x.parents.Octets()
 	st.Octets += st.FallbackOctets
+	st.ObjectsLostBy = make(map[string]uint64, ingress.Losses)
+	for l, n := range sum.lost {
+		st.ObjectsLostBy[ingress.Loss(l).String()] = n
+	}
 	st.RejectedOctets = map[string]uint64{"packet": sum.rejected}
 	st.Limits = []telemetry.Limit{{Name: "reception_memory", Used: memory, Max: maxMemory, Hits: sum.refused}}
 	if sum.tooLarge > 0 {

@@ -172,17 +172,19 @@ func (n *Node) signalling(service, name string) (s sealing.Signalling, ok bool) 
 }
 
 func (n *Node) change(old, c config.RelayService) error {
-	if err := n.base.Services.Change(c.Service); err != nil {
+	key, err := n.key(old, c)
+	if err != nil {
+		return fmt.Errorf("service %s: %w", c.Name, err)
+	}
+	commit, undo, err := n.base.Services.Prepare(c.Service)
+	if err != nil {
 		return err
 	}
-	key, err := n.key(old, c)
-	if err == nil {
-		err = n.emission(c.Name).Change(c.Downstream, key)
+	if err := n.emission(c.Name).Change(c.Downstream, key); err != nil {
+		undo()
+		return fmt.Errorf("service %s: %w", c.Name, err)
 	}
-	if err != nil {
-		err = fmt.Errorf("service %s: %w", c.Name, err)
-		return errors.Join(err, n.base.Services.Change(old.Service))
-	}
+	commit()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.keys[c.Name] = key
@@ -235,15 +237,16 @@ func (n *Node) apply(have, next *config.Relay) (*config.Relay, error) {
 	); err != nil {
 		return nil, err
 	}
+	renew, err := n.http.Renewal(next.HTTP.TLS)
+	if err != nil {
+		return nil, err
+	}
 	if err := n.amt.Apply(next.AMT); err != nil {
 		return nil, err
 	}
-	if err := n.http.Renew(next.HTTP.TLS); err != nil {
-		return nil, err
-	}
+	renew()
 	n.tune(next)
 	applied := *next
-	var err error
 	applied.Services, err = node.ApplyEach(have.Services, next.Services, node.Actions[config.RelayService]{
 		Add: n.add, Change: n.change, Remove: n.remove,
 	})

@@ -134,6 +134,17 @@ func (s *Service) Renew(ctx context.Context, name string, expect time.Duration) 
 	return nil
 }
 
+// Summary tells what the manifest of this name that is here says, and its generation; false if none is here.
+func (s *Service) Summary(name string) (sum manifest.Summary, generation uint64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.manifests[name]
+	if ok {
+		sum, ok = s.index.Summary(name)
+	}
+	return sum, c.meta.Generation, ok
+}
+
 // AwaitNewer waits until an object of a generation above the given one is here, at most d.
 func (s *Service) AwaitNewer(ctx context.Context, name string, generation uint64, d time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, min(d, maxPatience))

@@ -125,12 +125,9 @@ type Config struct {
 	Parents Fetcher
 	// Runs tells that the objects of a numbered track have the generation of their run, as a CAST gives it and a seal
 	// proves it.
-	Runs bool
-	// SegmentAge is the longest that a player may keep a media object, default 2 s. An encoder that restarts uses names
-	// again, so this stays at one segment.
-	SegmentAge time.Duration
-	Now        func() time.Time // default time.Now
-	Logger     *slog.Logger     // default silent
+	Runs   bool
+	Now    func() time.Time // default time.Now
+	Logger *slog.Logger     // default silent
 }
 
 // Service is safe for concurrent use.
@@ -175,9 +172,6 @@ func New(cfg Config) *Service {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.SegmentAge <= 0 {
-		cfg.SegmentAge = 2 * time.Second
 	}
 	return &Service{
 		cfg: cfg, log: cfg.Logger,
@@ -290,11 +284,8 @@ func (s *Service) announce(name string, body []byte) {
 
 func (s *Service) cacheMeta(m Meta) cache.Meta {
 	cm := cache.Meta{ContentType: m.ContentType, Generation: m.Generation, Pinned: m.Kind == Init}
-	switch m.Kind {
-	case Manifest:
+	if m.Kind == Manifest {
 		cm.CacheControl = "no-cache"
-	default:
-		cm.CacheControl = fmt.Sprintf("max-age=%d", max(1, int(s.cfg.SegmentAge/time.Second)))
 	}
 	return cm
 }

@@ -153,7 +153,14 @@ func families() []family {
 				emit(float64(v.ObjectsFallback), v.Name, "fallback")
 			}
 		}},
-		perService("treedn_service_objects_lost_total", "Objects that were given up.", counter, func(v *Service) uint64 { return v.ObjectsLost }),
+		{"treedn_service_objects_lost_total", "Objects that were given up, by reason.", counter, []string{"service", "reason"}, func(s *Status, emit func(float64, ...string)) {
+			for i := range s.Services {
+				for _, reason := range slices.Sorted(maps.Keys(s.Services[i].ObjectsLostBy)) {
+					emit(float64(s.Services[i].ObjectsLostBy[reason]), s.Services[i].Name, reason)
+				}
+			}
+		}},
+		perService("treedn_service_objects_unsealed_total", "Objects that were given up since no seal told of them.", counter, func(v *Service) uint64 { return v.ObjectsUnsealed }),
 		perService("treedn_service_objects_missing", "Objects that have begun, or are known to have been sent, and are not complete now.", gauge, func(v *Service) uint64 { return v.ObjectsMissing }),
 		perService("treedn_service_packets_total", "Multicast packets received.", counter, func(v *Service) uint64 { return v.Packets }),
 		perService("treedn_service_packets_lost_total", "Multicast packets known to be lost.", counter, func(v *Service) uint64 { return v.PacketsLost }),

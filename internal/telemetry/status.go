@@ -158,8 +158,11 @@ type Service struct {
 	ObjectsFEC      uint64 `json:"objects_fec"`
 	ObjectsRepair   uint64 `json:"objects_repair"`
 	ObjectsFallback uint64 `json:"objects_fallback"`
-	// ObjectsLost counts those that were given up.
-	ObjectsLost uint64 `json:"objects_lost"`
+	// ObjectsLost counts those that were given up, ObjectsLostBy does by reason. ObjectsUnsealed are others, of which no
+	// seal told in time: anybody can make up such.
+	ObjectsLost     uint64            `json:"objects_lost"`
+	ObjectsLostBy   map[string]uint64 `json:"objects_lost_by,omitempty"`
+	ObjectsUnsealed uint64            `json:"objects_unsealed"`
 	// ObjectsMissing have begun, or are known to have been sent, and are not
 	// complete now.
 	ObjectsMissing uint64 `json:"objects_missing"`

@@ -42,7 +42,7 @@ func sample() Status {
 			Name: "live", State: StateRunning,
 			Source:  Source{Kind: SourceMulticast, Address: "(127.0.0.1,232.1.1.1):6000", Since: t0, Why: "multicast is back"},
 			Way:     &Way{Kind: WayTunnel, Relay: "192.0.2.7:2268", Since: t0, Why: "nothing came natively", Switches: 61, RelaysLost: 62, TunnelPackets: 63, Dropped: 64},
-			Objects: 11, Octets: 12, ObjectsFEC: 13, ObjectsRepair: 14, ObjectsFallback: 15, ObjectsLost: 16, ObjectsMissing: 17,
+			Objects: 11, Octets: 12, ObjectsFEC: 13, ObjectsRepair: 14, ObjectsFallback: 15, ObjectsLost: 16, ObjectsLostBy: map[string]uint64{"incomplete": 16}, ObjectsUnsealed: 18, ObjectsMissing: 17,
 			Packets: 21, PacketsLost: 22, SourceOctets: 23, FECOctets: 24, RepairOctets: 25, FallbackOctets: 26,
 			RejectedOctets: map[string]uint64{"parse": 27, "seal": 28},
 			PacketsSent:    31, OctetsSent: 32, FECOctetsSent: 33,
@@ -87,7 +87,7 @@ func TestMetricsAreTheStatus(t *testing.T) {
 		`treedn_service_recovered_objects_total{by="fec",service="live"} 13`,
 		`treedn_service_recovered_objects_total{by="repair",service="live"} 14`,
 		`treedn_service_recovered_objects_total{by="fallback",service="live"} 15`,
-		`treedn_service_objects_lost_total{service="live"} 16`, `treedn_service_objects_missing{service="live"} 17`,
+		`treedn_service_objects_lost_total{reason="incomplete",service="live"} 16`, `treedn_service_objects_unsealed_total{service="live"} 18`, `treedn_service_objects_missing{service="live"} 17`,
 		`treedn_service_packets_total{service="live"} 21`, `treedn_service_packets_lost_total{service="live"} 22`,
 		`treedn_service_received_octets_total{by="source",service="live"} 23`, `treedn_service_received_octets_total{by="fec",service="live"} 24`,
 		`treedn_service_received_octets_total{by="repair",service="live"} 25`, `treedn_service_received_octets_total{by="fallback",service="live"} 26`,
@@ -190,7 +190,7 @@ func TestMetricsAndStatusAreDocumented(t *testing.T) {
 	walk(tree, "", func(path string) {
 		// The three servers are documented once.
 		path = regexp.MustCompile(`^(repair|ingest)\.`).ReplaceAllString(path, "http.")
-		path = regexp.MustCompile(`^(.*\.(requests|rejected_octets|messages|rejected|dropped))\..*`).ReplaceAllString(path, "$1")
+		path = regexp.MustCompile(`^(.*\.(requests|rejected_octets|objects_lost_by|messages|rejected|dropped))\..*`).ReplaceAllString(path, "$1")
 		if !slices.Contains(have, path) {
 			have = append(have, path)
 		}
