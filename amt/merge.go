@@ -2,6 +2,7 @@ package amt
 
 import (
 	"hash/maphash"
+	"net/netip"
 	"time"
 )
 
@@ -15,28 +16,54 @@ import (
 // has had so far is dropped when it comes by the new one; what only the new path has
 // had is delivered at once. Equal payloads are told apart by their number alone, so
 // that a payload that a path has n times is delivered n times.
+//
+// All of that is the same for any two paths and in either direction. Which of them is
+// ahead does not matter either, as long as the payloads between them fit: historySize
+// of the one that is behind, that and heldOctets of the one that is ahead, and what
+// comes in maxOverlap.
 type merger struct {
 	seed    maphash.Seed
+	alone   bool // there is but one path: nothing need be remembered
 	current Path
 	started bool
-	last    time.Time // of a payload that was delivered
+	last    time.Time     // of a payload that was delivered
+	gap     time.Duration // longest pause between two, fading
 
 	history ring // of what was delivered
 
 	next    Path
 	waiting bool // payloads of next are held back
+	demand  demand
+	worse   bool // next does not meet the demand
 	heard   ring // of next
-	held    [][]byte
+	held    []held
 	octets  int
 	since   time.Time // first payload of next
+	heardAt time.Time // its last
 	anchor  uint64    // hash of a payload that both have had once
 	offset  int64     // between its places
 	votes   int       // anchors in a row whose offsets agree
+	first   [2]uint64 // places of the first of them, on the present path and the next
 
 	expected map[uint64]int // to be dropped: the former path has had them
 	left     int            // sum of expected
 	beyond   int            // payloads in a row that were not expected
 }
+
+// held is a payload of the next path.
+type held struct {
+	payload []byte
+	source  netip.AddrPort
+}
+
+// demand says what a path has to be like for a switch to it.
+type demand uint8
+
+const (
+	anyPath  demand = iota
+	notWorse        // it must not lose more than the present one
+	better          // it must lose less
+)
 
 const (
 	historySize = 8192    // payloads that are remembered
@@ -47,14 +74,20 @@ const (
 	minVotes    = 4       // payloads that agree on how the paths are aligned
 	minHeard    = 16      // payloads of the next path before a switch, if they come soon
 	minOverlap  = 200 * time.Millisecond
+
+	compared    = 64              // payloads that show which path loses more
+	comparing   = 2 * time.Second // or as many as came in that time
+	fewLosses   = 2               // that say nothing
+	worseFactor = 32              // one of so many payloads more are lost: worse
 )
 
-// ring remembers hashes in their order, and how often each is among them.
+// ring remembers hashes in their order, historySize at most, and how often each is
+// among them if asked to.
 type ring struct {
 	hashes []uint64
 	first  uint64 // sequence number of the oldest
 	next   uint64
-	seen   map[uint64]place
+	seen   map[uint64]place // nil: not asked to
 }
 
 type place struct {
@@ -62,75 +95,105 @@ type place struct {
 	at    uint64 // sequence number of the last
 }
 
-func newRing(size int) ring {
-	return ring{hashes: make([]uint64, size), seen: make(map[uint64]place)}
+func (r *ring) full() bool { return r.next-r.first == historySize }
+
+func (r *ring) at(seq uint64) uint64 { return r.hashes[seq%historySize] }
+
+// index makes seen of what it remembers.
+func (r *ring) index() {
+	r.seen = make(map[uint64]place)
+	for seq := r.first; seq < r.next; seq++ {
+		h := r.at(seq)
+		r.seen[h] = place{r.seen[h].count + 1, seq}
+	}
 }
-
-func (r *ring) full() bool { return r.next-r.first == uint64(len(r.hashes)) }
-
-func (r *ring) at(seq uint64) uint64 { return r.hashes[seq%uint64(len(r.hashes))] }
 
 func (r *ring) push(h uint64) {
 	if r.full() {
-		old := r.at(r.first)
-		if p := r.seen[old]; p.count <= 1 {
-			delete(r.seen, old)
-		} else {
-			p.count--
-			r.seen[old] = p
-		}
+		r.forget(r.at(r.first))
 		r.first++
 	}
-	r.hashes[r.next%uint64(len(r.hashes))] = h
-	p := r.seen[h]
-	r.seen[h] = place{p.count + 1, r.next}
+	if len(r.hashes) < historySize {
+		r.hashes = append(r.hashes, h)
+	} else {
+		r.hashes[r.next%historySize] = h
+	}
+	if r.seen != nil {
+		r.seen[h] = place{r.seen[h].count + 1, r.next}
+	}
 	r.next++
 }
 
-func newMerger() *merger {
-	return &merger{
-		seed: maphash.MakeSeed(), history: newRing(historySize),
-		expected: make(map[uint64]int),
+func (r *ring) forget(h uint64) {
+	if r.seen == nil {
+		return
+	}
+	if p := r.seen[h]; p.count <= 1 {
+		delete(r.seen, h)
+	} else {
+		p.count--
+		r.seen[h] = p
 	}
 }
 
-// begin starts a planned switch: payloads of path are held back from now on.
-func (m *merger) begin(path Path) {
+func newMerger() *merger {
+	return &merger{seed: maphash.MakeSeed(), expected: make(map[uint64]int)}
+}
+
+// begin starts a planned switch: payloads of path are held back from now on, until it
+// is clear how it lies beside the present one, and that it is what is demanded.
+func (m *merger) begin(path Path, d demand) {
 	if m.waiting && m.next == path || path == m.current && m.started {
 		return
 	}
 	m.drop()
-	m.next, m.waiting = path, true
-	m.heard = newRing(historySize)
+	m.next, m.waiting, m.demand = path, true, d
+	m.history.index()
+	m.heard.index()
 }
 
 // drop ends a planned switch that has not taken place.
 func (m *merger) drop() {
-	m.waiting, m.votes = false, 0
-	m.heard = ring{}
-	m.held, m.octets, m.since = nil, 0, time.Time{}
+	m.waiting, m.worse, m.votes = false, false, 0
+	m.heard, m.history.seen = ring{}, nil
+	m.held, m.octets, m.since, m.heardAt = nil, 0, time.Time{}, time.Time{}
 }
 
 // push takes a payload and reports whether to deliver it. Payloads of paths that
 // are neither in use nor next are not.
-func (m *merger) push(now time.Time, path Path, payload []byte) bool {
+func (m *merger) push(now time.Time, path Path, payload []byte, source netip.AddrPort) bool {
 	switch {
 	case !m.started:
 		m.started, m.current = true, path
 	case path != m.current && m.waiting && path == m.next:
-		m.hold(now, payload)
+		m.hold(now, payload, source)
 		return false
 	case path != m.current:
 		return false
+	}
+	if m.alone && m.left == 0 && !m.waiting {
+		m.delivered(now)
+		return true
 	}
 	h := maphash.Bytes(m.seed, payload)
 	if m.left > 0 && m.repeated(h) {
 		return false
 	}
 	m.history.push(h)
-	m.last = now
+	m.delivered(now)
 	m.compare(h)
 	return true
+}
+
+func (m *merger) delivered(now time.Time) {
+	if !m.last.IsZero() {
+		if gap := now.Sub(m.last); gap > m.gap {
+			m.gap = gap
+		} else {
+			m.gap -= m.gap / 256
+		}
+	}
+	m.last = now
 }
 
 // compare looks whether a payload shows how the paths are aligned.
@@ -145,6 +208,9 @@ func (m *merger) compare(h uint64) {
 	offset := int64(there.at - here.at)
 	if d := offset - m.offset; d < -slack || d > slack {
 		m.votes = 0 // equal, but not the same
+	}
+	if m.votes == 0 {
+		m.first = [2]uint64{there.at, here.at}
 	}
 	m.anchor, m.offset = h, offset
 	m.votes++
@@ -171,12 +237,13 @@ func (m *merger) forget() {
 	m.left, m.beyond = 0, 0
 }
 
-func (m *merger) hold(now time.Time, payload []byte) {
+func (m *merger) hold(now time.Time, payload []byte, source netip.AddrPort) {
 	if m.since.IsZero() {
 		m.since = now
 	}
+	m.heardAt = now
 	for len(m.held) > 0 && (m.octets+len(payload) > heldOctets || m.heard.full()) {
-		m.octets -= len(m.held[0])
+		m.octets -= len(m.held[0].payload)
 		m.held = m.held[1:]
 		if m.heard.full() {
 			break
@@ -185,7 +252,7 @@ func (m *merger) hold(now time.Time, payload []byte) {
 	h := maphash.Bytes(m.seed, payload)
 	m.heard.push(h)
 	m.compare(h)
-	m.held = append(m.held, append([]byte(nil), payload...))
+	m.held = append(m.held, held{append([]byte(nil), payload...), source})
 	m.octets += len(payload)
 }
 
@@ -199,7 +266,7 @@ func (m *merger) heardFor(now time.Time) time.Duration {
 
 // align switches to the next path if it is known where its payloads lie among
 // those of the present one, and returns those that are to be delivered at once.
-func (m *merger) align(now time.Time) (payloads [][]byte, ok bool) {
+func (m *merger) align(now time.Time) (payloads []held, ok bool) {
 	if !m.waiting || m.heard.next == 0 {
 		return nil, false
 	}
@@ -210,13 +277,52 @@ func (m *merger) align(now time.Time) (payloads [][]byte, ok bool) {
 	if m.votes < minVotes || there.count != 1 || here.count != 1 {
 		return nil, false
 	}
+	if m.demand != anyPath {
+		n, old, next := m.losses(there.at, here.at)
+		if n < compared && m.heardFor(now) < comparing {
+			return nil, false
+		}
+		margin := max(fewLosses, n/worseFactor)
+		if m.worse = m.demand == notWorse && next > old+margin || m.demand == better && next+margin >= old; m.worse {
+			return nil, false
+		}
+	}
 	return m.switchAt(there.at, here.at), true
+}
+
+// losses returns how many payloads were compared, and how many of them either path has
+// not had, from the first anchor to the one at these places.
+func (m *merger) losses(old, heard uint64) (n, current, next int) {
+	a := missing(&m.history, max(m.first[0], m.history.first)+near, old, &m.heard, m.first[1], heard)
+	b := missing(&m.heard, max(m.first[1], m.heard.first)+near, heard, &m.history, m.first[0], old)
+	return a.of + b.missing, b.missing, a.missing
+}
+
+type absent struct{ of, missing int }
+
+// missing counts payloads from one place of a ring up to near another that are not
+// between two places of the other ring. Those that may have changed places are not
+// counted at the edges, and are looked for beyond.
+func missing(r *ring, from, to uint64, other *ring, otherFrom, otherTo uint64) (a absent) {
+	counts := make(map[uint64]int)
+	for seq := max(other.first, otherFrom-min(otherFrom, slack)); seq < min(other.next, otherTo+slack); seq++ {
+		counts[other.at(seq)]++
+	}
+	for ; from+near < to; from++ {
+		a.of++
+		if h := r.at(from); counts[h] > 0 {
+			counts[h]--
+		} else {
+			a.missing++
+		}
+	}
+	return a
 }
 
 // switchAt makes the next path the one in use. Payload number old of the present
 // one and number heard of the next are the same; those before may have changed
 // places with those after.
-func (m *merger) switchAt(old, heard uint64) (payloads [][]byte) {
+func (m *merger) switchAt(old, heard uint64) (payloads []held) {
 	m.forget()
 	back := min(slack, old-m.history.first, heard-m.heard.first)
 	for seq := old - back; seq < m.history.next; seq++ {
@@ -280,7 +386,7 @@ func (m *merger) moved(h, seq uint64) bool {
 // force switches to a path without an alignment, as when the present one has
 // failed: what was held back and has not been delivered goes out. The gap is the
 // time since the last payload.
-func (m *merger) force(now time.Time, path Path) (payloads [][]byte, gap time.Duration) {
+func (m *merger) force(now time.Time, path Path) (payloads []held, gap time.Duration) {
 	if !m.last.IsZero() {
 		gap = now.Sub(m.last)
 	}
@@ -294,7 +400,7 @@ func (m *merger) force(now time.Time, path Path) (payloads [][]byte, gap time.Du
 }
 
 // undelivered returns what was held back and has not been delivered, as delivered.
-func (m *merger) undelivered() (payloads [][]byte) {
+func (m *merger) undelivered() (payloads []held) {
 	counts := make(map[uint64]int)
 	oldest := m.heard.next - uint64(len(m.held))
 	for seq := oldest; seq < m.heard.next; seq++ {
@@ -311,7 +417,7 @@ func (m *merger) undelivered() (payloads [][]byte) {
 // delivered nothing after last. If it was the one that delivered last, what it has had
 // alone is returned; should that still come by the present path, it is dropped. Else the
 // present path is further than that: what it has lost would come late and out of order.
-func (m *merger) release(last time.Time) (payloads [][]byte) {
+func (m *merger) release(last time.Time) (payloads []held) {
 	if m.last.Before(last) {
 		payloads = m.undelivered()
 		for seq := m.history.next - uint64(len(payloads)); seq < m.history.next; seq++ {
