@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/treedn/treedn/amt/gmp"
@@ -149,8 +150,10 @@ var ErrNoRelays = errors.New("amt: no relays")
 const nativePath Path = 0
 
 // Conn receives one channel. It is a [net.PacketConn] that cannot send. The
-// methods are safe for concurrent use, except that only one goroutine at a time
-// may read.
+// methods are safe for concurrent use.
+//
+// It has a socket and a goroutine or two for each way that it receives by, and, while it
+// waits for packets, some 1.2 MiB of buffers.
 type Conn struct {
 	config  DialConfig
 	channel ssm.Channel
@@ -160,9 +163,11 @@ type Conn struct {
 
 	queue chan *ssm.Message
 	free  pool
-	rest  *ssm.Message // partly read
-	at    int          // up to where
 	read  deadline
+
+	reading sync.Mutex   // guards below; held while a reader waits
+	rest    *ssm.Message // partly read
+	at      int          // up to where
 
 	uplink
 

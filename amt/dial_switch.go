@@ -123,14 +123,13 @@ func (s *switcher) push(now time.Time, path Path, payload []byte, source netip.A
 	}
 	if m.push(now, path, payload, source) {
 		s.output.deliver(payload, source)
-		return
 	}
-	if !m.waiting || m.next != path {
+	if !m.waiting {
 		return
 	}
 	from := m.current
 	if list, ok := m.align(now); ok {
-		s.switched(now, from, path, true, 0, list)
+		s.switched(now, from, m.current, true, 0, list)
 	} else if m.worse {
 		s.refuse(now)
 	}

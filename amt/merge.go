@@ -11,11 +11,15 @@ import (
 //
 // One path is in use; the payloads of the next are held back until the two are
 // aligned: payloads that either path has had exactly once show where one
-// sequence lies in the other, a few of them for one may be equal by chance. From a
-// little before that the sequences are compared as multisets. What only the old path
+// sequence lies in the other, a few of them for one may be equal by chance. From one of
+// them on, the cut, the sequences are compared as multisets. What only the old path
 // has had so far is dropped when it comes by the new one; what only the new path has
 // had is delivered at once. Equal payloads are told apart by their number alone, so
 // that a payload that a path has n times is delivered n times.
+//
+// Where packets overtake each other a cut may have a payload on different sides on the
+// two paths. One that is like no other is recognized; so the cut is where no others are
+// near, by twice what the order was seen to differ, and where both paths are past that.
 //
 // All of that is the same for any two paths and in either direction. Which of them is
 // ahead does not matter either, as long as the payloads between them fit: historySize
@@ -43,6 +47,7 @@ type merger struct {
 	anchor  uint64    // hash of a payload that both have had once
 	offset  int64     // between its places
 	votes   int       // anchors in a row whose offsets agree
+	offsets spread    // of the last of them
 	first   [2]uint64 // places of the first of them, on the present path and the next
 
 	expected map[uint64]int // to be dropped: the former path has had them
@@ -70,9 +75,13 @@ const (
 	heldOctets  = 8 << 20 // payloads of the next path that are held back
 	slack       = 32      // places by which the order of the paths may differ
 	near        = 8       // places by which it does mostly
-	maxBeyond   = 32      // payloads in a row, after which nothing more is expected
-	minVotes    = 4       // payloads that agree on how the paths are aligned
-	minHeard    = 16      // payloads of the next path before a switch, if they come soon
+	minClear    = 8       // places around a cut, in any case
+	maxClear    = 24      // and not more
+	relaxing    = 2 * time.Second
+	maxBeyond   = 32 // payloads in a row, after which nothing more is expected
+	minVotes    = 4  // payloads that agree on how the paths are aligned
+	sureVotes   = 32 // payloads that also show how much the order differs
+	minHeard    = 16 // payloads of the next path before a switch, if they come soon
 	minOverlap  = 200 * time.Millisecond
 
 	compared    = 64              // payloads that show which path loses more
@@ -101,7 +110,7 @@ func (r *ring) at(seq uint64) uint64 { return r.hashes[seq%historySize] }
 
 // index makes seen of what it remembers.
 func (r *ring) index() {
-	r.seen = make(map[uint64]place)
+	r.seen = make(map[uint64]place, r.next-r.first)
 	for seq := r.first; seq < r.next; seq++ {
 		h := r.at(seq)
 		r.seen[h] = place{r.seen[h].count + 1, seq}
@@ -210,11 +219,32 @@ func (m *merger) compare(h uint64) {
 		m.votes = 0 // equal, but not the same
 	}
 	if m.votes == 0 {
-		m.first = [2]uint64{there.at, here.at}
+		m.first, m.offsets = [2]uint64{there.at, here.at}, spread{}
 	}
+	m.offsets.add(offset)
 	m.anchor, m.offset = h, offset
 	m.votes++
 }
+
+// spread is how much the last numbers differ: 32 of them, up to 64.
+type spread struct {
+	n        int
+	lo, hi   int64
+	old, new int64 // lo and hi of those before
+}
+
+func (s *spread) add(v int64) {
+	switch {
+	case s.n == 0:
+		s.lo, s.hi, s.old, s.new = v, v, v, v
+	case s.n%slack == 0:
+		s.lo, s.hi, s.old, s.new = v, v, s.lo, s.hi
+	}
+	s.lo, s.hi = min(s.lo, v), max(s.hi, v)
+	s.n++
+}
+
+func (s *spread) width() int { return int(max(s.hi, s.new) - min(s.lo, s.old)) }
 
 // repeated reports whether the former path has delivered a payload.
 func (m *merger) repeated(h uint64) bool {
@@ -277,17 +307,81 @@ func (m *merger) align(now time.Time) (payloads []held, ok bool) {
 	if m.votes < minVotes || there.count != 1 || here.count != 1 {
 		return nil, false
 	}
+	if m.votes < sureVotes && !m.slow(now) && m.heardFor(now) < relaxing {
+		return nil, false
+	}
+	old, heard, ok := m.cut(now)
+	if !ok {
+		return nil, false
+	}
 	if m.demand != anyPath {
-		n, old, next := m.losses(there.at, here.at)
+		n, current, next := m.losses(there.at, here.at)
 		if n < compared && m.heardFor(now) < comparing {
 			return nil, false
 		}
 		margin := max(fewLosses, n/worseFactor)
-		if m.worse = m.demand == notWorse && next > old+margin || m.demand == better && next+margin >= old; m.worse {
+		if m.worse = m.demand == notWorse && next > current+margin || m.demand == better && next+margin >= current; m.worse {
 			return nil, false
 		}
 	}
-	return m.switchAt(there.at, here.at), true
+	return m.switchAt(old, heard), true
+}
+
+// slow reports whether the payloads of the next path are far between.
+func (m *merger) slow(now time.Time) bool {
+	return m.heardFor(now) > time.Duration(m.heard.next)*minOverlap/4
+}
+
+// cut looks for a place to switch at, in the present path and in the next.
+func (m *merger) cut(now time.Time) (old, heard uint64, ok bool) {
+	clear := uint64(min(max(minClear, 2*m.offsets.width()), maxClear))
+	if m.slow(now) {
+		clear = 0 // such packets do not overtake each other
+	}
+	// Better a doubtful cut than none.
+	clear >>= uint(min(m.heardFor(now)/relaxing, 10))
+	if last := m.history.next - 1; last >= m.history.first+clear {
+		h := m.history.at(last - clear)
+		if old, heard = last-clear, m.heard.seen[h].at; m.clear(old, heard, clear) {
+			return old, heard, true
+		}
+	}
+	if last := m.heard.next - 1; last >= m.heard.first+clear {
+		h := m.heard.at(last - clear)
+		if old, heard = m.history.seen[h].at, last-clear; m.clear(old, heard, clear) {
+			return old, heard, true
+		}
+	}
+	return 0, 0, false
+}
+
+// clear reports whether the same payload is at these places, and around it only
+// payloads that are like no others.
+func (m *merger) clear(old, heard, around uint64) bool {
+	h := m.history.at(old)
+	if m.heard.next == 0 || m.heard.at(heard) != h || m.heard.seen[h].count != 1 ||
+		old+around >= m.history.next || heard+around >= m.heard.next ||
+		old < m.history.first+around || heard < m.heard.first+around {
+		return false
+	}
+	offset := int64(old - heard)
+	for d := -int64(around); d <= int64(around); d++ {
+		if !m.single(m.history.at(uint64(int64(old)+d)), offset) || !m.single(m.heard.at(uint64(int64(heard)+d)), offset) {
+			return false
+		}
+	}
+	return true
+}
+
+// single reports whether a payload is like no other. If each path has had it once it
+// also has to be at the same place.
+func (m *merger) single(h uint64, offset int64) bool {
+	there, here := m.history.seen[h], m.heard.seen[h]
+	if there.count > 1 || here.count > 1 {
+		return false
+	}
+	d := int64(there.at-here.at) - offset
+	return there.count+here.count < 2 || -slack <= d && d <= slack
 }
 
 // losses returns how many payloads were compared, and how many of them either path has
@@ -320,41 +414,41 @@ func missing(r *ring, from, to uint64, other *ring, otherFrom, otherTo uint64) (
 }
 
 // switchAt makes the next path the one in use. Payload number old of the present
-// one and number heard of the next are the same; those before may have changed
-// places with those after.
+// one and number heard of the next are the same.
 func (m *merger) switchAt(old, heard uint64) (payloads []held) {
 	m.forget()
-	back := min(slack, old-m.history.first, heard-m.heard.first)
-	for seq := old - back; seq < m.history.next; seq++ {
+	for seq := old; seq < m.history.next; seq++ {
 		m.expected[m.history.at(seq)]++
 		m.left++
 	}
-	// Right before the anchor both paths have the same, unless payloads changed
-	// places: positive where the present path has more of a payload there.
-	beside := make(map[uint64]int)
-	for i := uint64(1); i <= back; i++ {
-		beside[m.history.at(old-i)]++
-		beside[m.heard.at(heard-i)]--
-	}
-	// What lies further back explains such differences, and nothing else.
-	far := make(map[uint64]int)
-	for seq := old - back; seq > m.history.first && old-back-seq < slack; {
-		seq--
-		far[m.history.at(seq)]++
+	// Those that are on different sides of the cut have but moved. What one path alone
+	// has had right before it may be late on the other.
+	moved := func(h uint64) bool {
+		return m.history.seen[h].count == 1 && m.heard.seen[h].count == 1 && m.single(h, int64(old-heard))
 	}
 	oldest := m.heard.next - uint64(len(m.held))
-	for seq := heard - back; seq < m.heard.next; seq++ {
+	for back := min(slack, heard-m.heard.first, old-m.history.first); back > 0; back-- {
+		h := m.heard.at(heard - back)
+		switch {
+		case m.expected[h] > 0 && moved(h):
+			m.expected[h]--
+			m.left--
+		case m.history.seen[h].count == 0 && heard-back >= oldest:
+			payloads = append(payloads, m.held[heard-back-oldest])
+			m.history.push(h)
+		}
+		if h := m.history.at(old - back); m.heard.seen[h].count == 0 {
+			m.expected[h]++
+			m.left++
+		}
+	}
+	for seq := heard; seq < m.heard.next; seq++ {
 		h := m.heard.at(seq)
 		switch {
 		case m.expected[h] > 0:
 			m.expected[h]--
 			m.left--
-		case beside[h] < 0 && far[h] > 0:
-			beside[h]++
-			far[h]--
-		case back < slack && far[h] == 1 && m.history.seen[h].count == 1 && m.heard.seen[h].count == 1 && seq < heard+slack &&
-			m.moved(h, old+seq-heard):
-			far[h]-- // the next path began amid payloads that changed places
+		case moved(h):
 		default:
 			if seq >= oldest {
 				payloads = append(payloads, m.held[seq-oldest])
@@ -362,25 +456,9 @@ func (m *merger) switchAt(old, heard uint64) (payloads []held) {
 			m.history.push(h)
 		}
 	}
-	for seq := heard - back; seq > m.heard.first && heard-back-seq < slack; {
-		seq--
-		if h := m.heard.at(seq); beside[h] > 0 && m.expected[h] > 0 {
-			beside[h]--
-			m.expected[h]-- // it was early on this path
-			m.left--
-		}
-	}
 	m.current = m.next
 	m.drop()
 	return payloads
-}
-
-// moved reports whether a payload that the present path has had once, and the next
-// path has at place seq of the present one, can be one and the same that has changed
-// its place, rather than an equal one. Where the present path has been already it
-// would have had that, too; further on it can be told by the distance alone.
-func (m *merger) moved(h, seq uint64) bool {
-	return seq+near < m.history.next || seq-m.history.seen[h].at <= near
 }
 
 // force switches to a path without an alignment, as when the present one has
