@@ -96,11 +96,12 @@ func (s *switcher) fromNative(now time.Time, payload []byte, source netip.AddrPo
 // fromTunnel takes a payload of the channel that came through a tunnel.
 func (s *switcher) fromTunnel(now time.Time, path Path, payload []byte, source netip.AddrPort) {
 	m := s.merger
-	if m.started && m.current != path && !(m.waiting && m.next == path) {
+	failed := m.started && m.current == nativePath && s.silent(now)
+	if m.started && m.current != path && (failed || !m.waiting || m.next != path) {
 		switch {
 		case path != s.output.activePath():
 			return
-		case m.current != nativePath || s.silent(now):
+		case failed || m.current != nativePath:
 			s.force(now, path) // the way in use has failed
 		case s.mode == ModeTunnel:
 			m.begin(path, anyPath)
@@ -120,6 +121,7 @@ func (s *switcher) push(now time.Time, path Path, payload []byte, source netip.A
 	m := s.merger
 	if !m.started {
 		s.output.started(path)
+		s.output.poke()
 	}
 	if m.push(now, path, payload, source) {
 		s.output.deliver(payload, source)
@@ -255,6 +257,13 @@ func (s *switcher) decide(now time.Time) (next time.Time) {
 	case m.heardFor(now) > overlap, min(m.heardFor(now), now.Sub(m.last)) > s.timeout:
 		s.force(now, m.next)
 		return next
+	}
+	at := m.last
+	if at.Before(m.since) {
+		at = m.since
+	}
+	if at = at.Add(s.timeout + 1); at.After(now) {
+		next = sooner(next, at)
 	}
 	return sooner(next, now.Add(time.Second))
 }

@@ -354,10 +354,10 @@ func TestAdaptive(t *testing.T) {
 // Ways whose delays differ by more than can be bridged are not aligned: the switch takes
 // place after maxOverlap, is not called planned, and what is held back has been bounded.
 func TestDelaysBeyondBridging(t *testing.T) {
-	for _, delays := range [][2]time.Duration{{0, 15 * time.Second}, {15 * time.Second, 0}} {
+	for _, delays := range [][2]time.Duration{{0, 20 * time.Second}, {20 * time.Second, 0}} {
 		r := newChannelRig(t, ModeAuto)
 		r.delays = delays
-		r.until(20*time.Second, "nothing", func() bool { return r.s.merger.started })
+		r.until(30*time.Second, "nothing", func() bool { return r.s.merger.started })
 		r.until(40*time.Second, "not native", r.s.natively)
 		n := len(r.switches)
 		r.s.setMode(r.now, ModeTunnel)

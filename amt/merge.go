@@ -319,12 +319,21 @@ func (m *merger) align(now time.Time) (payloads []held, ok bool) {
 		if n < compared && m.heardFor(now) < comparing {
 			return nil, false
 		}
-		margin := max(fewLosses, n/worseFactor)
-		if m.worse = m.demand == notWorse && next > current+margin || m.demand == better && next+margin >= current; m.worse {
+		worse := significant(next-current, next+current, n, 2)
+		if m.demand == better {
+			worse = !significant(current-next, next+current, n, 6)
+		}
+		if m.worse = worse; worse {
 			return nil, false
 		}
 	}
 	return m.switchAt(old, heard), true
+}
+
+// significant reports whether so many more losses, of so many of either path among n
+// payloads, are hardly by chance: their variance is the sum of both.
+func significant(more, sum, n, squares int) bool {
+	return more > max(fewLosses, n/worseFactor) && more*more > squares*sum
 }
 
 // slow reports whether the payloads of the next path are far between.
@@ -437,7 +446,8 @@ func (m *merger) switchAt(old, heard uint64) (payloads []held) {
 			payloads = append(payloads, m.held[heard-back-oldest])
 			m.history.push(h)
 		}
-		if h := m.history.at(old - back); m.heard.seen[h].count == 0 {
+		// The next path may have begun after what is that far back.
+		if h := m.history.at(old - back); back+near <= heard-m.heard.first && m.history.seen[h].count == 1 && m.heard.seen[h].count == 0 {
 			m.expected[h]++
 			m.left++
 		}
