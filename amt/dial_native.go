@@ -171,14 +171,44 @@ func (c *Conn) readNative(ctx context.Context, m native) (rejoin bool, err error
 			return false, context.Cause(ctx)
 		}
 		for i := range ms[:n] {
-			for payload := range ms[i].Segments {
-				c.fromNative(now, payload, ms[i].Source)
+			m := &ms[i]
+			whole := m.N >= wholeRun && c.steady(now)
+			for payload := range m.Segments {
+				if whole {
+					c.merger.remember(now, payload)
+				} else {
+					c.fromNative(now, payload, m.Source)
+				}
+			}
+			if whole {
+				c.deliverRun(m)
 			}
 		}
 		c.flush()
 		c.follow(now)
 		c.mu.Unlock()
 	}
+}
+
+// wholeRun is the size of runs whose buffers go to the reader as they are, which saves
+// copying them. Smaller ones are put together, for there are not many buffers.
+const wholeRun = ssm.MaxDatagram / 4
+
+// deliverRun is deliver for all of a run, of which it takes the buffer for another one.
+func (c *Conn) deliverRun(m *ssm.Message) {
+	c.flush()
+	packets := uint64((m.N + m.SegmentSize - 1) / m.SegmentSize)
+	out := c.free.take()
+	if out == nil {
+		c.stats.Dropped += packets
+		return
+	}
+	out.N, out.SegmentSize, out.Source, out.Destination = m.N, m.SegmentSize, m.Source, c.channel.Group
+	out.Buffer, m.Buffer = m.Buffer, out.Buffer
+	c.stats.Packets += packets
+	c.stats.Octets += uint64(m.N)
+	c.out = out
+	c.flush()
 }
 
 // moved looks whether the interface that the channel is joined on is still the right

@@ -93,6 +93,19 @@ func (s *switcher) fromNative(now time.Time, payload []byte, source netip.AddrPo
 	s.push(now, nativePath, payload, source)
 }
 
+// steady reports whether native packets that have arrived are all delivered; merger has
+// to remember them.
+func (s *switcher) steady(now time.Time) bool {
+	if m := s.merger; !s.natively() || m.waiting || m.left > 0 {
+		return false
+	}
+	if now.Sub(s.nativeAt) > s.timeout {
+		s.steadyAt = now
+	}
+	s.nativeAt = now
+	return true
+}
+
 // fromTunnel takes a payload of the channel that came through a tunnel.
 func (s *switcher) fromTunnel(now time.Time, path Path, payload []byte, source netip.AddrPort) {
 	m := s.merger

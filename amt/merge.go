@@ -180,8 +180,8 @@ func (m *merger) push(now time.Time, path Path, payload []byte, source netip.Add
 	case path != m.current:
 		return false
 	}
-	if m.alone && m.left == 0 && !m.waiting {
-		m.delivered(now)
+	if m.left == 0 && !m.waiting {
+		m.remember(now, payload)
 		return true
 	}
 	h := maphash.Bytes(m.seed, payload)
@@ -192,6 +192,15 @@ func (m *merger) push(now time.Time, path Path, payload []byte, source netip.Add
 	m.delivered(now)
 	m.compare(h)
 	return true
+}
+
+// remember takes a payload of the path in use that is delivered: there is no other that
+// it could come by.
+func (m *merger) remember(now time.Time, payload []byte) {
+	if !m.alone {
+		m.history.push(maphash.Bytes(m.seed, payload))
+	}
+	m.delivered(now)
 }
 
 func (m *merger) delivered(now time.Time) {

@@ -34,7 +34,7 @@ type uplinkConfig struct {
 	local         []netip.Addr
 	receiveBuffer int
 	log           *slog.Logger
-	// packet takes a packet that is wanted.
+	// packet takes a packet that is wanted, and is valid until it returns.
 	packet func(now time.Time, path Path, p *Packet)
 	// batch takes notice that datagrams were handled.
 	batch func()
@@ -78,6 +78,7 @@ func (u *uplink) open(gateway GatewayConfig, config uplinkConfig) {
 // readPath takes the datagrams of one socket of the gateway.
 func (u *uplink) readPath(socket *relaySocket, conn *udpio.Conn) {
 	ms := udpio.NewMessages(8)
+	var p Packet // one for all of them: u.up.packet keeps none
 	for {
 		n, err := conn.ReadBatch(ms)
 		if err != nil {
@@ -107,7 +108,6 @@ func (u *uplink) readPath(socket *relaySocket, conn *udpio.Conn) {
 				d.Remote = netip.AddrPortFrom(a.WithZone(socket.zone), d.Remote.Port())
 			}
 			for d.Payload = range m.Segments {
-				var p Packet
 				if u.gateway.HandleDatagram(now, path, &d, m.ECN, &p) {
 					u.up.packet(now, path, &p)
 				}
