@@ -152,8 +152,9 @@ const nativePath Path = 0
 // Conn receives one channel. It is a [net.PacketConn] that cannot send. The
 // methods are safe for concurrent use.
 //
-// It has a socket and a goroutine or two for each way that it receives by, and, while it
-// waits for packets, some 1.2 MiB of buffers.
+// It has a goroutine, and for each way that it receives by another one and a socket with
+// 64 KiB to read to, which become 512 KiB where packets come fast, besides what Queue
+// allows for.
 type Conn struct {
 	config  DialConfig
 	channel ssm.Channel

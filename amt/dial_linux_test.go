@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -217,6 +218,35 @@ func TestTwoConnsOfAChannel(t *testing.T) {
 			require.NoError(t, a.Close())
 		}
 	}
+}
+
+// A thousand Conns in a process: what each of them takes.
+func TestThousandConns(t *testing.T) {
+	const n = 1000
+	ch := ssmtest.Channel(t)
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before, goroutines := heap(), runtime.NumGoroutine()
+	var all []*amt.Conn
+	for range n {
+		all = append(all, dial(t, ch, amt.DialConfig{ReceiveBuffer: 64 << 10}))
+	}
+	tx, err := ssm.NewSender(ch.Source, nil)
+	require.NoError(t, err)
+	defer tx.Close()
+	_, err = tx.WriteBatch([][]byte{make([]byte, 1316)}, ch.Destination())
+	require.NoError(t, err)
+	for _, c := range all {
+		numbers(t, c, 1)
+	}
+	require.LessOrEqual(t, runtime.NumGoroutine()-goroutines, 3*n)
+	each := (heap() - before) / n
+	t.Logf("%d octets each", each)
+	require.Less(t, each, uint64(256<<10))
 }
 
 // The largest datagram of IPv4 arrives whole, natively and through a tunnel, where it

@@ -139,7 +139,7 @@ func (c *Conn) nativeFailed(ctx context.Context, err error) {
 // the error. It is joined again on another interface at once.
 func (c *Conn) readNative(ctx context.Context, m native) (rejoin bool, err error) {
 	defer func() { _ = m.receiver.Close() }()
-	ms := ssm.NewMessages(8)
+	ms := ssm.NewMessages(1)
 	look := minNativeRetry
 	some := true
 	if err := m.receiver.SetReadDeadline(time.Now().Add(look)); err != nil {
@@ -187,6 +187,9 @@ func (c *Conn) readNative(ctx context.Context, m native) (rejoin bool, err error
 		c.flush()
 		c.follow(now)
 		c.mu.Unlock()
+		if n == len(ms) && n < readMessages {
+			ms = append(ms, ssm.NewMessages(1)...)
+		}
 	}
 }
 

@@ -77,7 +77,7 @@ func (u *uplink) open(gateway GatewayConfig, config uplinkConfig) {
 
 // readPath takes the datagrams of one socket of the gateway.
 func (u *uplink) readPath(socket *relaySocket, conn *udpio.Conn) {
-	ms := udpio.NewMessages(8)
+	ms := udpio.NewMessages(1)
 	var p Packet // one for all of them: u.up.packet keeps none
 	for {
 		n, err := conn.ReadBatch(ms)
@@ -118,8 +118,15 @@ func (u *uplink) readPath(socket *relaySocket, conn *udpio.Conn) {
 		}
 		u.follow(now)
 		u.mu.Unlock()
+		if n == len(ms) && n < readMessages {
+			ms = append(ms, udpio.NewMessages(1)...)
+		}
 	}
 }
+
+// readMessages is how many runs are read at a time, once so many have come: there may be
+// thousands of sockets, and each run takes 64 KiB.
+const readMessages = 8
 
 // follow does what comes of a call of the gateway: it sends what that has to say,
 // and passes its events on. The mutex is held, as in what comes after.
