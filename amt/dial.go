@@ -211,7 +211,7 @@ func Dial(ctx context.Context, source netip.Addr, group netip.AddrPort, config D
 	}
 	now := time.Now()
 	c.switcher = switcher{merger: newMerger(), mode: config.Mode, timeout: config.NativeTimeout, output: c, nativeAt: now}
-	c.merger.alone = config.Mode == ModeNative
+	c.merger.alone = config.Mode == ModeNative || config.Mode == ModeTunnel
 	c.open(config.Gateway, uplinkConfig{
 		local: config.Local, receiveBuffer: config.ReceiveBuffer, log: config.Logger,
 		packet: c.packet, batch: c.flush, event: c.event, due: c.due, told: config.OnEvent,
@@ -410,7 +410,7 @@ func (c *Conn) SetMode(mode Mode) error {
 		mode = ModeNative
 	}
 	now := time.Now()
-	c.merger.alone = false
+	c.merger.pair()
 	c.setMode(now, mode)
 	c.flush()
 	c.follow(now)

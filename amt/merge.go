@@ -27,7 +27,7 @@ import (
 // comes in maxOverlap.
 type merger struct {
 	seed    maphash.Seed
-	alone   bool // there is but one path: nothing need be remembered
+	alone   bool // there is but one path: nothing is remembered until there is a next
 	current Path
 	started bool
 	last    time.Time     // of a payload that was delivered
@@ -157,8 +157,19 @@ func (m *merger) begin(path Path, d demand) {
 	}
 	m.drop()
 	m.next, m.waiting, m.demand = path, true, d
+	if m.alone {
+		m.history = ring{} // what is in it, if anything, is not what came last
+	}
 	m.history.index()
 	m.heard.index()
+}
+
+// pair ends being alone: other paths may come soon, and more than one.
+func (m *merger) pair() {
+	if m.alone && !m.waiting {
+		m.history = ring{}
+	}
+	m.alone = false
 }
 
 // drop ends a planned switch that has not taken place.
@@ -451,7 +462,7 @@ func (m *merger) switchAt(old, heard uint64) (payloads []held) {
 		case m.expected[h] > 0 && moved(h):
 			m.expected[h]--
 			m.left--
-		case m.history.seen[h].count == 0 && heard-back >= oldest:
+		case m.history.seen[h].count == 0 && heard-back >= oldest && back+near <= old-m.history.first:
 			payloads = append(payloads, m.held[heard-back-oldest])
 			m.history.push(h)
 		}
@@ -500,10 +511,19 @@ func (m *merger) force(now time.Time, path Path) (payloads []held, gap time.Dura
 func (m *merger) undelivered() (payloads []held) {
 	counts := make(map[uint64]int)
 	oldest := m.heard.next - uint64(len(m.held))
+	if m.alone {
+		// What came before it began to remember has been delivered.
+		for seq := oldest; seq < m.heard.next; seq++ {
+			if m.history.seen[m.heard.at(seq)].count > 0 {
+				oldest = seq
+				break
+			}
+		}
+	}
 	for seq := oldest; seq < m.heard.next; seq++ {
 		h := m.heard.at(seq)
 		if counts[h]++; counts[h] > m.history.seen[h].count {
-			payloads = append(payloads, m.held[seq-oldest])
+			payloads = append(payloads, m.held[uint64(len(m.held))-(m.heard.next-seq)])
 			m.history.push(h)
 		}
 	}
