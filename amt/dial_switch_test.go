@@ -416,3 +416,17 @@ func TestNativeFailureIsNotWaitedFor(t *testing.T) {
 	r.until(time.Second, "no tunnel", func() bool { return !r.s.natively() })
 	require.Less(t, r.switches[0].gap, 200*time.Millisecond)
 }
+
+// A source with a zone is asked for without: packets do not say theirs.
+func TestZoneOfTheSource(t *testing.T) {
+	group := netip.MustParseAddrPort("[ff3e::8000:1]:5000")
+	c, err := Dial(t.Context(), netip.MustParseAddr("fe80::1%7"), group, DialConfig{
+		Mode: ModeTunnel, Gateway: GatewayConfig{Relays: []Candidate{{Address: netip.MustParseAddrPort("127.0.0.1:9"), Direct: true}}},
+	})
+	require.NoError(t, err)
+	c.mu.Lock()
+	sources := c.gateway.filters[group.Addr()].Sources
+	c.mu.Unlock()
+	require.Equal(t, []netip.Addr{netip.MustParseAddr("fe80::1")}, sources)
+	require.NoError(t, c.Close())
+}
