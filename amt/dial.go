@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/treedn/treedn/amt/gmp"
@@ -26,7 +27,9 @@ const (
 	// ModeTunnel uses relays only.
 	ModeTunnel
 	// ModeAdaptive is ModeAuto without the waiting: it begins both at once, takes
-	// what comes first, and keeps to native reception if there is any.
+	// what comes first, and keeps to native reception if there is any. When that
+	// pauses, it has a relay deliver beside it for a while, and goes over to it if
+	// native reception loses more.
 	ModeAdaptive
 )
 
@@ -94,6 +97,9 @@ const (
 	// ConnRelaySilent: the relay answers, but delivers nothing. Others are tried, and
 	// it stays in use until one of them has answered.
 	ConnRelaySilent
+	// ConnWorse: packets come natively again, but more of them are lost than by the
+	// relay. They are looked at again later.
+	ConnWorse
 )
 
 // ConnEvent is what [DialConfig.OnEvent] is told.
@@ -144,30 +150,34 @@ var ErrNoRelays = errors.New("amt: no relays")
 const nativePath Path = 0
 
 // Conn receives one channel. It is a [net.PacketConn] that cannot send. The
-// methods are safe for concurrent use, except that only one goroutine at a time
-// may read.
+// methods are safe for concurrent use.
+//
+// It has a goroutine, and for each way that it receives by another one and a socket with
+// 64 KiB to read to, which become 512 KiB where packets come fast, besides what Queue
+// allows for.
 type Conn struct {
 	config  DialConfig
 	channel ssm.Channel
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
-	host    *ssm.Host // nil: there is no native reception
+	host    *ssm.Host
 
 	queue chan *ssm.Message
 	free  pool
-	rest  *ssm.Message // partly read
-	at    int          // up to where
 	read  deadline
+
+	reading sync.Mutex   // guards below; held while a reader waits
+	rest    *ssm.Message // partly read
+	at      int          // up to where
 
 	uplink
 
 	// Guarded by the mutex of uplink:
+	switcher
 	native     native
-	nativeAt   time.Time // of the last packet; of Dial, if there was none
-	tunnel     bool      // the gateway has been asked for the channel
-	relayEvent ConnEvent // what went wrong last on the way to a relay; 0: nothing
-	merger     *merger
-	by         Way // of the merger's current path
+	leave      context.CancelFunc // ends native reception; nil: there is none
+	relayEvent ConnEvent          // what went wrong last on the way to a relay; 0: nothing
+	by         Way                // of the merger's current path
 	fragments  reassembler
 	out        *ssm.Message // that is being filled
 	stats      ConnStats
@@ -197,65 +207,65 @@ func Dial(ctx context.Context, source netip.Addr, group netip.AddrPort, config D
 	orDefault(&config.Queue, 64)
 	c := &Conn{
 		config: config, channel: ch, queue: make(chan *ssm.Message, config.Queue), free: newPool(config.Queue),
-		merger: newMerger(), read: makeDeadline(), nativeAt: time.Now(),
+		read: makeDeadline(),
 	}
+	now := time.Now()
+	c.switcher = switcher{merger: newMerger(), mode: config.Mode, timeout: config.NativeTimeout, output: c, nativeAt: now}
+	c.merger.alone = config.Mode == ModeNative || config.Mode == ModeTunnel
 	c.open(config.Gateway, uplinkConfig{
 		local: config.Local, receiveBuffer: config.ReceiveBuffer, log: config.Logger,
-		packet: c.fromTunnel, batch: c.flush, event: c.event, due: c.decide, told: config.OnEvent,
+		packet: c.packet, batch: c.flush, event: c.event, due: c.due, told: config.OnEvent,
 	})
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	if config.Mode == ModeTunnel {
-		if err := c.joinTunnel(c.nativeAt); err != nil {
-			c.cancel(err)
-			return nil, err
-		}
-	} else {
-		c.host = ssm.NewHost(ssm.Config{Interface: config.Interface, ReceiveBuffer: config.ReceiveBuffer, Logger: c.up.log})
-		m, err := c.joinNative()
-		if err != nil && config.Mode == ModeNative {
-			c.cancel(err)
-			return nil, err
-		}
-		c.done.Go(func() { c.receiveNatively(m, err) })
+	c.host = ssm.NewHost(ssm.Config{Interface: config.Interface, ReceiveBuffer: config.ReceiveBuffer, Logger: c.up.log})
+	if err := c.begin(now); err != nil {
+		c.cancel(err)
+		return nil, err
 	}
 	c.done.Go(c.run)
 	context.AfterFunc(c.ctx, c.shutdown)
 	return c, nil
 }
 
-// push gives a payload to the merger and delivers what that lets through. The mutex
-// is held, as in all that follows.
-func (c *Conn) push(now time.Time, path Path, payload []byte, source netip.AddrPort) {
-	if !c.merger.started {
-		c.by = c.way(path)
-		c.note(ConnEvent{Type: ConnStarted, To: c.by})
+// begin joins the channel: what cannot work at all is an error of Dial.
+func (c *Conn) begin(now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mode == ModeTunnel {
+		err := c.useTunnel(now, true)
+		c.tunnel = err == nil
+		return err
 	}
-	if c.merger.push(now, path, payload) {
-		c.deliver(payload, source)
-		return
+	ctx, cancel := context.WithCancel(c.ctx)
+	m, err := c.joinNative(ctx)
+	if err != nil && c.mode == ModeNative {
+		cancel()
+		return err
 	}
-	if c.merger.waiting && c.merger.next == path {
-		from := c.merger.current
-		if list, ok := c.merger.align(now); ok {
-			c.switched(now, from, path, true, 0, list, source)
-		}
-	}
+	c.leave = cancel
+	c.done.Go(func() { c.receiveNatively(ctx, m, err) })
+	return nil
 }
 
-// switched delivers what a switch has set free, and gives up the former way.
-func (c *Conn) switched(now time.Time, from, to Path, planned bool, gap time.Duration, list [][]byte, source netip.AddrPort) {
-	for _, p := range list {
-		c.deliver(p, source)
-	}
+// The mutex is held in all that follows, up to Channel.
+
+func (c *Conn) started(path Path) {
+	c.by = c.way(path)
+	c.note(ConnEvent{Type: ConnStarted, To: c.by})
+}
+
+func (c *Conn) switched(now time.Time, to Path, planned bool, gap time.Duration) {
 	c.stats.Switches++
 	before := c.by // whose path may be closed by now
 	c.by = c.way(to)
 	c.note(ConnEvent{Type: ConnSwitched, From: before, To: c.by, Planned: planned, Gap: gap})
-	if to == nativePath {
-		c.leaveTunnel(now)
-	} else if from != nativePath {
+	if to != nativePath && before != (Way{}) {
 		c.gateway.Commit(now)
 	}
+}
+
+func (c *Conn) refused(path Path) {
+	c.note(ConnEvent{Type: ConnWorse, From: c.by, To: c.way(path)})
 }
 
 func (c *Conn) way(path Path) Way {
@@ -263,6 +273,11 @@ func (c *Conn) way(path Path) Way {
 		return Way{p.relay}
 	}
 	return Way{}
+}
+
+func (c *Conn) activePath() Path {
+	_, path := c.gateway.Active()
+	return path
 }
 
 // deliver appends a payload to the message that is being filled.
@@ -296,28 +311,26 @@ func (c *Conn) flush() {
 	}
 }
 
-func (c *Conn) joinTunnel(now time.Time) error {
-	if c.tunnel || c.config.Mode == ModeNative {
-		return nil
-	}
-	filter := gmp.Filter{Sources: []netip.Addr{c.channel.Source}}
-	if !c.channel.Source.IsValid() {
-		filter = gmp.Filter{Mode: gmp.Exclude}
+func (c *Conn) useTunnel(now time.Time, on bool) error {
+	var filter gmp.Filter
+	switch {
+	case !on:
+		c.relayEvent = ConnEvent{}
+	case c.channel.Source.IsValid():
+		// In packets addresses have no zone.
+		filter.Sources = []netip.Addr{c.channel.Source.WithZone("")}
+	default:
+		filter.Mode = gmp.Exclude
 	}
 	err := c.gateway.SetFilter(now, c.channel.Group, filter)
-	c.tunnel = err == nil
+	if err != nil {
+		c.up.log.Error("joining through a relay", "channel", c.channel, "err", err)
+	}
 	return err
 }
 
-func (c *Conn) leaveTunnel(now time.Time) {
-	if !c.tunnel || c.config.Mode == ModeTunnel {
-		return
-	}
-	c.tunnel, c.relayEvent = false, ConnEvent{}
-	_ = c.gateway.SetFilter(now, c.channel.Group, gmp.Filter{}) // nothing: always possible
-}
-
-func (c *Conn) fromTunnel(now time.Time, path Path, p *Packet) {
+// packet takes a packet from a tunnel.
+func (c *Conn) packet(now time.Time, path Path, p *Packet) {
 	if p.Fragment() {
 		whole, ok := c.fragments.add(now, p)
 		if !ok {
@@ -333,35 +346,17 @@ func (c *Conn) fromTunnel(now time.Time, path Path, p *Packet) {
 		}
 		return
 	}
-	m := c.merger
-	if m.started && m.current != path && !(m.waiting && m.next == path) {
-		_, active := c.gateway.Active()
-		switch {
-		case m.current == nativePath && now.Sub(c.nativeAt) < c.config.NativeTimeout:
-			return // native reception has come back
-		case path == active:
-			// The way in use has failed.
-			c.force(now, path, p.Source)
-		default:
-			return
-		}
-	}
-	c.push(now, path, p.Payload, p.Source)
+	c.fromTunnel(now, path, p.Payload, p.Source)
 }
 
 // event follows what happens to the gateway.
 func (c *Conn) event(now time.Time, e *GatewayEvent) {
-	m := c.merger
 	switch e.Type {
 	case GatewayMoving:
-		if m.started && m.current != nativePath {
-			m.begin(e.Path)
-		}
+		c.tunnelMoving(e.Path)
 	case GatewayMoved:
-		if m.started && m.current != e.Path && m.waiting && m.next == e.Path {
-			c.force(now, e.Path, netip.AddrPortFrom(c.channel.Source, 0))
-			c.flush()
-		}
+		c.tunnelMoved(now, e.Path)
+		c.flush()
 	case GatewayLost:
 		c.relayEvent = ConnEvent{Type: ConnRelayLost, Relay: e.Relay, Err: e.Err}
 	case GatewaySilent:
@@ -369,53 +364,11 @@ func (c *Conn) event(now time.Time, e *GatewayEvent) {
 	}
 }
 
-// force switches to a path without knowing where its payloads lie among those of
-// the present one.
-func (c *Conn) force(now time.Time, path Path, source netip.AddrPort) {
-	from := c.merger.current
-	list, gap := c.merger.force(now, path)
-	c.switched(now, from, path, false, gap, list, source)
-}
-
-// decide chooses between native reception and a tunnel, and returns when to do
-// so again.
-func (c *Conn) decide(now time.Time) (next time.Time) {
-	m := c.merger
-	mode := c.config.Mode
-	natively := m.started && m.current == nativePath
-	if mode == ModeNative || mode == ModeTunnel {
-		return time.Time{}
-	}
-	silentAt := c.nativeAt.Add(c.config.NativeTimeout)
-	switch {
-	case c.native.failed != nil, !silentAt.After(now), mode == ModeAdaptive && !natively:
-		if err := c.joinTunnel(now); err != nil {
-			c.up.log.Error("joining through a relay", "channel", c.channel, "err", err)
-		}
-	case natively && c.tunnel:
-		c.leaveTunnel(now) // it has come back before the tunnel delivered
-		next = silentAt
-	case !c.tunnel:
-		next = silentAt
-	}
-	if m.waiting && m.next == nativePath {
-		switch {
-		case now.Sub(c.nativeAt) > time.Second: // it has fallen silent again
-			for _, p := range m.release(c.nativeAt) {
-				c.deliver(p, netip.AddrPortFrom(c.channel.Source, 0))
-			}
-		case m.heardFor(now) > maxOverlap, min(m.heardFor(now), now.Sub(m.last)) > c.config.NativeTimeout:
-			c.force(now, nativePath, netip.AddrPortFrom(c.channel.Source, 0))
-		default:
-			next = sooner(next, now.Add(time.Second))
-		}
-	}
+func (c *Conn) due(now time.Time) (next time.Time) {
+	next = c.decide(now)
 	c.flush()
 	return next
 }
-
-// maxOverlap is how long two ways may deliver without showing how they are aligned.
-const maxOverlap = 10 * time.Second
 
 // Channel returns what is received.
 func (c *Conn) Channel() ssm.Channel { return c.channel }
@@ -428,7 +381,7 @@ func (c *Conn) Way() (Way, bool) {
 }
 
 // Move starts a planned move to another of the relays, and reports whether that
-// is possible.
+// is possible: it is while a relay is in use.
 func (c *Conn) Move(relay netip.AddrPort) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -436,6 +389,32 @@ func (c *Conn) Move(relay netip.AddrPort) bool {
 	ok := c.gateway.Move(now, relay)
 	c.follow(now)
 	return ok
+}
+
+// SetMode changes the mode, as when an interface is about to go, or its owner wants the
+// packets to come by another way. A change of way that follows is planned, in either
+// direction: the way in use stays until the other one delivers and both are aligned, and
+// [ConnSwitched] tells when it has been left. If the other one never delivers it stays.
+// An error is returned, which matches [ErrNoRelays] or [net.ErrClosed], if nothing
+// changes.
+func (c *Conn) SetMode(mode Mode) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return fmt.Errorf("amt: %v: %w", c.channel, context.Cause(c.ctx))
+	}
+	if len(c.gateway.candidates) == 0 && !c.config.RelaysLater {
+		if mode == ModeTunnel {
+			return ErrNoRelays
+		}
+		mode = ModeNative
+	}
+	now := time.Now()
+	c.merger.pair()
+	c.setMode(now, mode)
+	c.flush()
+	c.follow(now)
+	return nil
 }
 
 // Stats returns the counters.
@@ -460,7 +439,7 @@ func (c *Conn) Reason() error {
 	if now.Sub(c.merger.last) < c.config.NativeTimeout || c.merger.last.IsZero() && now.Sub(c.nativeAt) < c.config.NativeTimeout {
 		return nil
 	}
-	natively := c.native.failed
+	natively := c.failed
 	if natively == nil {
 		natively = fmt.Errorf("natively on %s: %w", c.native.name, ssm.ErrNothingReceived)
 	}
@@ -473,7 +452,7 @@ func (c *Conn) Reason() error {
 	default:
 		relay = fmt.Errorf("relay %v: %w", e.Relay, e.Err)
 	}
-	if c.config.Mode == ModeTunnel {
+	if c.mode == ModeTunnel {
 		return fmt.Errorf("amt: %v: %w", c.channel, relay)
 	}
 	return fmt.Errorf("amt: %v: %w; %w", c.channel, natively, relay)
@@ -493,7 +472,5 @@ func (c *Conn) shutdown() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.goodbye(time.Now())
-	if c.host != nil {
-		_ = c.host.Close()
-	}
+	_ = c.host.Close()
 }

@@ -15,7 +15,7 @@ import (
 // ReadBatch waits for packets and fills at least one and at most len(ms)
 // messages, whose Buffers it may exchange for others of the same size. What does not
 // fit a Buffer comes with the next message; the end of a packet that is larger than
-// a whole Buffer is lost, see [ConnStats]. It returns an error that matches
+// a whole Buffer is lost, and the message is marked as Truncated. It returns an error that matches
 // [os.ErrDeadlineExceeded] after the time set by SetReadDeadline, see also
 // [Conn.Reason], the cause of the context given to Dial if that has ended, or
 // [net.ErrClosed] after Close.
@@ -23,6 +23,8 @@ func (c *Conn) ReadBatch(ms []ssm.Message) (int, error) {
 	if len(ms) == 0 {
 		return 0, nil
 	}
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	if err := c.wait(); err != nil {
 		return 0, err
 	}
@@ -43,6 +45,8 @@ func (c *Conn) ReadBatch(ms []ssm.Message) (int, error) {
 // run of them, whose octets are valid until handle returns. It has the form of
 // [ssm.Receiver.Receive], so that what takes the one takes the other.
 func (c *Conn) Receive(handle func(at time.Time, from, to netip.AddrPort, run []byte, size int)) error {
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	if err := c.wait(); err != nil {
 		return err
 	}
@@ -54,12 +58,16 @@ func (c *Conn) Receive(handle func(at time.Time, from, to netip.AddrPort, run []
 
 // wait waits until there is something to read.
 func (c *Conn) wait() error {
-	if c.rest != nil {
-		return nil
+	// As package net has it, what waits to be read does not help here.
+	if c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
 	}
 	expired := c.read.wait()
 	if isClosed(expired) {
 		return errDeadline
+	}
+	if c.rest != nil {
+		return nil
 	}
 	select {
 	case c.rest = <-c.queue:
@@ -87,7 +95,7 @@ func (c *Conn) taken(octets int) {
 // take moves as much as fits to a message.
 func (c *Conn) take(to *ssm.Message) {
 	m := c.rest
-	to.Source, to.Destination = m.Source, m.Destination
+	to.Source, to.Destination, to.Truncated = m.Source, m.Destination, false
 	if c.at == 0 && len(to.Buffer) >= ssm.MaxDatagram {
 		to.Buffer, m.Buffer = m.Buffer, to.Buffer
 		to.N, to.SegmentSize = m.N, m.SegmentSize
@@ -102,6 +110,7 @@ func (c *Conn) take(to *ssm.Message) {
 	}
 	if whole == 0 {
 		c.truncated()
+		to.Truncated = true
 		whole = size
 	}
 	to.N = copy(to.Buffer, left[:whole])
@@ -118,6 +127,8 @@ func (c *Conn) truncated() {
 // ReadFrom waits for a packet and copies its payload to b. What does not fit is
 // lost, see [ConnStats]. The address is a [*net.UDPAddr].
 func (c *Conn) ReadFrom(b []byte) (int, net.Addr, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	if err := c.wait(); err != nil {
 		return 0, nil, err
 	}
@@ -146,6 +157,9 @@ func (c *Conn) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
 // SetReadDeadline ends a read that waits now or later at t; the zero time means
 // never.
 func (c *Conn) SetReadDeadline(t time.Time) error {
+	if c.ctx.Err() != nil {
+		return context.Cause(c.ctx)
+	}
 	c.read.set(t)
 	return nil
 }

@@ -27,9 +27,23 @@
 //		}
 //	}
 //
-// Both ways stay watched: when native packets return, or another relay is moved
-// to, the two sequences are aligned and joined so that nothing is lost or
-// doubled; when a relay fails, the next one takes over within a second.
+// Both ways stay watched: when native packets return, [Conn.SetMode] asks for the
+// other way, or another relay is moved to, the two deliver side by side until their
+// sequences are aligned, and are joined so that nothing is lost or doubled: that is
+// a planned switch, the same in all directions. A payload that a channel has many
+// times is delivered as often. The way that is behind may be so by 8192 packets, 8
+// MiB, or what comes in 10 s, whichever is least; beyond that the switch is one that
+// was not planned. When a relay fails, the next one takes over within a second, and
+// [ConnSwitched] tells for how long nothing came.
+//
+// Native reception is taken back if it does not lose more packets than the tunnel,
+// at once the first time; if it is lost again soon, only after it has come without a
+// pause for NativeTimeout, and each time for twice as long, up to 5 minutes.
+//
+// What a caller decides on by errors: [ErrNoRelays] and [ssm.ErrChannel] of Dial;
+// [errors.ErrUnsupported], in an [*ssm.Error], where the system has no source-specific
+// multicast and the mode is ModeNative; [os.ErrDeadlineExceeded], [net.ErrClosed] and
+// the cause of the context of reads; and what [Conn.Reason] lists.
 //
 // # Running a relay
 //

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -85,13 +86,14 @@ func testPlannedSwitches(t *testing.T, switches int, delays [2]time.Duration, mi
 			a := late[best][0]
 			late[best] = late[best][1:]
 			at := time.Unix(0, 0).Add(a.at)
-			if m.push(at, a.path, a.payload) {
+			if m.push(at, a.path, a.payload, netip.AddrPort{}) {
 				deliver(a.payload)
 			}
 			if list, ok := m.align(at); ok {
 				for _, p := range list {
-					deliver(p)
+					deliver(p.payload)
 				}
+				late[active] = nil // its socket is closed
 				active = 1 - active
 				done++
 			}
@@ -103,7 +105,7 @@ func testPlannedSwitches(t *testing.T, switches int, delays [2]time.Duration, mi
 		now := time.Duration(i) * interval
 		arrive(now)
 		if i%per == per-1 {
-			m.begin(paths[1-active]) // joined: its packets come from now on
+			m.begin(paths[1-active], anyPath) // joined: its packets come from now on
 		}
 		p := payload(i)
 		sent[string(p)]++
@@ -141,12 +143,12 @@ func TestSwitchesUnderLoss(t *testing.T) {
 	var queue []arrival // of path 2, which is late
 	take := func(now time.Duration, path Path, p []byte) {
 		at := time.Unix(0, 0).Add(now)
-		if m.push(at, path, p) {
+		if m.push(at, path, p, netip.AddrPort{}) {
 			got[binary.BigEndian.Uint64(p)]++
 		}
 		if list, ok := m.align(at); ok {
 			for _, p := range list {
-				got[binary.BigEndian.Uint64(p)]++
+				got[binary.BigEndian.Uint64(p.payload)]++
 			}
 		}
 	}
@@ -156,7 +158,7 @@ func TestSwitchesUnderLoss(t *testing.T) {
 		b := make([]byte, 8)
 		binary.BigEndian.PutUint64(b, uint64(i))
 		if i%500 == 499 {
-			m.begin(3 - m.current)
+			m.begin(3-m.current, anyPath)
 		}
 		if rng.IntN(50) != 0 {
 			take(now, 1, b)
@@ -182,17 +184,17 @@ func TestSwitchBeforeAnEqualPayload(t *testing.T) {
 	now := time.Unix(0, 0)
 	got := make(map[string]int)
 	push := func(path Path, p string) {
-		if m.push(now, path, []byte(p)) {
+		if m.push(now, path, []byte(p), netip.AddrPort{}) {
 			got[p]++
 		}
 		if list, ok := m.align(now); ok {
 			for _, p := range list {
-				got[string(p)]++
+				got[string(p.payload)]++
 			}
 		}
 	}
 	payload := func(i int) string {
-		if i%20 == 0 {
+		if i == 0 || i == 58 {
 			return "equal"
 		}
 		return fmt.Sprint(i)
@@ -200,33 +202,33 @@ func TestSwitchBeforeAnEqualPayload(t *testing.T) {
 	for i := range 10 {
 		push(1, payload(i))
 	}
-	m.begin(2)
-	for i := 10; i < 30; i++ {
+	m.begin(2, anyPath)
+	for i := 10; i < 70; i++ {
 		push(2, payload(i))
 	}
-	for i := 10; i < 30; i++ {
+	for i := 10; i < 70; i++ {
 		push(1, payload(i))
 	}
 	require.Equal(t, Path(2), m.current)
 	require.Equal(t, 2, got["equal"])
-	require.Len(t, got, 30-1)
+	require.Len(t, got, 70-1)
 }
 
 func TestForcedSwitch(t *testing.T) {
 	m := newMerger()
 	at := func(ms int) time.Time { return time.Unix(0, int64(ms)*1e6) }
-	require.True(t, m.push(at(0), 1, []byte("a")))
-	require.True(t, m.push(at(1), 1, []byte("b")))
-	require.False(t, m.push(at(2), 2, []byte("b")))
-	m.begin(2)
-	require.False(t, m.push(at(3), 2, []byte("b")))
-	require.False(t, m.push(at(3), 2, []byte("c")))
-	require.False(t, m.push(at(3), 2, []byte("c")))
+	require.True(t, m.push(at(0), 1, []byte("a"), netip.AddrPort{}))
+	require.True(t, m.push(at(1), 1, []byte("b"), netip.AddrPort{}))
+	require.False(t, m.push(at(2), 2, []byte("b"), netip.AddrPort{}))
+	m.begin(2, anyPath)
+	require.False(t, m.push(at(3), 2, []byte("b"), netip.AddrPort{}))
+	require.False(t, m.push(at(3), 2, []byte("c"), netip.AddrPort{}))
+	require.False(t, m.push(at(3), 2, []byte("c"), netip.AddrPort{}))
 	list, gap := m.force(at(51), 2)
-	require.Equal(t, [][]byte{[]byte("c"), []byte("c")}, list)
+	require.Equal(t, []held{{payload: []byte("c")}, {payload: []byte("c")}}, list)
 	require.Equal(t, 50*time.Millisecond, gap)
-	require.True(t, m.push(at(60), 2, []byte("d")))
-	require.False(t, m.push(at(60), 1, []byte("e")))
+	require.True(t, m.push(at(60), 2, []byte("d"), netip.AddrPort{}))
+	require.False(t, m.push(at(60), 1, []byte("e"), netip.AddrPort{}))
 }
 
 // A path that was to be the next falls silent before the two are aligned. What it alone
@@ -236,37 +238,37 @@ func TestReleased(t *testing.T) {
 	at := func(ms int) time.Time { return time.Unix(0, int64(ms)*1e6) }
 	begin := func() *merger {
 		m := newMerger()
-		require.True(t, m.push(at(0), 1, []byte("a")))
-		m.begin(2)
+		require.True(t, m.push(at(0), 1, []byte("a"), netip.AddrPort{}))
+		m.begin(2, anyPath)
 		for i, p := range []string{"a", "b", "b", "c"} {
-			require.False(t, m.push(at(10+i), 2, []byte(p)))
+			require.False(t, m.push(at(10+i), 2, []byte(p), netip.AddrPort{}))
 		}
 		return m
 	}
 	m := begin()
-	require.Equal(t, [][]byte{[]byte("b"), []byte("b"), []byte("c")}, m.release(at(13)))
+	require.Equal(t, []held{{payload: []byte("b")}, {payload: []byte("b")}, {payload: []byte("c")}}, m.release(at(13)))
 	require.False(t, m.waiting)
 	for _, p := range []string{"b", "b", "c"} {
-		require.False(t, m.push(at(1000), 1, []byte(p)))
+		require.False(t, m.push(at(1000), 1, []byte(p), netip.AddrPort{}))
 	}
 	for _, p := range []string{"b", "c", "d"} {
-		require.True(t, m.push(at(1001), 1, []byte(p)), "they are others")
+		require.True(t, m.push(at(1001), 1, []byte(p), netip.AddrPort{}), "they are others")
 	}
 	m = begin()
-	require.True(t, m.push(at(14), 1, []byte("d")))
+	require.True(t, m.push(at(14), 1, []byte("d"), netip.AddrPort{}))
 	require.Empty(t, m.release(at(13)), "the present path is ahead")
-	require.True(t, m.push(at(15), 1, []byte("c")), "only out of order")
+	require.True(t, m.push(at(15), 1, []byte("c"), netip.AddrPort{}), "only out of order")
 }
 
 // What a path that never aligns can make us hold is bounded.
 func TestHeldBound(t *testing.T) {
 	m := newMerger()
-	m.push(time.Unix(0, 0), 1, []byte("a"))
-	m.begin(2)
+	m.push(time.Unix(0, 0), 1, []byte("a"), netip.AddrPort{})
+	m.begin(2, anyPath)
 	for i := range 20_000 {
 		b := make([]byte, 1400)
 		binary.BigEndian.PutUint64(b, uint64(i))
-		m.push(time.Unix(0, int64(i)), 2, b)
+		m.push(time.Unix(0, int64(i)), 2, b, netip.AddrPort{})
 		_, ok := m.align(time.Unix(0, int64(i)))
 		require.False(t, ok)
 	}
@@ -283,7 +285,7 @@ func BenchmarkMergerPush(b *testing.B) {
 	for b.Loop() {
 		i++
 		binary.BigEndian.PutUint64(p, i)
-		if !m.push(time.Time{}, 1, p) {
+		if !m.push(time.Time{}, 1, p, netip.AddrPort{}) {
 			b.Fatal("dropped")
 		}
 	}

@@ -24,8 +24,9 @@ type meter struct {
 	tx   *ssm.Sender
 	from netip.AddrPort
 
-	sent   int
-	probes uint64
+	sent     int
+	probes   uint64
+	switched int
 
 	mu       sync.Mutex // guards below
 	received int

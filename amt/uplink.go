@@ -34,7 +34,7 @@ type uplinkConfig struct {
 	local         []netip.Addr
 	receiveBuffer int
 	log           *slog.Logger
-	// packet takes a packet that is wanted.
+	// packet takes a packet that is wanted, and is valid until it returns.
 	packet func(now time.Time, path Path, p *Packet)
 	// batch takes notice that datagrams were handled.
 	batch func()
@@ -75,7 +75,8 @@ func (u *uplink) open(gateway GatewayConfig, config uplinkConfig) {
 
 // readPath takes the datagrams of one socket of the gateway.
 func (u *uplink) readPath(socket *relaySocket, conn *udpio.Conn) {
-	ms := udpio.NewMessages(8)
+	ms := udpio.NewMessages(1)
+	var p Packet // one for all of them: u.up.packet keeps none
 	for {
 		n, err := conn.ReadBatch(ms)
 		if err != nil {
@@ -105,7 +106,6 @@ func (u *uplink) readPath(socket *relaySocket, conn *udpio.Conn) {
 				d.Remote = netip.AddrPortFrom(a.WithZone(socket.zone), d.Remote.Port())
 			}
 			for d.Payload = range m.Segments {
-				var p Packet
 				if u.gateway.HandleDatagram(now, path, &d, m.ECN, &p) {
 					u.up.packet(now, path, &p)
 				}
@@ -116,8 +116,15 @@ func (u *uplink) readPath(socket *relaySocket, conn *udpio.Conn) {
 		}
 		u.follow(now)
 		u.mu.Unlock()
+		if n == len(ms) && n < readMessages {
+			ms = append(ms, udpio.NewMessages(1)...)
+		}
 	}
 }
+
+// readMessages is how many runs are read at a time, once so many have come: there may be
+// thousands of sockets, and each run takes 64 KiB.
+const readMessages = 8
 
 // follow does what comes of a call of the gateway: it sends what that has to say,
 // and passes its events on. The mutex is held, as in what comes after.

@@ -27,6 +27,9 @@ type Message struct {
 	Source netip.AddrPort
 	// Destination is the group, or invalid where the system does not tell.
 	Destination netip.Addr
+	// Truncated: the end of the packet, or packets at the end of the run, did not fit
+	// the Buffer and are lost. Only Linux tells of packets from the network.
+	Truncated bool
 }
 
 // NewMessages returns n messages with buffers of [MaxDatagram] octets.

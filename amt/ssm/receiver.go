@@ -168,7 +168,7 @@ func (r *Receiver) admit(ms []Message) int {
 	var packets, octets, rejected, truncated uint64
 	for i := range ms {
 		m := &ms[i]
-		if r.batch.truncated(i) {
+		if m.Truncated = r.batch.truncated(i); m.Truncated {
 			truncated++
 			if m.SegmentSize > 0 {
 				m.N -= m.N % m.SegmentSize // whole packets only

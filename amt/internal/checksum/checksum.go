@@ -1,18 +1,25 @@
 // Package checksum is the Internet checksum (RFC 1071).
 package checksum
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // Add adds the 16-bit words of b to a ones' complement sum; an odd octet at the
 // end counts as if a zero followed.
 func Add(s uint64, b []byte) uint64 {
+	// Words of 64 bits add up to the same, with what is carried out of them; RFC 1071
+	// section 2 has why.
+	var sum, carry uint64
 	for len(b) >= 32 {
-		v, w := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
-		x, y := binary.BigEndian.Uint64(b[16:]), binary.BigEndian.Uint64(b[24:])
-		s += v>>32 + v&0xffffffff + w>>32 + w&0xffffffff
-		s += x>>32 + x&0xffffffff + y>>32 + y&0xffffffff
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[8:]), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[16:]), carry)
+		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[24:]), carry)
 		b = b[32:]
 	}
+	s += sum>>32 + sum&0xffffffff + carry
 	for len(b) >= 8 {
 		v := binary.BigEndian.Uint64(b)
 		s += v>>32 + v&0xffffffff
