@@ -27,7 +27,6 @@ type account struct {
 	oti    fec.OTI
 	per    int64 // symbols in a repair packet
 	joined bool  // the repair flow was met in its middle
-	deaf   bool  // its packets may have come before the signalling
 
 	closed  bool
 	queued  bool
@@ -64,6 +63,10 @@ const (
 	// maxESIGap bounds the packets that gaps in the ESIs of one object, which
 	// may be forged, count for.
 	maxESIGap = 4096
+	// maxIgnored bounds the objects that are remembered since their repair
+	// packets were ignored: those that are under way in a session when a
+	// receiver joins it.
+	maxIgnored = 128
 )
 
 // lossDelay is how long after the end of an object its packets may come without
@@ -100,13 +103,16 @@ func (r *Receiver) came(now time.Time, a *account, start, end int64) {
 	r.touch(now, a)
 }
 
-// repairCame notes a repair packet of n octets.
-func (r *Receiver) repairCame(now time.Time, a *account, id uint32, n int, oti fec.OTI) {
+// repairCame notes a repair packet of n octets with the TSI and TOI in key.
+func (r *Receiver) repairCame(now time.Time, a *account, key objectKey, id uint32, n int, oti fec.OTI) {
 	t, sbn := int64(oti.SymbolSize), id>>24
-	if a.settled || a.deaf || t == 0 || int64(n) < t || sbn >= uint32(oti.SourceBlocks) {
+	if a.settled || t == 0 || int64(n) < t || sbn >= uint32(oti.SourceBlocks) {
 		return
 	}
 	if a.per == 0 {
+		if slices.Contains(r.ignored, key) {
+			return
+		}
 		a.oti = oti
 	} else if a.oti != oti || a.esis.Len() >= maxESIGap {
 		return
@@ -118,9 +124,13 @@ func (r *Receiver) repairCame(now time.Time, a *account, id uint32, n int, oti f
 	}
 }
 
-// growingCame notes a repair packet of a growing object.
-func (r *Receiver) growingCame(now time.Time, a *account, seq uint16) {
-	if a.settled || a.deaf || a.seqs.Len() >= maxESIGap {
+// growingCame notes a repair packet of a growing object with the TSI and TOI in
+// key.
+func (r *Receiver) growingCame(now time.Time, a *account, key objectKey, seq uint16) {
+	if a.settled || a.seqs.Len() >= maxESIGap {
+		return
+	}
+	if a.seqs.Len() == 0 && slices.Contains(r.ignored, key) {
 		return
 	}
 	n := int64(seq)
@@ -135,10 +145,23 @@ func (r *Receiver) growingCame(now time.Time, a *account, seq uint16) {
 }
 
 // openAccount returns an account for an object of the channel whose first
-// repair packet has come.
-func (r *Receiver) openAccount(now time.Time, ch *channel, joined bool) *account {
-	deaf := !r.ignoredRepair.IsZero() && now.Sub(r.ignoredRepair) < r.lossDelay()
-	return &account{sizes: &ch.sizes, joined: joined, deaf: deaf}
+// repair packet has come. joined tells that nothing came of the object before.
+func (r *Receiver) openAccount(ch *channel, joined bool) *account {
+	return &account{sizes: &ch.sizes, joined: joined}
+}
+
+// ignore notes that a repair packet, of the TSI and TOI in key, came before
+// what makes sense of it. It is not lost, and neither are those before it, but
+// nothing tells which they are: gaps between its like count for nothing.
+func (r *Receiver) ignore(key objectKey) {
+	r.stats.Ignored++
+	if slices.Contains(r.ignored, key) {
+		return
+	}
+	if len(r.ignored) == maxIgnored {
+		r.ignored = slices.Delete(r.ignored, 0, 1)
+	}
+	r.ignored = append(r.ignored, key)
 }
 
 // closeAccount is for an object that is over.

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/treedn/treedn/fec"
+	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/route/sls"
 )
 
@@ -154,6 +155,27 @@ func TestNothingIsLostBeforeTheReceiverCame(t *testing.T) {
 	}
 	h.wait(time.Second)
 	require.Equal(t, uint64(2), h.r.Stats().Lost)
+}
+
+// What comes before the signalling of which it is a part is ignored, for however long, but not lost.
+func TestNothingIsLostBeforeTheSignallingCame(t *testing.T) {
+	for _, late := range []time.Duration{50, 300, 500, 900} {
+		l := newLive(t, SenderConfig{}, ReceiverConfig{})
+		until := l.now.Add(late * time.Millisecond)
+		var hdr lct.Header
+		l.drop = func(pkt []byte) bool {
+			_, err := hdr.Unmarshal(pkt)
+			require.NoError(t, err)
+			return hdr.TSI == 0 && l.now.Before(until)
+		}
+		for n := 1; n <= 3; n++ {
+			l.segment(n)
+		}
+		l.run(3 * time.Second)
+		l.check()
+		require.Positive(t, l.rcv.Stats().Ignored)
+		require.Zero(t, l.rcv.Stats().Lost, "signalling %d ms late", late)
+	}
 }
 
 // However much is forged, accounts take little memory, and none of it for long.

@@ -58,8 +58,9 @@ type Receiver struct {
 
 	next       time.Time // of HandleTimeout
 	lastRepair time.Time
-	// ignoredRepair is when a repair packet came without signalling for it.
-	ignoredRepair time.Time
+	// ignored are those of which repair packets came that made no sense yet,
+	// by the TSIs and TOIs of these. The latest is the last.
+	ignored []objectKey
 	lastGen       uint64
 	stats         ReceiverStats
 }
@@ -150,7 +151,7 @@ func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	// section 9.4).
 	if h.PSI&psiSource == 0 && key.tsi != 0 {
 		if ch := r.growing[key.tsi]; ch != nil {
-			return r.pushGrowing(now, ch, key.toi, pkt[n:])
+			return r.pushGrowing(now, ch, key, pkt[n:])
 		}
 		return r.pushRepair(now, key, id, payload)
 	}
