@@ -46,7 +46,7 @@ func (r *Receiver) pushGrowing(now time.Time, ch *channel, key objectKey, b []by
 	if o == nil {
 		if rec := r.records.m[src]; rec != nil {
 			if rec.loss == nil {
-				rec.loss = r.openAccount(cmp.Or(r.channels[src.tsi], ch), false)
+				rec.loss = openAccount(cmp.Or(r.channels[src.tsi], ch))
 				r.closeAccount(now, rec.loss)
 			}
 			r.growingCame(now, rec.loss, key, p.seq)
@@ -69,7 +69,7 @@ func (r *Receiver) pushGrowing(now time.Time, ch *channel, key objectKey, b []by
 		return nil
 	}
 	if o.loss == nil {
-		o.loss = r.openAccount(o.ch, false)
+		o.loss = o.account()
 		if o.complete {
 			r.closeAccount(now, o.loss)
 		}

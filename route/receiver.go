@@ -61,8 +61,8 @@ type Receiver struct {
 	// ignored are those of which repair packets came that made no sense yet,
 	// by the TSIs and TOIs of these. The latest is the last.
 	ignored []objectKey
-	lastGen       uint64
-	stats         ReceiverStats
+	lastGen uint64
+	stats   ReceiverStats
 }
 
 // NewReceiver returns a Receiver that has seen nothing yet.
@@ -186,9 +186,12 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 			}
 			o.late = off > 0 && !o.ch.seen
 			o.ch.seen = true
+			o.ch.began++
+			o.nth = o.ch.began
 			o.first = off
 			if o.late && o.loss == nil {
-				o.loss = &account{sizes: &o.ch.sizes, from: off}
+				o.loss = o.account()
+				o.loss.from = off
 			}
 		}
 		r.last = o
@@ -224,6 +227,7 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 		r.stats.SourceOctets += uint64(added)
 		o.ch.sizes.add(added)
 	}
+	o.sentEnd = max(o.sentEnd, end)
 	r.came(now, o.loss, off, end)
 	if added > 0 && o.closeAt.IsZero() {
 		o.endedAt = time.Time{} // a later object, or a repair packet, was early

@@ -65,7 +65,7 @@ func (r *Receiver) pushRepair(now time.Time, key objectKey, id uint32, payload [
 	if o == nil {
 		if rec := r.records.m[src]; rec != nil {
 			if rec.loss == nil {
-				rec.loss = r.openAccount(cmp.Or(r.channels[src.tsi], ch), false)
+				rec.loss = openAccount(cmp.Or(r.channels[src.tsi], ch))
 				r.closeAccount(now, rec.loss)
 			}
 			r.repairCame(now, rec.loss, key, id, len(payload), oti)
@@ -80,7 +80,8 @@ func (r *Receiver) pushRepair(now time.Time, key objectKey, id uint32, payload [
 		joined = true
 	}
 	if o.loss == nil {
-		o.loss = r.openAccount(o.ch, joined)
+		o.loss = o.account()
+		o.loss.joined = joined
 		if o.complete {
 			r.closeAccount(now, o.loss)
 		}
