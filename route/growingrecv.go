@@ -56,6 +56,7 @@ func (r *Receiver) pushGrowing(now time.Time, ch *channel, key objectKey, b []by
 		if c := r.channels[src.tsi]; c == nil || !c.seen {
 			// The receiver has just come: the octets that were sent before
 			// are more than this brings.
+			r.stats.Ignored++
 			r.ignore(key)
 			return nil
 		}
@@ -65,6 +66,7 @@ func (r *Receiver) pushGrowing(now time.Time, ch *channel, key objectKey, b []by
 		}
 	}
 	if !o.visible() {
+		r.stats.Ignored++
 		r.ignore(key)
 		return nil
 	}

@@ -205,6 +205,7 @@ func (r *Receiver) lose(now time.Time, o *Object) {
 	} else if o.kind == kindUndescribed {
 		r.stats.Rejected[RejectUndescribed] += uint64(o.packets)
 		r.stats.RejectedBytes += uint64(o.held.Total())
+		r.ignore(o.key)
 	}
 	r.retire(now, o, lost, nil)
 }

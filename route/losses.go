@@ -28,6 +28,7 @@ type account struct {
 	sent   extent         // of it, by what came
 	known  extent         // what it was when the account was looked at last
 	unsure bool           // octets beyond that are missed
+	early  bool           // source packets were rejected before the signalling came
 
 	seqs   reassembly.Set // of repair packets for the growing object that came
 	seqAt  int64          // those before do not count
@@ -84,8 +85,8 @@ const (
 	// maxESIGap bounds the packets that gaps in the ESIs of one object, which
 	// may be forged, count for.
 	maxESIGap = 4096
-	// maxIgnored bounds the objects that are remembered since their repair
-	// packets were ignored: those that are under way in a session when a
+	// maxIgnored bounds the objects that are remembered since packets of theirs
+	// were ignored: those that are under way in a session when a
 	// receiver joins it.
 	maxIgnored = 128
 )
@@ -96,7 +97,10 @@ func (r *Receiver) lossDelay() time.Duration { return 4 * r.cfg.GapDelay }
 
 // account returns one that knows what came of the object so far.
 func (o *Object) account() *account {
-	return &account{ch: o.ch, nth: o.nth, sent: extent{o.sentEnd, !o.closeAt.IsZero()}}
+	return &account{
+		ch: o.ch, nth: o.nth, sent: extent{o.sentEnd, !o.closeAt.IsZero()},
+		early: slices.Contains(o.r.ignored, o.key),
+	}
 }
 
 // openAccount returns an account for an object of the channel that came by its
@@ -113,7 +117,7 @@ func (o *Object) missed(start, end int64) {
 	if o.loss == nil || o.loss.settled {
 		o.loss = o.account()
 	}
-	if o.loss.missed.Len() < o.r.cfg.MaxRanges {
+	if !o.loss.early && o.loss.missed.Len() < o.r.cfg.MaxRanges {
 		o.loss.missed.Add(start, end)
 	}
 }
@@ -182,11 +186,10 @@ func (r *Receiver) growingCame(now time.Time, a *account, key objectKey, seq uin
 	}
 }
 
-// ignore notes that a repair packet, of the TSI and TOI in key, came before
-// what makes sense of it. It is not lost, and neither are those before it, but
-// nothing tells which they are: gaps between its like count for nothing.
+// ignore notes that a packet of the TSI and TOI in key came before what makes
+// sense of it. It is not lost, and neither are those before it, but nothing tells
+// which they are: gaps between its like count for nothing.
 func (r *Receiver) ignore(key objectKey) {
-	r.stats.Ignored++
 	if slices.Contains(r.ignored, key) {
 		return
 	}

@@ -178,6 +178,27 @@ func TestNothingIsLostBeforeTheSignallingCame(t *testing.T) {
 	}
 }
 
+// What waited for its signalling for too long was rejected, and is counted as that.
+func TestWhatWasRejectedIsNotLost(t *testing.T) {
+	h := newHand(t, ReceiverConfig{})
+	b := seq(10_000)
+	for i := range 10 {
+		h.ok(pk{tsi: 10, toi: 1, cp: 8, off: uint32(1000 * i), data: b[1000*i : 1000*i+1000], tol: 10_000})
+	}
+	h.wait(3 * time.Second)
+	require.Equal(t, uint64(10), h.r.Stats().Rejected[RejectUndescribed])
+	h.signal(protect(track(10)))
+	oti, err := RepairOTI(10_000, 1000, 1000)
+	require.NoError(t, err)
+	k, _, _ := oti.Block(0)
+	h.ok(pk{tsi: 10, toi: 1, off: uint32(k), data: make([]byte, 1000), fti: fec.AppendOTI(nil, oti), psi: 1})
+	o := h.events()[0].Object
+	require.NoError(t, h.r.Supply(h.now, o, 0, b, 10_000))
+	require.True(t, o.Complete())
+	h.wait(time.Minute)
+	require.Zero(t, h.r.Stats().Lost)
+}
+
 // What a parent gives before its packets come is not lost, however late these are: nothing that was sent behind them
 // has come.
 func TestLateIsNotLost(t *testing.T) {

@@ -58,8 +58,8 @@ type Receiver struct {
 
 	next       time.Time // of HandleTimeout
 	lastRepair time.Time
-	// ignored are those of which repair packets came that made no sense yet,
-	// by the TSIs and TOIs of these. The latest is the last.
+	// ignored are those of which packets came that made no sense yet, by the
+	// TSIs and TOIs of these. The latest is the last.
 	ignored []objectKey
 	lastGen uint64
 	stats   ReceiverStats

@@ -43,6 +43,7 @@ func (r *Receiver) pushRepair(now time.Time, key objectKey, id uint32, payload [
 	ch := r.channels[key.tsi]
 	if ch == nil || len(ch.sources) == 0 {
 		// Before the signalling came.
+		r.stats.Ignored++
 		r.ignore(key)
 		return nil
 	}
