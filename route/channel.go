@@ -42,6 +42,7 @@ type channel struct {
 	sizes   packetSizes
 	objects []*Object
 	seen    bool   // a packet of any object
+	began   uint64 // objects with a source packet
 	highest uint32 // TOI of the template
 }
 

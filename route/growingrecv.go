@@ -33,12 +33,12 @@ type openBlock struct {
 
 // pushGrowing handles a repair packet of the flow for growing objects that
 // belongs to the repair flow of ch.
-func (r *Receiver) pushGrowing(now time.Time, ch *channel, toi uint32, b []byte) error {
+func (r *Receiver) pushGrowing(now time.Time, ch *channel, key objectKey, b []byte) error {
 	p, ok := parseGrowing(b)
 	if !ok {
 		return errRepair
 	}
-	src, ok := ch.sourceOf(toi)
+	src, ok := ch.sourceOf(key.toi)
 	if !ok || p.end() > r.cfg.MaxObject {
 		return errRepair
 	}
@@ -46,10 +46,10 @@ func (r *Receiver) pushGrowing(now time.Time, ch *channel, toi uint32, b []byte)
 	if o == nil {
 		if rec := r.records.m[src]; rec != nil {
 			if rec.loss == nil {
-				rec.loss = r.openAccount(now, cmp.Or(r.channels[src.tsi], ch), false)
+				rec.loss = openAccount(cmp.Or(r.channels[src.tsi], ch))
 				r.closeAccount(now, rec.loss)
 			}
-			r.growingCame(now, rec.loss, p.seq)
+			r.growingCame(now, rec.loss, key, p.seq)
 			r.stats.Repeats++
 			return nil
 		}
@@ -57,6 +57,7 @@ func (r *Receiver) pushGrowing(now time.Time, ch *channel, toi uint32, b []byte)
 			// The receiver has just come: the octets that were sent before
 			// are more than this brings.
 			r.stats.Ignored++
+			r.ignore(key)
 			return nil
 		}
 		var err error
@@ -66,15 +67,16 @@ func (r *Receiver) pushGrowing(now time.Time, ch *channel, toi uint32, b []byte)
 	}
 	if !o.visible() {
 		r.stats.Ignored++
+		r.ignore(key)
 		return nil
 	}
 	if o.loss == nil {
-		o.loss = r.openAccount(now, o.ch, false)
+		o.loss = o.account()
 		if o.complete {
 			r.closeAccount(now, o.loss)
 		}
 	}
-	r.growingCame(now, o.loss, p.seq)
+	r.growingCame(now, o.loss, key, p.seq)
 	if p.start < o.repairing.End && p.end() > o.repairing.End {
 		o.overlap = true
 	}

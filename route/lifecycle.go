@@ -25,7 +25,7 @@ func (r *Receiver) open(now time.Time, key objectKey, cp uint8) (*Object, error)
 	r.makeRoom(now, ch)
 	o := &Object{
 		r: r, ch: ch, key: key, cp: cp, format: format, length: -1,
-		started: now, lastNew: now, lastPkt: now, mapped: true,
+		started: now, lastNew: now, lastPkt: now, mapped: true, nth: ch.began,
 	}
 	r.objects[key] = o
 	r.active = append(r.active, o)
@@ -205,6 +205,7 @@ func (r *Receiver) lose(now time.Time, o *Object) {
 	} else if o.kind == kindUndescribed {
 		r.stats.Rejected[RejectUndescribed] += uint64(o.packets)
 		r.stats.RejectedBytes += uint64(o.held.Total())
+		r.ignore(o.key)
 	}
 	r.retire(now, o, lost, nil)
 }

@@ -16,10 +16,19 @@ import (
 // An account stays open while the object is incomplete. Its losses are counted
 // when nothing came for the lossDelay, and again for some time when late packets
 // still came.
+//
+// Time alone makes nothing a loss: a parent may answer before the packets leave,
+// and a busy receiver looks at the time before it reads them. Packets keep their
+// order, so that those are lost behind which others of the sender came.
 type account struct {
-	sizes  *packetSizes   // of the source channel
+	ch     *channel       // of the source packets
 	missed reassembly.Set // octets that came otherwise, or not at all
 	from   int64          // those before do not count: the receiver joined later
+	nth    uint64         // the object, of its channel
+	sent   extent         // of it, by what came
+	known  extent         // what it was when the account was looked at last
+	unsure bool           // octets beyond that are missed
+	early  bool           // source packets were rejected before the signalling came
 
 	seqs   reassembly.Set // of repair packets for the growing object that came
 	seqAt  int64          // those before do not count
@@ -27,7 +36,6 @@ type account struct {
 	oti    fec.OTI
 	per    int64 // symbols in a repair packet
 	joined bool  // the repair flow was met in its middle
-	deaf   bool  // its packets may have come before the signalling
 
 	closed  bool
 	queued  bool
@@ -36,6 +44,12 @@ type account struct {
 	counted int64
 	last    time.Time // when it was closed, or changed since
 	charged int
+}
+
+// extent is how much of an object the sender is known to have sent.
+type extent struct {
+	end int64 // of the source packet that is furthest in it
+	all bool
 }
 
 // losses are the accounts that were closed and may still change.
@@ -56,6 +70,13 @@ const (
 	// settleLooks is for how many lossDelays without a packet an account is
 	// kept.
 	settleLooks = 5
+	// unsureFor is for how long after its last packet an account waits for
+	// others behind it. If none come, the session is cut off rather than late.
+	unsureFor = 30 * time.Second
+	// lateObjects is how many objects of a channel have to begin until one before
+	// them is known to have been sent: a sender may wait for the end of one while
+	// it sends the next.
+	lateObjects = 2
 	// maxAccounts bounds the memory of the accounts that are closed, in
 	// ranges.
 	maxAccounts = 1 << 16
@@ -64,11 +85,29 @@ const (
 	// maxESIGap bounds the packets that gaps in the ESIs of one object, which
 	// may be forged, count for.
 	maxESIGap = 4096
+	// maxIgnored bounds the objects that are remembered since packets of theirs
+	// were ignored: those that are under way in a session when a
+	// receiver joins it.
+	maxIgnored = 128
 )
 
 // lossDelay is how long after the end of an object its packets may come without
 // having been counted as lost.
 func (r *Receiver) lossDelay() time.Duration { return 4 * r.cfg.GapDelay }
+
+// account returns one that knows what came of the object so far.
+func (o *Object) account() *account {
+	return &account{
+		ch: o.ch, nth: o.nth, sent: extent{o.sentEnd, !o.closeAt.IsZero()},
+		early: slices.Contains(o.r.ignored, o.key),
+	}
+}
+
+// openAccount returns an account for an object of the channel that came by its
+// source packets alone.
+func openAccount(ch *channel) *account {
+	return &account{ch: ch, nth: ch.began, sent: extent{all: true}}
+}
 
 // missed notes octets that came by another way than by source packets.
 func (o *Object) missed(start, end int64) {
@@ -76,17 +115,22 @@ func (o *Object) missed(start, end int64) {
 		return
 	}
 	if o.loss == nil || o.loss.settled {
-		o.loss = &account{sizes: &o.ch.sizes}
+		o.loss = o.account()
 	}
-	if o.loss.missed.Len() < o.r.cfg.MaxRanges {
+	if !o.loss.early && o.loss.missed.Len() < o.r.cfg.MaxRanges {
 		o.loss.missed.Add(start, end)
 	}
 }
 
-// came notes that a source packet brought octets which had come by another way
-// before.
+// came notes the source packet whose header is in r.hdr, which may bring octets
+// that had come by another way before.
 func (r *Receiver) came(now time.Time, a *account, start, end int64) {
-	if a == nil || a.settled || a.missed.Len() >= r.cfg.MaxRanges {
+	if a == nil || a.settled {
+		return
+	}
+	a.sent.end = max(a.sent.end, end)
+	a.sent.all = a.sent.all || r.hdr.CloseObject
+	if a.missed.Len() >= r.cfg.MaxRanges {
 		return
 	}
 	if start < a.from {
@@ -95,18 +139,22 @@ func (r *Receiver) came(now time.Time, a *account, start, end int64) {
 	if _, ok := a.missed.Next(start, end); !ok {
 		return
 	}
-	a.sizes.add(end - start)
+	a.ch.sizes.add(end - start)
 	a.missed.Remove(start, end)
 	r.touch(now, a)
 }
 
-// repairCame notes a repair packet of n octets.
-func (r *Receiver) repairCame(now time.Time, a *account, id uint32, n int, oti fec.OTI) {
+// repairCame notes a repair packet of n octets with the TSI and TOI in key.
+func (r *Receiver) repairCame(now time.Time, a *account, key objectKey, id uint32, n int, oti fec.OTI) {
 	t, sbn := int64(oti.SymbolSize), id>>24
-	if a.settled || a.deaf || t == 0 || int64(n) < t || sbn >= uint32(oti.SourceBlocks) {
+	if a.settled || t == 0 || int64(n) < t || sbn >= uint32(oti.SourceBlocks) {
 		return
 	}
+	a.sent.all = true // they follow the last source packet
 	if a.per == 0 {
+		if slices.Contains(r.ignored, key) {
+			return
+		}
 		a.oti = oti
 	} else if a.oti != oti || a.esis.Len() >= maxESIGap {
 		return
@@ -118,9 +166,13 @@ func (r *Receiver) repairCame(now time.Time, a *account, id uint32, n int, oti f
 	}
 }
 
-// growingCame notes a repair packet of a growing object.
-func (r *Receiver) growingCame(now time.Time, a *account, seq uint16) {
-	if a.settled || a.deaf || a.seqs.Len() >= maxESIGap {
+// growingCame notes a repair packet of a growing object with the TSI and TOI in
+// key.
+func (r *Receiver) growingCame(now time.Time, a *account, key objectKey, seq uint16) {
+	if a.settled || a.seqs.Len() >= maxESIGap {
+		return
+	}
+	if a.seqs.Len() == 0 && slices.Contains(r.ignored, key) {
 		return
 	}
 	n := int64(seq)
@@ -134,11 +186,17 @@ func (r *Receiver) growingCame(now time.Time, a *account, seq uint16) {
 	}
 }
 
-// openAccount returns an account for an object of the channel whose first
-// repair packet has come.
-func (r *Receiver) openAccount(now time.Time, ch *channel, joined bool) *account {
-	deaf := !r.ignoredRepair.IsZero() && now.Sub(r.ignoredRepair) < r.lossDelay()
-	return &account{sizes: &ch.sizes, joined: joined, deaf: deaf}
+// ignore notes that a packet of the TSI and TOI in key came before what makes
+// sense of it. It is not lost, and neither are those before it, but nothing tells
+// which they are: gaps between its like count for nothing.
+func (r *Receiver) ignore(key objectKey) {
+	if slices.Contains(r.ignored, key) {
+		return
+	}
+	if len(r.ignored) == maxIgnored {
+		r.ignored = slices.Delete(r.ignored, 0, 1)
+	}
+	r.ignored = append(r.ignored, key)
 }
 
 // closeAccount is for an object that is over.
@@ -153,7 +211,7 @@ func (r *Receiver) touch(now time.Time, a *account) {
 	if !a.closed {
 		return
 	}
-	a.last, a.changed = now, true
+	a.last, a.changed, a.known = now, true, a.extent()
 	l := &r.losses
 	if !a.queued {
 		l.push(now.Add(r.lossDelay()), a)
@@ -162,9 +220,17 @@ func (r *Receiver) touch(now time.Time, a *account) {
 	l.charge(a, accountCost+a.missed.Len()+a.seqs.Len()+a.esis.Len())
 	for l.charged > maxAccounts && len(l.queue) > 0 {
 		a := l.pop()
+		a.known.all = true
 		r.count(a)
 		l.settle(a)
 	}
+}
+
+// extent is what is known to have been sent by now.
+func (a *account) extent() extent {
+	x := a.sent
+	x.all = x.all || a.ch.began >= a.nth+lateObjects
+	return x
 }
 
 func (l *losses) charge(a *account, n int) {
@@ -204,36 +270,47 @@ func (l *losses) settle(a *account) {
 
 // countLosses looks at the accounts whose time has come.
 func (r *Receiver) countLosses(now time.Time) {
-	l, delay := &r.losses, r.lossDelay()
+	l := &r.losses
 	for len(l.queue) > 0 && !now.Before(l.queue[0].at) {
 		a := l.pop()
 		if !a.closed { // the object was taken up again
 			l.charge(a, 0)
 			continue
 		}
-		quiet := now.Sub(a.last)
+		quiet, delay := now.Sub(a.last), r.lossDelay()
 		if quiet < delay {
 			l.push(a.last.Add(delay), a)
 			continue
 		}
+		if quiet >= unsureFor {
+			a.known.all = true
+		}
 		r.count(a)
-		if quiet >= settleLooks*delay || a.counted == 0 && a.esis.Len() == 0 && a.seqs.Len() == 0 {
+		if !a.unsure && (quiet >= settleLooks*delay || a.counted == 0 && a.esis.Len() == 0 && a.seqs.Len() == 0) {
 			l.settle(a)
 			continue
+		}
+		a.known = a.extent()
+		if a.unsure && quiet >= settleLooks*delay {
+			delay *= settleLooks
 		}
 		l.push(now.Add(delay), a)
 	}
 }
 
 func (r *Receiver) count(a *account) {
-	if !a.changed {
+	if !a.changed && !a.unsure {
 		return
 	}
-	a.changed = false
+	a.changed, a.unsure = false, false
 	n := a.gaps()
 	for _, m := range a.missed.All() {
+		if !a.known.all && m.End > a.known.end {
+			a.unsure = true
+			m.End = a.known.end
+		}
 		if m.Start = max(m.Start, a.from); m.Start < m.End {
-			n += a.sizes.packetsIn(m.Len())
+			n += a.ch.sizes.packetsIn(m.Len())
 		}
 	}
 	r.losses.counted += n - a.counted

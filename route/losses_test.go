@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/treedn/treedn/fec"
+	"github.com/treedn/treedn/flute/lct"
 	"github.com/treedn/treedn/route/sls"
 )
 
@@ -154,6 +155,120 @@ func TestNothingIsLostBeforeTheReceiverCame(t *testing.T) {
 	}
 	h.wait(time.Second)
 	require.Equal(t, uint64(2), h.r.Stats().Lost)
+}
+
+// What comes before the signalling of which it is a part is ignored, for however long, but not lost.
+func TestNothingIsLostBeforeTheSignallingCame(t *testing.T) {
+	for _, late := range []time.Duration{50, 300, 500, 900} {
+		l := newLive(t, SenderConfig{}, ReceiverConfig{})
+		until := l.now.Add(late * time.Millisecond)
+		var hdr lct.Header
+		l.drop = func(pkt []byte) bool {
+			_, err := hdr.Unmarshal(pkt)
+			require.NoError(t, err)
+			return hdr.TSI == 0 && l.now.Before(until)
+		}
+		for n := 1; n <= 3; n++ {
+			l.segment(n)
+		}
+		l.run(3 * time.Second)
+		l.check()
+		require.Positive(t, l.rcv.Stats().Ignored)
+		require.Zero(t, l.rcv.Stats().Lost, "signalling %d ms late", late)
+	}
+}
+
+// What waited for its signalling for too long was rejected, and is counted as that.
+func TestWhatWasRejectedIsNotLost(t *testing.T) {
+	h := newHand(t, ReceiverConfig{})
+	b := seq(10_000)
+	for i := range 10 {
+		h.ok(pk{tsi: 10, toi: 1, cp: 8, off: uint32(1000 * i), data: b[1000*i : 1000*i+1000], tol: 10_000})
+	}
+	h.wait(3 * time.Second)
+	require.Equal(t, uint64(10), h.r.Stats().Rejected[RejectUndescribed])
+	h.signal(protect(track(10)))
+	oti, err := RepairOTI(10_000, 1000, 1000)
+	require.NoError(t, err)
+	k, _, _ := oti.Block(0)
+	h.ok(pk{tsi: 10, toi: 1, off: uint32(k), data: make([]byte, 1000), fti: fec.AppendOTI(nil, oti), psi: 1})
+	o := h.events()[0].Object
+	require.NoError(t, h.r.Supply(h.now, o, 0, b, 10_000))
+	require.True(t, o.Complete())
+	h.wait(time.Minute)
+	require.Zero(t, h.r.Stats().Lost)
+}
+
+// What a parent gives before its packets come is not lost, however late these are: nothing that was sent behind them
+// has come.
+func TestLateIsNotLost(t *testing.T) {
+	b := seq(10_000)
+	tail := func(h *hand) *Object { // of which the last five packets are late
+		h.signal(track(10))
+		for i := range 5 {
+			h.ok(pk{tsi: 10, toi: 1, cp: 8, off: uint32(1000 * i), data: b[1000*i : 1000*i+1000]})
+		}
+		o := h.events()[0].Object
+		require.NoError(h.t, h.r.Supply(h.now, o, 5000, b[5000:], 10_000))
+		require.True(h.t, o.Complete())
+		h.r.Release(h.now, o)
+		return o
+	}
+	come := func(h *hand, toi uint32, packets ...int) {
+		for _, i := range packets {
+			h.ok(pk{tsi: 10, toi: toi, cp: 8, off: uint32(1000 * i), data: b[1000*i : 1000*i+1000]})
+		}
+	}
+	t.Run("they come", func(t *testing.T) {
+		h := newHand(t, ReceiverConfig{})
+		tail(h)
+		h.wait(5 * time.Second)
+		require.Zero(t, h.r.Stats().Lost, "for all that is known they have not been sent")
+		come(h, 1, 5, 6, 7, 8, 9)
+		come(h, 2, 0)
+		come(h, 3, 0)
+		h.wait(5 * time.Second)
+		require.Zero(t, h.r.Stats().Lost)
+		require.Empty(t, h.r.losses.queue)
+	})
+	t.Run("all but one come", func(t *testing.T) {
+		h := newHand(t, ReceiverConfig{})
+		tail(h)
+		h.wait(5 * time.Second)
+		come(h, 1, 5, 6, 8, 9)
+		h.wait(2 * time.Second)
+		require.Equal(t, uint64(1), h.r.Stats().Lost)
+	})
+	t.Run("later objects come", func(t *testing.T) {
+		h := newHand(t, ReceiverConfig{})
+		tail(h)
+		come(h, 2, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+		h.wait(2 * time.Second)
+		require.Zero(t, h.r.Stats().Lost, "the sender may have begun it before it has the end of the one before")
+		come(h, 3, 0)
+		h.wait(2 * time.Second)
+		require.Equal(t, uint64(5), h.r.Stats().Lost)
+		require.Empty(t, h.r.losses.queue)
+	})
+	t.Run("repair packets come", func(t *testing.T) {
+		h := newHand(t, ReceiverConfig{})
+		tail(h)
+		h.signal(protect(track(10)))
+		oti, err := RepairOTI(10_000, 1000, 1000)
+		require.NoError(t, err)
+		k, _, _ := oti.Block(0)
+		h.ok(pk{tsi: 10, toi: 1, off: uint32(k), data: make([]byte, 1000), fti: fec.AppendOTI(nil, oti), psi: 1})
+		h.wait(2 * time.Second)
+		require.Equal(t, uint64(5), h.r.Stats().Lost, "they follow the last source packet")
+	})
+	t.Run("nothing comes", func(t *testing.T) {
+		h := newHand(t, ReceiverConfig{})
+		tail(h)
+		h.wait(time.Minute)
+		require.Equal(t, uint64(5), h.r.Stats().Lost, "the session is cut off")
+		require.Empty(t, h.r.losses.queue)
+		require.Zero(t, h.r.losses.charged)
+	})
 }
 
 // However much is forged, accounts take little memory, and none of it for long.

@@ -86,6 +86,8 @@ type Object struct {
 	supplied  int64 // by Supply
 
 	loss       *account // nil if all came, so far, by source packets
+	nth        uint64   // of those of its channel that begin
+	sentEnd    int64    // of the source packet that is furthest in it
 	repair     *repairState
 	lastRepair time.Time
 	noFEC      bool // its repair symbols contradicted the object

@@ -59,10 +59,11 @@ type Receiver struct {
 
 	next       time.Time // of HandleTimeout
 	lastRepair time.Time
-	// ignoredRepair is when a repair packet came without signalling for it.
-	ignoredRepair time.Time
-	lastGen       uint64
-	stats         ReceiverStats
+	// ignored are those of which packets came that made no sense yet, by the
+	// TSIs and TOIs of these. The latest is the last.
+	ignored []objectKey
+	lastGen uint64
+	stats   ReceiverStats
 }
 
 // NewReceiver returns a Receiver that has seen nothing yet.
@@ -151,7 +152,7 @@ func (r *Receiver) push(now time.Time, src netip.AddrPort, pkt []byte) error {
 	// section 9.4).
 	if h.PSI&psiSource == 0 && key.tsi != 0 {
 		if ch := r.growing[key.tsi]; ch != nil {
-			return r.pushGrowing(now, ch, key.toi, pkt[n:])
+			return r.pushGrowing(now, ch, key, pkt[n:])
 		}
 		return r.pushRepair(now, key, id, payload)
 	}
@@ -186,9 +187,12 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 			}
 			o.late = off > 0 && !o.ch.seen
 			o.ch.seen = true
+			o.ch.began++
+			o.nth = o.ch.began
 			o.first = off
 			if o.late && o.loss == nil {
-				o.loss = &account{sizes: &o.ch.sizes, from: off}
+				o.loss = o.account()
+				o.loss.from = off
 			}
 		}
 		r.last = o
@@ -224,6 +228,7 @@ func (r *Receiver) pushSource(now time.Time, key objectKey, off int64, payload [
 		r.stats.SourceOctets += uint64(added)
 		o.ch.sizes.add(added)
 	}
+	o.sentEnd = max(o.sentEnd, end)
 	r.came(now, o.loss, off, end)
 	if added > 0 && o.closeAt.IsZero() {
 		o.endedAt = time.Time{} // a later object, or a repair packet, was early

@@ -139,8 +139,11 @@ type ReceiverStats struct {
 	Supplied                    uint64 // octets by Supply
 	// Lost is an estimate of the packets that did not arrive: octets that had
 	// to come by another way, in packets of the channel's sizes, and gaps in the
-	// ESIs. It follows the end of an object by four times GapDelay, and never
-	// falls: packets that come still later make up for losses to be counted.
+	// ESIs, if others have come that their sender sent behind them, or for half a
+	// minute none. It follows the end of an object by four times GapDelay or more,
+	// and never falls: packets that come still later make up for losses to be
+	// counted. Packets of which no signalling tells yet are Ignored or Rejected,
+	// not Lost.
 	Lost          uint64
 	Rejected      [reasons]uint64 // packets, by Reason
 	RejectedBytes uint64          // octets of rejected packets, UDP payload

@@ -44,7 +44,7 @@ func (r *Receiver) pushRepair(now time.Time, key objectKey, id uint32, payload [
 	if ch == nil || len(ch.sources) == 0 {
 		// Before the signalling came.
 		r.stats.Ignored++
-		r.ignoredRepair = now
+		r.ignore(key)
 		return nil
 	}
 	oti := ch.repairOTI
@@ -66,10 +66,10 @@ func (r *Receiver) pushRepair(now time.Time, key objectKey, id uint32, payload [
 	if o == nil {
 		if rec := r.records.m[src]; rec != nil {
 			if rec.loss == nil {
-				rec.loss = r.openAccount(now, cmp.Or(r.channels[src.tsi], ch), false)
+				rec.loss = openAccount(cmp.Or(r.channels[src.tsi], ch))
 				r.closeAccount(now, rec.loss)
 			}
-			r.repairCame(now, rec.loss, id, len(payload), oti)
+			r.repairCame(now, rec.loss, key, id, len(payload), oti)
 			r.stats.Repeats++
 			return nil
 		}
@@ -81,12 +81,13 @@ func (r *Receiver) pushRepair(now time.Time, key objectKey, id uint32, payload [
 		joined = true
 	}
 	if o.loss == nil {
-		o.loss = r.openAccount(now, o.ch, joined)
+		o.loss = o.account()
+		o.loss.joined = joined
 		if o.complete {
 			r.closeAccount(now, o.loss)
 		}
 	}
-	r.repairCame(now, o.loss, id, len(payload), oti)
+	r.repairCame(now, o.loss, key, id, len(payload), oti)
 	if o.complete {
 		r.stats.Repeats++
 		return nil

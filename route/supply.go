@@ -105,8 +105,10 @@ func (r *Receiver) truncate(o *Object, off int64) {
 		o.header, o.bodyAt, o.headless = nil, 0, false
 	}
 	o.held.Truncate(off)
+	o.sentEnd = min(o.sentEnd, off)
 	if o.loss != nil {
 		o.loss.missed.Truncate(off)
+		o.loss.sent.end = min(o.loss.sent.end, off)
 	}
 	o.data.Truncate(r.pool, off, o.busy > 0)
 	o.prefix = min(o.prefix, off)

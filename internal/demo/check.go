@@ -37,6 +37,7 @@ type NodeReport struct {
 	Different      int     `json:"different"`
 	Packets        uint64  `json:"packets"`
 	PacketsLost    uint64  `json:"packets_lost"`
+	PacketsDropped uint64  `json:"packets_dropped"` // by the system, before the node read them
 	FECOctets      uint64  `json:"fec_octets"`
 	RepairOctets   uint64  `json:"repair_octets"`
 	FallbackOctets uint64  `json:"fallback_octets"`
@@ -326,8 +327,14 @@ func total(s telemetry.Status, value func(*telemetry.Service) uint64) (n uint64)
 func (c *Check) node(r *reader, due map[string]*witnessed, st telemetry.Status) NodeReport {
 	n := NodeReport{
 		Name: r.name, Role: r.role,
-		Packets:        total(st, func(s *telemetry.Service) uint64 { return s.Packets }),
-		PacketsLost:    total(st, func(s *telemetry.Service) uint64 { return s.PacketsLost }),
+		Packets:     total(st, func(s *telemetry.Service) uint64 { return s.Packets }),
+		PacketsLost: total(st, func(s *telemetry.Service) uint64 { return s.PacketsLost }),
+		PacketsDropped: total(st, func(s *telemetry.Service) uint64 {
+			if s.Way == nil {
+				return 0
+			}
+			return s.Way.Dropped
+		}),
 		FECOctets:      total(st, func(s *telemetry.Service) uint64 { return s.FECOctets }),
 		RepairOctets:   total(st, func(s *telemetry.Service) uint64 { return s.RepairOctets }),
 		FallbackOctets: total(st, func(s *telemetry.Service) uint64 { return s.FallbackOctets }),

@@ -42,8 +42,7 @@ func TestCheckOfALossyTree(t *testing.T) {
 	require.Zero(t, lossy.Missing+lossy.Different)
 	require.Positive(t, lossy.PacketsLost)
 	require.Positive(t, lossy.FECOctets)
-	// Nothing is dropped on the way to the other; what a busy machine loses is no part of that.
-	require.Less(t, rep.Nodes[2].PacketsLost, lossy.PacketsLost/10)
+	requireExplained(t, rep)
 
 	// What the BEACONs served is what CAST took in, octet by octet.
 	compared := 0
@@ -67,6 +66,19 @@ func TestCheckOfALossyTree(t *testing.T) {
 	require.Equal(t, rep.Nodes[2].Objects+rep.Nodes[3].Objects, compared)
 }
 
+// requireExplained demands that where nothing is dropped on purpose nothing is lost but what the system dropped and
+// counted, however busy the machine is: late is not lost.
+func requireExplained(t *testing.T, rep *Report) {
+	t.Helper()
+	for _, n := range rep.Nodes[1:3] { // RELAY and the first BEACON
+		if n.PacketsDropped == 0 {
+			require.Zero(t, n.PacketsLost, "%s: %+v", n.Name, rep)
+		}
+		// The system may count a run of up to 64 packets that came as one.
+		require.LessOrEqual(t, n.PacketsLost, 64*n.PacketsDropped, n.Name)
+	}
+}
+
 func TestCheckWithoutUnicast(t *testing.T) {
 	t.Parallel()
 	rep := check(t, Options{Check: 14 * time.Second, Tree: TreeOptions{NoUnicast: true, Loss: lossy.Config{Random: 0.1, Seed: 1}}})
@@ -74,6 +86,7 @@ func TestCheckWithoutUnicast(t *testing.T) {
 	for _, n := range rep.Nodes {
 		require.Zero(t, n.RepairOctets+n.FallbackOctets, n.Name)
 	}
+	requireExplained(t, rep)
 	require.Positive(t, rep.Nodes[3].FECOctets)
 }
 

@@ -130,6 +130,9 @@ func (w *way) status(some bool) (st telemetry.Way) {
 		if some {
 			st.Kind = telemetry.WayNative
 		}
+		for _, rx := range w.native {
+			st.Dropped += rx.Stats().Dropped
+		}
 		return st
 	}
 	c := w.conn.Status()

@@ -140,7 +140,7 @@ func families() []family {
 		perWay("treedn_service_tunnel_packets_total", "Multicast packets that came through AMT relays.", counter, []string{"service"}, func(name string, w *Way, emit func(float64, ...string)) {
 			emit(float64(w.TunnelPackets), name)
 		}),
-		perWay("treedn_service_way_dropped_packets_total", "Packets lost in the node before they were read, where AMT relays may be used.", counter, []string{"service"}, func(name string, w *Way, emit func(float64, ...string)) {
+		perWay("treedn_service_way_dropped_packets_total", "Packets lost in the node before they were read, in sessions that were left, too.", counter, []string{"service"}, func(name string, w *Way, emit func(float64, ...string)) {
 			emit(float64(w.Dropped), name)
 		}),
 		perService("treedn_service_objects_total", "Objects that became complete.", counter, func(v *Service) uint64 { return v.Objects }),

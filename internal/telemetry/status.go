@@ -136,8 +136,8 @@ type Way struct {
 	RelaysLost uint64 `json:"relays_lost"`
 	// TunnelPackets came through relays.
 	TunnelPackets uint64 `json:"tunnel_packets"`
-	// Dropped are packets that were lost in this node before they were read, if AMT relays may be used; else see
-	// Sockets.
+	// Dropped are packets that were lost in this node before they were read, for lack of buffer mostly. Other than those
+	// of Sockets they still count when a session was left.
 	Dropped uint64 `json:"dropped"`
 }
 

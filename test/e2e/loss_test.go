@@ -111,8 +111,10 @@ func (o *outcome) requireMulticast(t *testing.T, share float64) {
 // unharmed checks that nothing was lost.
 func unharmed(t *testing.T, o *outcome) {
 	require.Zero(t, o.injected)
+	if o.drops == 0 {
+		require.Zero(t, o.lost, "late is not lost")
+	}
 	if o.drops == 0 && promisedQuiet() {
-		require.Zero(t, o.lost)
 		require.Zero(t, o.fec)
 	}
 	o.requireMulticast(t, 0.99)
