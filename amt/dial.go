@@ -96,6 +96,11 @@ const (
 	ConnRelaySilent
 )
 
+// String returns a few words.
+func (t ConnEventType) String() string {
+	return eventName(uint8(t), "started", "switched", "native failed", "relay", "relay lost", "no relay", "native joined", "relay silent")
+}
+
 // ConnEvent is what [DialConfig.OnEvent] is told.
 type ConnEvent struct {
 	Type     ConnEventType

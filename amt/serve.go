@@ -21,7 +21,7 @@ type ServerConfig struct {
 	// Relay configures the protocol. IPv4 and IPv6 default to the addresses in
 	// Listen, of which a wildcard cannot be advertised.
 	Relay RelayConfig
-	// Upstream brings the packets.
+	// Upstream brings the packets. It is closed at the end of Run.
 	Upstream Upstream
 	// Plane copies packets of channels that it takes on. It is not closed. Default:
 	// the sockets of the server copy all.
