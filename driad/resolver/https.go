@@ -27,7 +27,8 @@ const httpTimeout = 10 * time.Second
 // HTTPS asks by DNS over HTTPS (RFC 8484). It is safe for concurrent use.
 type HTTPS struct {
 	// URL is the server's, such as https://dns.example/dns-query, with or without
-	// {?dns} at its end.
+	// {?dns} at its end. A name in it is looked up by the system, unless Client does
+	// otherwise.
 	URL string
 	// GET uses that method, whose answers caches may keep, instead of POST.
 	GET bool
