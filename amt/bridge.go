@@ -95,7 +95,7 @@ var ErrLoop = errors.New("amt: a loop")
 // NewBridge returns a bridge without channels. The error matches
 // [os.ErrPermission] without CAP_NET_RAW.
 func NewBridge(config BridgeConfig) (*Bridge, error) {
-	if len(config.Gateway.Relays) == 0 && !config.RelaysLater {
+	if !anyRelay(config.Gateway.Relays) && !config.RelaysLater {
 		return nil, ErrNoRelays
 	}
 	if config.Interface == "" {

@@ -55,7 +55,7 @@ type ChainStats struct {
 
 // NewChain returns an upstream that takes packets from other relays.
 func NewChain(config ChainConfig) (*Chain, error) {
-	if len(config.Gateway.Relays) == 0 && !config.RelaysLater {
+	if !anyRelay(config.Gateway.Relays) && !config.RelaysLater {
 		return nil, ErrNoRelays
 	}
 	c := &Chain{channels: make(map[[2]netip.Addr]*mailbox), wanted: make(wantedGroups), guard: newLoopGuard(time.Now())}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -102,6 +103,11 @@ const (
 	ConnWorse
 )
 
+// String returns a few words.
+func (t ConnEventType) String() string {
+	return eventName(uint8(t), "started", "switched", "native failed", "relay", "relay lost", "no relay", "native joined", "relay silent", "worse natively")
+}
+
 // ConnEvent is what [DialConfig.OnEvent] is told.
 type ConnEvent struct {
 	Type     ConnEventType
@@ -143,7 +149,13 @@ type ConnStats struct {
 	Gateway   GatewayStats
 }
 
-// ErrNoRelays is returned by [Dial] for modes that need relays.
+// anyRelay reports whether any candidate has an address: others are passed over.
+func anyRelay(relays []Candidate) bool {
+	return slices.ContainsFunc(relays, func(c Candidate) bool { return c.Address.IsValid() })
+}
+
+// ErrNoRelays is returned by [Dial] for modes that need relays, and by [NewChain] and
+// [NewBridge].
 var ErrNoRelays = errors.New("amt: no relays")
 
 // nativePath is the path of native reception; those of a gateway begin with 1.
@@ -197,7 +209,7 @@ func Dial(ctx context.Context, source netip.Addr, group netip.AddrPort, config D
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	if len(config.Gateway.Relays) == 0 && !config.RelaysLater {
+	if !anyRelay(config.Gateway.Relays) && !config.RelaysLater {
 		if config.Mode == ModeTunnel {
 			return nil, ErrNoRelays
 		}

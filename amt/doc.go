@@ -5,7 +5,8 @@
 //
 // # Receiving
 //
-// [Dial] receives one channel, natively if the network can, else through a relay:
+// [Dial] receives one channel, natively if the network can, else through a relay,
+// here of a netip.AddrPort whose port may be 0 for the usual one:
 //
 //	conn, err := amt.Dial(ctx, source, netip.AddrPortFrom(group, 5000), amt.DialConfig{
 //		Gateway: amt.GatewayConfig{Relays: []amt.Candidate{{Address: relay}}},

@@ -44,6 +44,11 @@ const (
 	GatewaySilent
 )
 
+// String returns a word.
+func (t GatewayEventType) String() string {
+	return eventName(uint8(t), "connected", "moving", "moved", "lost", "exhausted", "closed", "silent")
+}
+
 // GatewayEvent is what [Gateway.PollEvent] returns.
 type GatewayEvent struct {
 	Type  GatewayEventType

@@ -442,7 +442,7 @@ func TestDialFragments(t *testing.T) {
 	listen := loopback(t)
 	up := &manual{}
 	s := serve(t, listen, up, amt.RelayConfig{PathMTU: 1000})
-	c := dial(t, ch, amt.DialConfig{Mode: amt.ModeTunnel, Gateway: amt.GatewayConfig{Relays: []amt.Candidate{{Address: listen}}}})
+	c := dial(t, ch, amt.DialConfig{Mode: amt.ModeTunnel, Queue: 100, Gateway: amt.GatewayConfig{Relays: []amt.Candidate{{Address: listen}}}})
 	require.Eventually(t, func() bool { up.mu.Lock(); defer up.mu.Unlock(); return up.deliver != nil }, 10*time.Second, time.Millisecond)
 	packet := func(i uint64, size int, df bool) []byte {
 		b := make([]byte, size)

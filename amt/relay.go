@@ -2,6 +2,7 @@ package amt
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -159,6 +160,19 @@ const (
 	// EventReady ends EventFull.
 	EventReady
 )
+
+// String returns a few words.
+func (t EventType) String() string {
+	return eventName(uint8(t), "join", "leave", "tunnel up", "tunnel down", "full", "ready")
+}
+
+// eventName returns the name of an event, of which the first is 1.
+func eventName(t uint8, names ...string) string {
+	if t >= 1 && int(t) <= len(names) {
+		return names[t-1]
+	}
+	return fmt.Sprintf("event %d", t)
+}
 
 // Event is what [Relay.PollEvent] returns.
 type Event struct {

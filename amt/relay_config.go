@@ -117,7 +117,7 @@ var ErrConfig = errors.New("invalid configuration")
 
 func (c *RelayConfig) populate() error {
 	if !c.IPv4.IsValid() && !c.IPv6.IsValid() {
-		return fmt.Errorf("amt: relay: %w: no address", ErrConfig)
+		return fmt.Errorf("amt: relay: %w: IPv4 or IPv6 is required, the unicast address that gateways are told", ErrConfig)
 	}
 	for _, a := range []netip.Addr{c.IPv4, c.IPv6} {
 		if a.IsValid() && (a.IsUnspecified() || a.IsMulticast() || a.Is4In6() || a.Zone() != "") {

@@ -23,7 +23,7 @@ type ServerConfig struct {
 	// Listen, of which a wildcard cannot be advertised. PathMTU defaults to the MTU of
 	// the interface with the first of these addresses, if it is less than 1500.
 	Relay RelayConfig
-	// Upstream brings the packets.
+	// Upstream brings the packets. It is closed at the end of Run.
 	Upstream Upstream
 	// Plane copies packets of channels that it takes on. It is not closed. Default:
 	// the sockets of the server copy all.

@@ -46,6 +46,27 @@ const (
 	EventResolved
 )
 
+// String returns a few words.
+func (t EventType) String() string {
+	switch t {
+	case EventCandidates:
+		return "candidates"
+	case EventAttempt:
+		return "attempt"
+	case EventNoRelay:
+		return "no relay"
+	case EventExhausted:
+		return "exhausted"
+	case EventMalformed:
+		return "malformed"
+	case EventRestarted:
+		return "restarted"
+	case EventResolved:
+		return "resolved"
+	}
+	return fmt.Sprintf("event %d", uint8(t))
+}
+
 // Event is something that happened to a search.
 type Event struct {
 	Type      EventType

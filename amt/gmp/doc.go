@@ -40,6 +40,6 @@
 // TTL 1, the Router Alert option, and for MLD the hop-by-hop header.
 //
 // Packets come from anybody on the link or, by way of AMT, on the Internet.
-// [Parse] checks all lengths and checksums, and a Router bounds what its hosts
+// [Message.Parse] checks all lengths and checksums, and a Router bounds what its hosts
 // can make it remember.
 package gmp

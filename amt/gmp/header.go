@@ -8,8 +8,8 @@ import (
 	"github.com/treedn/treedn/amt/internal/checksum"
 )
 
-// What can be wrong with a packet. Errors of [Parse] match one of the first
-// four, and [ErrMalformed] in any case; errors of [Header.Validate] match
+// What can be wrong with a packet. Errors of [Message.Parse] match one of the first
+// four, and [ErrMalformed] in any case; errors of [Message.Validate] match
 // [ErrHeader].
 var (
 	ErrMalformed = errors.New("malformed")

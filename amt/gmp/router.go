@@ -1,6 +1,7 @@
 package gmp
 
 import (
+	"fmt"
 	"math"
 	"net/netip"
 	"time"
@@ -182,6 +183,27 @@ const (
 	// EventIdle: the link wants nothing any more.
 	EventIdle
 )
+
+// String returns a word.
+func (t EventType) String() string {
+	switch t {
+	case EventSubscribed:
+		return "subscribed"
+	case EventUnsubscribed:
+		return "unsubscribed"
+	case EventForward:
+		return "forward"
+	case EventPrune:
+		return "prune"
+	case EventBlock:
+		return "block"
+	case EventUnblock:
+		return "unblock"
+	case EventIdle:
+		return "idle"
+	}
+	return fmt.Sprintf("event %d", uint8(t))
+}
 
 // Event is a change of what is forwarded where. Source is the zero address
 // where it is about all sources of the group.

@@ -107,11 +107,15 @@ func receiveTo(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		c.Line = stderr
 		c.Terminal = terminal(stderr) && !c.JSON && c.Every == 0
 	}
-	if c.Relays, err = findRelays(ctx, relays, stderr); err != nil {
+	if c.Relays, err = findRelays(ctx, relays, stderr); errors.Is(err, errRelay) {
+		return fail(2, err)
+	} else if err != nil {
 		return fail(1, err)
 	}
 	c.Discovery = dns.Discovery()
-	if c.Sink, err = receive.OpenSink(*to, stdout); err != nil {
+	if c.Sink, err = receive.OpenSink(*to, stdout); errors.Is(err, receive.ErrWhere) {
+		return fail(2, err)
+	} else if err != nil {
 		return fail(1, err)
 	}
 	if *limit > 0 {
@@ -163,6 +167,9 @@ func findRelays(ctx context.Context, list []string, stderr io.Writer) (relays []
 	return relays, nil
 }
 
+// errRelay is matched by errors about what is neither an address nor a name.
+var errRelay = errors.New("-relay is neither an address nor a name")
+
 // findRelay turns an address or a name into candidates.
 func findRelay(ctx context.Context, s string) (relays []amt.Candidate, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -171,13 +178,16 @@ func findRelay(ctx context.Context, s string) (relays []amt.Candidate, err error
 	if a.UnmarshalText([]byte(s)) == nil {
 		return []amt.Candidate{{Address: a.AddrPort}}, nil
 	}
+	if s == "" {
+		return nil, errRelay
+	}
 	host, port := s, fmt.Sprint(amt.Port)
 	if h, p, err := net.SplitHostPort(s); err == nil {
 		host, port = h, p
 	}
 	n, err := net.DefaultResolver.LookupPort(ctx, "udp", port)
 	if err != nil {
-		return nil, fmt.Errorf("relay %s: %w", s, err)
+		return nil, fmt.Errorf("%w: %s: %w", errRelay, s, err)
 	}
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {

@@ -27,7 +27,12 @@ func TestReceiveUsage(t *testing.T) {
 		{"1.2.3.4,232.1.1.1:1 5.6.7.8,232.1.1.1:1", 2, "usage: treedn receive"},
 		{"232.1.1.1:1", 2, "a source and a group are needed"},
 		{"1.2.3.4,232.1.1.1:1 -mode x", 2, `-mode "x" is none of`},
-		{"1.2.3.4,232.1.1.1:1 -to http://x", 1, "is not udp://host:port"},
+		{"1.2.3.4,232.1.1.1:1 -to http://x", 2, "is not udp://host:port"},
+		{"1.2.3.4,232.1.1.1:1 -to udp://127.0.0.1", 2, "is not udp://host:port"},
+		{"1.2.3.4,232.1.1.1:1 -to udp://239.1.1.1:1?ttl=x", 2, "is not 0 to 255"},
+		{"1.2.3.4,232.1.1.1:1 -to /does/not/exist", 1, "no such file"},
+		{"1.2.3.4,232.1.1.1:1 -relay=", 2, "-relay is neither an address nor a name"},
+		{"1.2.3.4,232.1.1.1:1 -relay 192.0.2.1:99999", 2, "192.0.2.1:99999"},
 		{"-nonsense 1.2.3.4,232.1.1.1:1", 2, "not defined"},
 	} {
 		var stdout, stderr bytes.Buffer
@@ -82,13 +87,14 @@ func TestReceiveThroughRelay(t *testing.T) {
 
 func TestFindRelays(t *testing.T) {
 	var stderr bytes.Buffer
-	list, err := findRelays(t.Context(), []string{"192.0.2.1", "no.such.relay.invalid", "[2001:db8::1]:99", "localhost", "localhost:77"}, &stderr)
+	list, err := findRelays(t.Context(), []string{"192.0.2.1", "no.such.relay.invalid", "[2001:db8::1]:99", "[2001:db8::2]", "localhost", "localhost:77"}, &stderr)
 	require.NoError(t, err)
 	require.Contains(t, stderr.String(), "relay no.such.relay.invalid: ")
 	require.Equal(t, "192.0.2.1:2268", list[0].Address.String())
 	require.Equal(t, "[2001:db8::1]:99", list[1].Address.String())
-	require.True(t, list[2].Address.Addr().IsLoopback())
-	require.Equal(t, uint16(amt.Port), list[2].Address.Port())
+	require.Equal(t, "[2001:db8::2]:2268", list[2].Address.String())
+	require.True(t, list[3].Address.Addr().IsLoopback())
+	require.Equal(t, uint16(amt.Port), list[3].Address.Port())
 	require.Equal(t, uint16(77), list[len(list)-1].Address.Port())
 	_, err = findRelays(t.Context(), []string{"no.such.relay.invalid"}, &stderr)
 	var dns *net.DNSError

@@ -387,3 +387,8 @@ func BenchmarkRespond(b *testing.B) {
 		})
 	}
 }
+
+func TestListenConfig(t *testing.T) {
+	_, err := authority.Listen(authority.ServerConfig{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}})
+	require.ErrorIs(t, err, authority.ErrConfig)
+}

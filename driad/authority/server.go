@@ -63,6 +63,9 @@ const (
 
 // Listen opens the sockets.
 func Listen(config ServerConfig) (*Server, error) {
+	if config.Authority == nil {
+		return nil, fmt.Errorf("%w: Authority is required", ErrConfig)
+	}
 	if config.MaxConns <= 0 {
 		config.MaxConns = 256
 	}

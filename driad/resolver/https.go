@@ -29,7 +29,7 @@ const httpTimeout = 10 * time.Second
 // HTTPS asks by DNS over HTTPS (RFC 8484). It is safe for concurrent use.
 type HTTPS struct {
 	// URL is the server's, such as https://dns.example/dns-query, with or without
-	// {?dns} at its end. The system looks its name up, unprotected, which is as well: the
+	// {?dns} at its end. Unless Client does otherwise, the system looks its name up, unprotected, which is as well: the
 	// certificate tells whether it is the right one. With an address nothing is looked up.
 	URL string
 	// GET uses that method, whose answers caches may keep, instead of POST.

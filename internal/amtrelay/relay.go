@@ -87,6 +87,21 @@ func (r *Relay) own() (list []netip.AddrPort) {
 	return list
 }
 
+// advertised are the addresses that gateways are told, at most one of each family.
+func (r *Relay) advertised() (list []netip.Addr) {
+	all := r.cfg.Advertise
+	for _, a := range r.cfg.Listen {
+		all = append(all[:len(all):len(all)], a.Addr())
+	}
+	for _, a := range all {
+		same := func(b netip.Addr) bool { return a.Is4() == b.Is4() }
+		if !a.IsUnspecified() && !slices.ContainsFunc(list, same) {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
 // relaysText says where tunnels lead to.
 func relaysText(c *config.AMTRelays) string {
 	var texts []string
@@ -160,7 +175,7 @@ func (r *Relay) tell(copies string) {
 	case r.native.Whole():
 		upstream = "whole packets, of all ports"
 	}
-	r.log.Info("AMT relay", "listen", texts(r.server.Addrs()), "advertise", texts(r.cfg.Advertise), "upstream", upstream, "copies", copies,
+	r.log.Info("AMT relay", "listen", texts(r.server.Addrs()), "advertise", texts(r.advertised()), "upstream", upstream, "copies", copies,
 		"max_tunnels", r.cfg.MaxTunnels)
 	r.tellOpen(&r.cfg.Allow)
 }

@@ -100,7 +100,11 @@ type AMTAddress struct{ netip.AddrPort }
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (a *AMTAddress) UnmarshalText(b []byte) error {
 	s := string(b)
-	if ip, err := netip.ParseAddr(s); err == nil {
+	bare := s
+	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") { // as before a port
+		bare = s[1 : len(s)-1]
+	}
+	if ip, err := netip.ParseAddr(bare); err == nil && (bare == s || ip.Is6()) {
 		a.AddrPort = netip.AddrPortFrom(ip.Unmap(), amt.Port)
 		return nil
 	}

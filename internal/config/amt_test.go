@@ -84,6 +84,22 @@ func TestAMT(t *testing.T) {
 	require.Contains(t, b.String(), "of up to 256 sources, by a tunnel for each")
 }
 
+func TestAMTAddress(t *testing.T) {
+	for text, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1:2268", "192.0.2.1:9": "192.0.2.1:9", "2001:db8::1": "[2001:db8::1]:2268",
+		"[2001:db8::1]": "[2001:db8::1]:2268", "[2001:db8::1]:9": "[2001:db8::1]:9",
+		"[192.0.2.1]": "", "[2001:db8::1": "", "[]": "", "": "", "relay.example": "",
+	} {
+		var a AMTAddress
+		if err := a.UnmarshalText([]byte(text)); want == "" {
+			require.ErrorContains(t, err, "is not an address", text)
+		} else {
+			require.NoError(t, err)
+			require.Equal(t, want, a.String())
+		}
+	}
+}
+
 func TestAMTRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"node: {name: x}":                                                                 "amt.listen: is missing",

@@ -129,7 +129,7 @@ func Reason(err error) string {
 	case errors.Is(err, amt.ErrNoAnswer):
 		return "does not answer (is it an AMT relay, and is UDP port 2268 open on the way?)"
 	case errors.Is(err, amt.ErrUnreachable):
-		return "is unreachable"
+		return "is unreachable (nothing listens there, or no way leads there)"
 	case errors.Is(err, amt.ErrFull):
 		return "takes no more gateways"
 	case errors.Is(err, amt.ErrNoData):

@@ -209,7 +209,7 @@ func TestWhy(t *testing.T) {
 	require.NoError(t, err)
 	defer c.Close()
 	require.Eventually(t, func() bool { return c.Status().RelaysLost > 0 }, 20*time.Second, 10*time.Millisecond)
-	require.Equal(t, "AMT relay "+gone.String()+" is unreachable", c.Status().Why)
+	require.Equal(t, "AMT relay "+gone.String()+" is unreachable (nothing listens there, or no way leads there)", c.Status().Why)
 
 	silent := driad.ClientConfig{Config: driad.Config{NoAnycast: true, NoServiceDiscovery: true}, Resolver: nobody{}}
 	d, err := Dial(t.Context(), Config{Channel: ch, Mode: amt.ModeAuto, Discovery: &silent})

@@ -45,7 +45,7 @@ func (r *receiver) findPort(ctx context.Context) error {
 				take(1)
 			}
 		}()
-		defer func() { r.why.silent(amt.ModeTunnel, r.finder.Relays(), conn.Stats(), 0) }()
+		defer func() { r.why.silent(amt.ModeTunnel, r.finder.Relays(), conn.Stats(), 0, 0) }()
 	}
 	if r.portFrom(ctx, found) {
 		if r.Mode == amt.ModeAuto {
@@ -54,7 +54,7 @@ func (r *receiver) findPort(ctx context.Context) error {
 		return nil
 	}
 	if r.Mode == amt.ModeNative {
-		r.why.silent(r.Mode, nil, amt.ConnStats{}, 0)
+		r.why.silent(r.Mode, nil, amt.ConnStats{}, 0, 0)
 	}
 	return r.nothing(ctx)
 }

@@ -43,6 +43,9 @@ var ErrPortOrPrivilege = errors.New("either the UDP port is needed, as in S,G:po
 // nativeTimeout is how long nothing may come natively before a relay is asked.
 const nativeTimeout = 3 * time.Second
 
+// queue is how many messages wait for the sink: a player that starts takes nothing for a while.
+const queue = 512
+
 // Run receives until ctx ends, the sink fails, or nothing arrives for too long. That ctx ends is no error once something
 // has arrived, nor is it that whoever reads the sink has gone.
 func Run(ctx context.Context, c Config) error {
@@ -85,6 +88,8 @@ type receiver struct {
 	report *report
 	finder *gateway.Finder
 	why    why
+	// relayAt is from when on relays are asked although the channel was joined natively.
+	relayAt time.Time
 }
 
 // nothing is the error for a channel of which no packet came.
@@ -117,9 +122,12 @@ func (r *receiver) dial(ctx context.Context, mode amt.Mode, other func(p *amt.Pa
 	if r.Wait > 0 {
 		timeout = min(timeout, r.Wait/3) // so that a relay has a chance
 	}
+	if mode == amt.ModeAuto {
+		r.relayAt = time.Now().Add(timeout)
+	}
 	conn, err = amt.Dial(ctx, r.Channel.Source, r.Channel.Destination(), amt.DialConfig{
 		Mode: mode, Gateway: amt.GatewayConfig{Relays: r.finder.Relays(), ECN: true}, Interface: r.Interface,
-		RelaysLater: r.Discovery != nil, NativeTimeout: timeout, Other: other,
+		RelaysLater: r.Discovery != nil, NativeTimeout: timeout, Other: other, Queue: queue,
 		OnEvent: func(e amt.ConnEvent) {
 			select {
 			case events <- e:
@@ -155,6 +163,9 @@ func (r *receiver) talk(ctx context.Context, conn *amt.Conn, events <-chan amt.C
 		case e := <-events:
 			r.event(e)
 		case now := <-tick.C:
+			for len(events) > 0 { // what the line shows has begun by one of them
+				r.event(<-events)
+			}
 			way, started := conn.Way()
 			stats := conn.Stats()
 			switch {
@@ -220,7 +231,7 @@ func (r *receiver) run(ctx, first context.Context) error {
 		}
 	}
 	if errors.Is(err, errSilent) {
-		r.why.silent(r.Mode, r.finder.Relays(), conn.Stats(), r.Channel.Port)
+		r.why.silent(r.Mode, r.finder.Relays(), conn.Stats(), r.Channel.Port, time.Until(r.relayAt))
 		return r.nothing(first)
 	}
 	return err

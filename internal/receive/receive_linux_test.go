@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/treedn/treedn/amt"
 	"github.com/treedn/treedn/amt/ssm"
@@ -155,6 +156,7 @@ func TestNothing(t *testing.T) {
 		wait time.Duration
 		want string
 	}{
+		{"not asked yet", amt.ModeAuto, silent, time.Hour, "no relay was asked yet"},
 		{"native", amt.ModeNative, relay, 300 * time.Millisecond, "the source does not send"},
 		{"refused", amt.ModeTunnel, gone, time.Minute, "is unreachable"},
 		{"no answer", amt.ModeTunnel, silent, time.Minute, "does not answer"},
@@ -171,11 +173,96 @@ func TestNothing(t *testing.T) {
 					cancel() // the reason is known
 				}
 			})
+			if c.wait == time.Hour { // somebody is impatient
+				line = func(p []byte) {
+					if bytes.Contains(p, []byte("natively")) {
+						cancel()
+					}
+				}
+			}
 			err := Run(ctx, Config{Channel: ch, Mode: c.mode, Relays: relays(c.to), Sink: sink, Wait: c.wait, Report: Report{Line: line}})
 			require.ErrorIs(t, err, ErrNothing)
 			require.ErrorContains(t, err, c.want)
 		})
 	}
+}
+
+// Relays that have not answered are named beside those that cannot be reached, and questions to the DNS that wait beside
+// those that failed.
+func TestWhyUnanswered(t *testing.T) {
+	a, b := netip.MustParseAddrPort("192.0.2.1:2268"), netip.MustParseAddrPort("192.0.2.2:2268")
+	var w why
+	w.event(amt.ConnEvent{Type: amt.ConnRelayLost, Relay: a, Err: amt.ErrUnreachable})
+	w.answer("x. AMTRELAY", "refused")
+	w.answer("x. AMTRELAY", unanswered)
+	w.answer("y. A", unanswered)
+	w.silent(amt.ModeTunnel, relays(a, b), amt.ConnStats{}, 5000, 0)
+	require.Contains(t, w.String(), "relay 192.0.2.1:2268 is unreachable")
+	require.Contains(t, w.String(), "no answer from 192.0.2.2:2268 (")
+	require.Contains(t, w.String(), "x. AMTRELAY (refused), y. A (no answer yet)")
+}
+
+// A player that takes nothing while it starts loses nothing of that time.
+func TestSinkStarts(t *testing.T) {
+	const packets = 400
+	ch := ssmtest.Channel(t)
+	relay := serveRelay(t, ch)
+	tx, err := ssm.NewSender(ch.Source, nil)
+	require.NoError(t, err)
+	defer tx.Close()
+	started, sent := make(chan struct{}), make(chan struct{})
+	stop := make(chan struct{})
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	defer close(stop)
+	sending.Go(func() {
+		b := make([]byte, 1316)
+		for i := uint64(0); ; {
+			select {
+			case <-stop:
+				return
+			case <-started:
+				if i++; i == packets {
+					close(sent)
+				}
+			default: // nothing has arrived yet
+			}
+			binary.BigEndian.PutUint64(b, i)
+			_, _ = tx.WriteBatch([][]byte{b}, ch.Destination())
+			time.Sleep(time.Millisecond)
+		}
+	})
+	var next uint64
+	s := sink(func(p []byte) error {
+		switch i := binary.BigEndian.Uint64(p); {
+		case next == 0: // it starts
+			close(started)
+			<-sent
+			next = 1
+		case i == 0:
+		case i != next:
+			return fmt.Errorf("packet %d instead of %d", i, next)
+		case i == packets:
+			return ErrReaderGone
+		default:
+			next++
+		}
+		return nil
+	})
+	require.NoError(t, Run(t.Context(), Config{Channel: ch, Mode: amt.ModeTunnel, Relays: relays(relay), Sink: s}))
+}
+
+// A pipe has room for what comes meanwhile.
+func TestPipe(t *testing.T) {
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	defer r.Close()
+	defer w.Close()
+	_, err = OpenSink("-", w)
+	require.NoError(t, err)
+	size, err := unix.FcntlInt(w.Fd(), unix.F_GETPIPE_SZ, 0)
+	require.NoError(t, err)
+	require.Equal(t, pipeSize, size)
 }
 
 // What comes through a tunnel for another port is told.

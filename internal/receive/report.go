@@ -59,6 +59,9 @@ type report struct {
 	why       error     // the last packet could not be passed on
 }
 
+// shortest is the least time that a bit rate is told of.
+const shortest = 500 * time.Millisecond
+
 func newReport(r Report) *report {
 	if r.Line == nil {
 		r.Line = io.Discard
@@ -124,6 +127,9 @@ func (r *report) line(now time.Time, way string, dropped uint64) {
 	defer r.mu.Unlock()
 	r.stats.Way, r.stats.Dropped = way, dropped
 	first := r.stats.Packets > 0 && r.before == 0
+	if first && now.Sub(r.started) < shortest { // it would be the rate of a burst
+		return
+	}
 	if !r.Terminal && !first && (r.stats.Packets == 0 || now.Sub(r.written) < r.Every-r.Every/20) {
 		return
 	}
@@ -202,8 +208,11 @@ func (r *report) end() {
 		s.End = true
 		r.json(s)
 	case s.Packets > 0:
-		fmt.Fprintf(r.Line, "%d packets, %s in %v, %s%s\n", s.Packets, octets(s.Octets), took.Round(time.Millisecond),
-			bitRate(s.BitRate), r.losses())
+		text := fmt.Sprintf("%d packets, %s in %v", s.Packets, octets(s.Octets), took.Round(time.Millisecond))
+		if took >= shortest {
+			text += ", " + bitRate(s.BitRate)
+		}
+		fmt.Fprintln(r.Line, text+r.losses())
 	}
 }
 

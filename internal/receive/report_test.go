@@ -27,7 +27,8 @@ func TestReport(t *testing.T) {
 			r := newReport(Report{Line: &b, Terminal: c.terminal})
 			r.line(start, "", 0)
 			r.add(ts)
-			r.line(at(0.5), "native", 0)
+			r.line(at(0.1), "native", 0) // too early for a rate
+			r.line(at(0.7), "native", 0)
 			r.add(ts)
 			r.unsent(errors.New("no route"))
 			r.line(at(5), "native", 0)
@@ -46,6 +47,7 @@ func TestReport(t *testing.T) {
 				rest = after
 			}
 			require.Equal(t, 1, strings.Count(b.String(), "2 packets, 0 kB in "))
+			require.NotContains(t, rest, "bit/s") // that of two packets behind each other is none
 		})
 	}
 }

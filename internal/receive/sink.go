@@ -26,6 +26,9 @@ type Sink interface {
 // ErrReaderGone is returned by a [Sink] if whoever reads what is written has gone, as a player that was closed.
 var ErrReaderGone = errors.New("the reader has gone")
 
+// ErrWhere is matched by the error of [OpenSink] for what is no place to write to.
+var ErrWhere = errors.New("no output")
+
 // errNotSent is matched if this payload was not sent, and the next one may be.
 var errNotSent = errors.New("not sent")
 
@@ -37,11 +40,12 @@ func OpenSink(to string, stdout io.Writer) (Sink, error) {
 	case to == "":
 		return discard{}, nil
 	case to == "-":
+		widen(stdout)
 		return &stream{w: stdout}, nil
 	case strings.Contains(to, "://"):
 		u, err := url.Parse(to)
 		if err != nil || u.Scheme != "udp" || u.Port() == "" || strings.Trim(u.Path, "/") != "" {
-			return nil, fmt.Errorf("%q is not udp://host:port", to)
+			return nil, fmt.Errorf("%w: %q is not udp://host:port, a file, or -", ErrWhere, to)
 		}
 		return openUDP(u)
 	}
@@ -110,7 +114,7 @@ func openUDP(u *url.URL) (Sink, error) {
 	}
 	if err := multicast(conn, to.Addr(), u.Query()); err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("%s: %w", u, err)
+		return nil, fmt.Errorf("%w, in %s", err, u)
 	}
 	_ = conn.SetWriteBuffer(4 << 20)
 	return &udpSink{conn: conn, to: to}, nil
@@ -123,17 +127,17 @@ func multicast(conn *net.UDPConn, to netip.Addr, query url.Values) (err error) {
 	for key, values := range query {
 		switch {
 		case !to.IsMulticast():
-			return fmt.Errorf("%s is for multicast groups", key)
+			return fmt.Errorf("%w: %s is for multicast groups", ErrWhere, key)
 		case key == "ttl":
 			if ttl, err = strconv.Atoi(values[0]); err != nil || ttl < 0 || ttl > 255 {
-				return fmt.Errorf("ttl %q is not 0 to 255", values[0])
+				return fmt.Errorf("%w: ttl %q is not 0 to 255", ErrWhere, values[0])
 			}
 		case key == "interface":
 			if ifi, err = net.InterfaceByName(values[0]); err != nil {
 				return fmt.Errorf("interface %q: %w", values[0], err)
 			}
 		default:
-			return fmt.Errorf("%q is neither interface nor ttl", key)
+			return fmt.Errorf("%w: %q is neither interface nor ttl", ErrWhere, key)
 		}
 	}
 	if !to.IsMulticast() {

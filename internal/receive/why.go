@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/treedn/treedn/amt"
 	"github.com/treedn/treedn/driad"
@@ -22,7 +23,7 @@ type why struct {
 	mu     sync.Mutex // guards below
 	native string
 	relays []reason // the latest last
-	dns    []string // questions and what came of them
+	dns    []asked  // the first questions
 	ports  []uint16 // for which packets came instead
 }
 
@@ -31,6 +32,9 @@ type reason struct {
 	relay netip.AddrPort // invalid: none was found
 	text  string
 }
+
+// asked is a question to the DNS, and what came of it.
+type asked struct{ question, answer string }
 
 // maxWhy bounds the relays, the questions and the ports that are remembered.
 const maxWhy = 8
@@ -82,10 +86,12 @@ func (w *why) otherPort(port uint16) {
 	}
 }
 
-// silent adds what the counters tell about a channel of which nothing came.
-func (w *why) silent(mode amt.Mode, relays []amt.Candidate, s amt.ConnStats, port uint16) {
+// silent adds what the counters tell about a channel of which nothing came. Early is how long relays would not have been
+// asked yet if the channel could be joined natively.
+func (w *why) silent(mode amt.Mode, relays []amt.Candidate, s amt.ConnStats, port uint16, early time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	begun := mode != amt.ModeAuto || w.native != "" || early <= 0
 	if mode != amt.ModeTunnel && w.native == "" {
 		w.native = "joined natively, and no packet came: the source does not send, or no multicast route leads here"
 		if port != 0 {
@@ -97,6 +103,8 @@ func (w *why) silent(mode amt.Mode, relays []amt.Candidate, s amt.ConnStats, por
 	}
 	switch {
 	case mode == amt.ModeNative:
+	case !begun:
+		w.relays = []reason{{text: "no relay was asked yet: native reception is tried first (-mode tunnel asks at once)"}}
 	case len(w.ports) > 0:
 		var list []string
 		for _, p := range w.ports {
@@ -109,8 +117,17 @@ func (w *why) silent(mode amt.Mode, relays []amt.Candidate, s amt.ConnStats, por
 				w.relays[i].text = gateway.Reason(amt.ErrNoData)
 			}
 		}
-	case len(w.relays) == 0 && len(relays) > 0:
-		w.relays = []reason{{text: fmt.Sprintf("no answer from %s (is it an AMT relay, and is UDP port %d open on the way?)", gateway.Addresses(relays), amt.Port)}}
+	default:
+		var waiting []amt.Candidate
+		for _, c := range relays {
+			if !slices.ContainsFunc(w.relays, func(r reason) bool { return r.relay == c.Address }) {
+				waiting = append(waiting, c)
+			}
+		}
+		if len(waiting) > 0 {
+			w.relays = append(w.relays, reason{text: fmt.Sprintf("no answer from %s (is it an AMT relay, and is UDP port %d open on the way?)",
+				gateway.Addresses(waiting), amt.Port)})
+		}
 	}
 }
 
@@ -131,7 +148,11 @@ func (w *why) String() string {
 		}
 	}
 	if len(w.dns) > 0 {
-		list = append(list, "the DNS was asked for "+strings.Join(w.dns, ", "))
+		var texts []string
+		for _, q := range w.dns {
+			texts = append(texts, fmt.Sprintf("%s (%s)", q.question, q.answer))
+		}
+		list = append(list, "the DNS was asked for "+strings.Join(texts, ", "))
 	}
 	if w.source.IsLoopback() || w.source.IsLinkLocalUnicast() || w.source.IsPrivate() {
 		list = append(list, fmt.Sprintf("source %v is a private address, which only its own network knows", w.source))
@@ -177,6 +198,8 @@ type noting struct {
 }
 
 func (n noting) Resolve(ctx context.Context, q dns.Question) (dns.Response, error) {
+	question := fmt.Sprintf("%s %s", q.Name, q.Type)
+	n.why.answer(question, unanswered)
 	r, err := n.Resolver.Resolve(ctx, q)
 	text := ""
 	switch a, bad := dns.ParseAnswer(r.Message, q); {
@@ -193,11 +216,22 @@ func (n noting) Resolve(ctx context.Context, q dns.Question) (dns.Response, erro
 	default:
 		text = a.RCode.String()
 	}
-	text = fmt.Sprintf("%s %s (%s)", q.Name, q.Type, text)
-	n.why.mu.Lock()
-	defer n.why.mu.Unlock()
-	if len(n.why.dns) < maxWhy && !slices.Contains(n.why.dns, text) {
-		n.why.dns = append(n.why.dns, text)
-	}
+	n.why.answer(question, text)
 	return r, err
 }
+
+// answer remembers what came of a question last.
+func (w *why) answer(question, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i := slices.IndexFunc(w.dns, func(a asked) bool { return a.question == question })
+	switch {
+	case i >= 0 && text != unanswered: // else it is asked once more
+		w.dns[i].answer = text
+	case i < 0 && len(w.dns) < maxWhy:
+		w.dns = append(w.dns, asked{question, text})
+	}
+}
+
+// unanswered is what came of a question so far.
+const unanswered = "no answer yet"
