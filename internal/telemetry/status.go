@@ -190,6 +190,10 @@ type Service struct {
 	PacketsSent   uint64 `json:"packets_sent"`
 	OctetsSent    uint64 `json:"octets_sent"`
 	FECOctetsSent uint64 `json:"fec_octets_sent"`
+	// PacketsUnsent and SealsUnsent are packets, and datagrams with seals, that the system did not take, by reason. A CAST
+	// or RELAY has them.
+	PacketsUnsent map[string]uint64 `json:"packets_unsent,omitempty"`
+	SealsUnsent   map[string]uint64 `json:"seals_unsent,omitempty"`
 	// SealsSent and SealOctetsSent are those of datagrams that the node itself signed.
 	SealsSent      uint64 `json:"seals_sent"`
 	SealOctetsSent uint64 `json:"seal_octets_sent"`
