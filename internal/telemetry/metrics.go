@@ -143,6 +143,12 @@ func families() []family {
 		perWay("treedn_service_way_dropped_packets_total", "Packets lost in the node before they were read, in sessions that were left, too.", counter, []string{"service"}, func(name string, w *Way, emit func(float64, ...string)) {
 			emit(float64(w.Dropped), name)
 		}),
+		perWay("treedn_service_way_rejected_packets_total", "Packets from another source, or to another group, that came natively.", counter, []string{"service"}, func(name string, w *Way, emit func(float64, ...string)) {
+			emit(float64(w.Rejected), name)
+		}),
+		perWay("treedn_service_way_truncated_messages_total", "Packets, or runs of them, that came natively and whose end was cut.", counter, []string{"service"}, func(name string, w *Way, emit func(float64, ...string)) {
+			emit(float64(w.Truncated), name)
+		}),
 		perService("treedn_service_objects_total", "Objects that became complete.", counter, func(v *Service) uint64 { return v.Objects }),
 		perService("treedn_service_octets_total", "Octets of objects that became complete.", counter, func(v *Service) uint64 { return v.Octets }),
 		{"treedn_service_recovered_objects_total", "Complete objects that needed help, by its kind: fec, repair or fallback.", counter, []string{"service", "by"}, func(s *Status, emit func(float64, ...string)) {

@@ -139,6 +139,11 @@ type Way struct {
 	// Dropped are packets that were lost in this node before they were read, for lack of buffer mostly. Other than those
 	// of Sockets they still count when a session was left.
 	Dropped uint64 `json:"dropped"`
+	// Rejected are packets to the group from another source, or to another group, that the system gave to the socket all the
+	// same. Truncated are those, or runs of them, whose end was cut since they were longer than what they are read into.
+	// Both are of native reception.
+	Rejected  uint64 `json:"rejected"`
+	Truncated uint64 `json:"truncated"`
 }
 
 // Service is one channel or service. Objects are files of the service: segments,

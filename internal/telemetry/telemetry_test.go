@@ -41,7 +41,7 @@ func sample() Status {
 		Services: []Service{{
 			Name: "live", State: StateRunning,
 			Source:  Source{Kind: SourceMulticast, Address: "(127.0.0.1,232.1.1.1):6000", Since: t0, Why: "multicast is back"},
-			Way:     &Way{Kind: WayTunnel, Relay: "192.0.2.7:2268", Since: t0, Why: "nothing came natively", Switches: 61, RelaysLost: 62, TunnelPackets: 63, Dropped: 64},
+			Way:     &Way{Kind: WayTunnel, Relay: "192.0.2.7:2268", Since: t0, Why: "nothing came natively", Switches: 61, RelaysLost: 62, TunnelPackets: 63, Dropped: 64, Rejected: 65, Truncated: 66},
 			Objects: 11, Octets: 12, ObjectsFEC: 13, ObjectsRepair: 14, ObjectsFallback: 15, ObjectsLost: 16, ObjectsLostBy: map[string]uint64{"incomplete": 16}, ObjectsUnsealed: 18, ObjectsMissing: 17,
 			Packets: 21, PacketsLost: 22, SourceOctets: 23, FECOctets: 24, RepairOctets: 25, FallbackOctets: 26,
 			RejectedOctets: map[string]uint64{"parse": 27, "seal": 28},
@@ -83,6 +83,7 @@ func TestMetricsAreTheStatus(t *testing.T) {
 		`treedn_node_start_time_seconds ` + "1.79526", `treedn_node_ready 0`,
 		`treedn_service_state{service="live",state="running"} 1`, `treedn_service_state{service="live",state="silent"} 0`,
 		`treedn_service_source{service="live",source="multicast"} 1`,
+		`treedn_service_way_rejected_packets_total{service="live"} 65`, `treedn_service_way_truncated_messages_total{service="live"} 66`,
 		`treedn_service_objects_total{service="live"} 11`, `treedn_service_octets_total{service="live"} 12`,
 		`treedn_service_recovered_objects_total{by="fec",service="live"} 13`,
 		`treedn_service_recovered_objects_total{by="repair",service="live"} 14`,
