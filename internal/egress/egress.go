@@ -368,10 +368,7 @@ func (e *Egress) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var unsent teller
-	defer func() {
-		unsent.at = time.Time{}
-		e.tell(&unsent, e.cfg.Now())
-	}()
+	defer func() { e.tell(&unsent, e.cfg.Now(), true) }()
 	for {
 		e.fill(&b)
 		if seals = e.takeSeals(seals[:0]); len(seals) > 0 {
@@ -390,18 +387,18 @@ func (e *Egress) Run(ctx context.Context) error {
 			if errors.Is(err, net.ErrClosed) {
 				return nil
 			}
-			e.tell(&unsent, e.cfg.Now())
+			e.tell(&unsent, e.cfg.Now(), false)
 			switch {
 			case err != nil:
 				// A route may come back; the receivers repair what is lost meanwhile.
+				unsent.down = true
 				select {
 				case <-ctx.Done():
 					return nil
 				case <-time.After(100 * time.Millisecond):
 				}
-			case !failed && unsent.down:
-				unsent.down = false
-				e.cfg.Logger.Info("can send again", "session", e.cfg.Session)
+			case !failed:
+				e.up(&unsent, e.cfg.Now())
 			}
 			if ctx.Err() == nil {
 				continue
@@ -416,8 +413,8 @@ func (e *Egress) Run(ctx context.Context) error {
 			}
 		}
 		e.mu.Unlock()
-		if e.tell(&unsent, now); unsent.count > 0 && (next.IsZero() || unsent.at.Before(next)) {
-			next = unsent.at
+		if at := e.tell(&unsent, now, false); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
 		}
 		wait := time.Hour
 		if !next.IsZero() {

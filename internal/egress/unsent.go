@@ -111,34 +111,51 @@ func write(ctx context.Context, sock writer, packets [][]byte, dst netip.AddrPor
 	return nil
 }
 
-// tellEvery is the least time between two warnings about packets that are not sent.
+// tellEvery is the least time between two warnings about packets that are not sent for one reason.
 const tellEvery = time.Minute
 
-// teller tells the log of packets that are not sent: of the first at once, and then how many there were since. Only Run
-// uses it.
+// teller tells the log of packets that are not sent, for each reason of the first at once, and then how many there were
+// since. Only Run uses it.
 type teller struct {
-	count  uint64 // not told yet
-	reason Reason
-	err    error
-	at     time.Time // when there may be another line
-	down   bool      // the log has it that nothing can be sent
+	reasons [Reasons]struct {
+		count uint64 // not told yet
+		err   error
+		at    time.Time // when there may be another line
+	}
+	down bool      // nothing could be sent last
+	upAt time.Time // when there may be another line that it can be
 }
 
 // note takes packets that were not sent.
 func (x *teller) note(n int, err error) {
-	x.count += uint64(n)
-	x.reason, x.err = reasonOf(err), err
+	r := &x.reasons[reasonOf(err)]
+	r.count += uint64(n)
+	r.err = err
 }
 
-// tell writes what is due.
-func (e *Egress) tell(x *teller, now time.Time) {
-	if x.count == 0 || now.Before(x.at) {
-		return
+// tell writes what is due, or all of it, and returns when the next line will be; the zero time stands for never.
+func (e *Egress) tell(x *teller, now time.Time, all bool) (next time.Time) {
+	for i := range x.reasons {
+		r := &x.reasons[i]
+		switch {
+		case r.count == 0:
+		case now.Before(r.at) && !all:
+			if next.IsZero() || r.at.Before(next) {
+				next = r.at
+			}
+		default:
+			e.cfg.Logger.Warn("packets are not sent", "session", e.cfg.Session, "reason", Reason(i).String(), "error", r.err, "count", r.count)
+			r.count, r.err, r.at = 0, nil, now.Add(tellEvery)
+		}
 	}
-	msg := "packets are not sent"
-	if !x.reason.ofPacket() {
-		msg, x.down = "cannot send", true
+	return next
+}
+
+// up tells that packets are sent again.
+func (e *Egress) up(x *teller, now time.Time) {
+	if x.down && !now.Before(x.upAt) {
+		e.cfg.Logger.Info("can send again", "session", e.cfg.Session)
+		x.upAt = now.Add(tellEvery)
 	}
-	e.cfg.Logger.Warn(msg, "session", e.cfg.Session, "reason", x.reason.String(), "error", x.err, "count", x.count)
-	x.count, x.err, x.at = 0, nil, now.Add(tellEvery)
+	x.down = false
 }

@@ -178,9 +178,8 @@ func TestSocketThatFailsIsLeftAlone(t *testing.T) {
 				require.Equal(t, sent.Unsent[reason], sent.Unsent.Sum())
 				require.EqualValues(t, sock.taken, sent.Packets)
 				require.Equal(t, made.Packets, sent.Packets+sent.Unsent.Sum())
-				n, _ := log.of("cannot send")
+				n, count := log.of("packets are not sent")
 				require.Equal(t, 2, n, "at once, and as it ends")
-				_, count := log.of("cannot send", "packets are not sent")
 				require.Equal(t, sent.Unsent.Sum(), count)
 				n, _ = log.of("can send again")
 				require.Equal(t, 1, n)
@@ -232,6 +231,31 @@ func TestUnsentPacketsAreToldOnceAMinute(t *testing.T) {
 		n, count := log.of("packets are not sent")
 		require.Contains(t, []int{10, 11, 12}, n)
 		require.Equal(t, sent.Unsent.Sum(), count)
+	})
+}
+
+// A reason that comes up while another one has been told is told at once, too.
+func TestEachReasonIsToldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		_, _, log := sending(t, &fickle{refuse: func(uint16, int) error {
+			switch since := time.Since(begun); {
+			case since < 5*time.Second:
+				return syscall.EPERM
+			case since < 10*time.Second:
+				return syscall.ENETDOWN
+			}
+			return nil
+		}}, false, 15*time.Second)
+		var told []any
+		for _, line := range log.lines {
+			if line["msg"] != "can send again" {
+				told = append(told, line["reason"])
+			}
+		}
+		require.Equal(t, []any{"forbidden", "unreachable", "forbidden", "unreachable"}, told)
+		n, _ := log.of("can send again")
+		require.Equal(t, 1, n)
 	})
 }
 
