@@ -49,11 +49,12 @@ type Egress struct {
 
 	mu      sync.Mutex // guards below
 	sender  *route.Sender
-	sock    *ssm.Sender // used by Run
-	stale   *ssm.Sender // taken out of use; Run closes it
+	sock    writer // used by Run
+	stale   writer // taken out of use; Run closes it
 	path    path
 	closed  bool
-	lost    uint64    // objects that the sender refused
+	lost    uint64 // objects that the sender refused
+	counts  Sent
 	waiting time.Time // when the oldest chunk came that has not left in whole
 	hop     *sealing.Hop
 	seals   [][]byte // to send
@@ -125,10 +126,11 @@ func (e *Egress) Reconfigure(cfg Config) error {
 	}
 	sock, p := e.sock, path{cfg.Interface, cfg.TTL}
 	if p != e.path {
-		var err error
-		if sock, err = cfg.open(); err != nil {
+		opened, err := cfg.open()
+		if err != nil {
 			return err
 		}
+		sock = opened
 	}
 	if e.hop != nil && !e.cfg.HopKey.Equal(cfg.HopKey) {
 		if err := e.hop.Rotate(e.cfg.Now(), cfg.HopKey); err != nil {
@@ -157,7 +159,7 @@ func (e *Egress) Reconfigure(cfg Config) error {
 // Rate is what is sent now, in bit/s of UDP payload.
 func (e *Egress) Rate() float64 { return e.rate.Bits(e.cfg.Now()) }
 
-// Stats returns the sender's counters.
+// Stats returns the sender's counters: those of packets are of what it made, see Sent.
 func (e *Egress) Stats() route.SenderStats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -360,42 +362,43 @@ func (e *Egress) Run(ctx context.Context) error {
 	defer e.close()
 	e.workers.Go(func() { e.compute(ctx) })
 	defer e.workers.Wait()
-	buf := make([]byte, 0, batchPackets*maxPacket)
-	packets := make([][]byte, 0, batchPackets)
+	b := batch{buf: make([]byte, 0, batchPackets*maxPacket), packets: make([][]byte, 0, batchPackets)}
 	seals := make([][]byte, 0, maxSeals)
 	sealDst := netip.AddrPortFrom(e.cfg.Session.Group, e.cfg.SealPort)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	failing := false
+	var unsent teller
+	defer func() { e.tell(&unsent, e.cfg.Now(), true) }()
 	for {
-		var sock *ssm.Sender
-		var since time.Time
-		packets, sock, since = e.fill(buf, packets[:0])
+		e.fill(&b)
 		if seals = e.takeSeals(seals[:0]); len(seals) > 0 {
-			// They are sent again and again, so that an error needs no more than what it does to the packets.
-			_, _ = sock.WriteBatch(seals, sealDst)
+			// They are sent again and again, so that nothing waits for them.
+			_ = write(ctx, b.sock, seals, sealDst, func(_, n int, err error) { e.countSeals(&unsent, n, err) })
 		}
-		if len(packets) > 0 {
-			if _, err := sock.WriteBatch(packets, e.dst); err != nil {
-				if errors.Is(err, net.ErrClosed) {
-					return nil
-				}
+		if len(b.packets) > 0 {
+			failed := false
+			err := write(ctx, b.sock, b.packets, e.dst, func(first, n int, err error) {
+				failed = failed || err != nil
+				e.count(&unsent, &b, first, n, err)
+			})
+			if !failed && !b.since.IsZero() {
+				e.cfg.Delay.Observe(e.cfg.Now().Sub(b.since))
+			}
+			if errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			e.tell(&unsent, e.cfg.Now(), false)
+			switch {
+			case err != nil:
 				// A route may come back; the receivers repair what is lost meanwhile.
-				if !failing {
-					failing = true
-					e.cfg.Logger.Warn("cannot send", "session", e.cfg.Session, "error", err)
-				}
+				unsent.down = true
 				select {
 				case <-ctx.Done():
 					return nil
 				case <-time.After(100 * time.Millisecond):
 				}
-			} else {
-				e.sent(packets, since)
-				if failing {
-					failing = false
-					e.cfg.Logger.Info("can send again", "session", e.cfg.Session)
-				}
+			case !failed:
+				e.up(&unsent, e.cfg.Now())
 			}
 			if ctx.Err() == nil {
 				continue
@@ -410,6 +413,9 @@ func (e *Egress) Run(ctx context.Context) error {
 			}
 		}
 		e.mu.Unlock()
+		if at := e.tell(&unsent, now, false); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
 		wait := time.Hour
 		if !next.IsZero() {
 			wait = max(0, next.Sub(now))
@@ -424,16 +430,45 @@ func (e *Egress) Run(ctx context.Context) error {
 	}
 }
 
-// sent counts a batch. since is when the oldest chunk came of those that have left with it, if that was the last of them.
-func (e *Egress) sent(packets [][]byte, since time.Time) {
-	now, n := e.cfg.Now(), 0
-	for _, p := range packets {
-		n += len(p)
+// batch is packets that leave together.
+type batch struct {
+	buf     []byte
+	packets [][]byte
+	repair  [batchPackets]bool // those of FEC
+	sock    writer
+	since   time.Time // when the oldest chunk came of those that leave with it, if it is the last of them
+}
+
+// count counts packets of a batch that were sent, or not.
+func (e *Egress) count(x *teller, b *batch, first, n int, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err != nil {
+		e.counts.Unsent[reasonOf(err)] += uint64(n)
+		x.note(n, err)
+		return
 	}
-	e.rate.Add(now, n)
-	if !since.IsZero() {
-		e.cfg.Delay.Observe(now.Sub(since))
+	octets := 0
+	for i, p := range b.packets[first : first+n] {
+		octets += len(p)
+		if b.repair[first+i] {
+			e.counts.RepairOctets += uint64(len(p))
+		}
 	}
+	e.counts.Packets += uint64(n)
+	e.counts.Octets += uint64(octets)
+	e.rate.Add(e.cfg.Now(), octets)
+}
+
+// countSeals counts seals that were not sent.
+func (e *Egress) countSeals(x *teller, n int, err error) {
+	if err == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.counts.UnsentSeals[reasonOf(err)] += uint64(n)
+	x.note(n, err)
 }
 
 func (e *Egress) close() {
@@ -446,9 +481,8 @@ func (e *Egress) close() {
 	}
 }
 
-// fill takes one batch of packets and hands out the computations that wait. It returns the socket for the batch and, if
-// no source packet waits any more behind it, when the oldest chunk came that did.
-func (e *Egress) fill(buf []byte, packets [][]byte) ([][]byte, *ssm.Sender, time.Time) {
+// fill takes one batch of packets, and the socket for it, and hands out the computations that wait.
+func (e *Egress) fill(b *batch) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.stale != nil {
@@ -470,20 +504,22 @@ func (e *Egress) fill(buf []byte, packets [][]byte) ([][]byte, *ssm.Sender, time
 		w.Run()
 		e.sender.Finish(now, w)
 	}
-	for len(packets) < batchPackets && cap(buf)-len(buf) >= maxPacket {
+	b.packets, b.sock, b.since = b.packets[:0], e.sock, time.Time{}
+	repair := e.sender.Stats().RepairOctets
+	for buf := b.buf[:0]; len(b.packets) < batchPackets && cap(buf)-len(buf) >= maxPacket; {
 		n := len(buf)
 		var ok bool
 		if buf, ok = e.sender.Poll(now, buf); !ok {
 			break
 		}
-		packets = append(packets, buf[n:len(buf):len(buf)])
+		made := e.sender.Stats().RepairOctets
+		b.repair[len(b.packets)] = made != repair
+		repair = made
+		b.packets = append(b.packets, buf[n:len(buf):len(buf)])
 	}
-	since := e.waiting
-	if since.IsZero() || e.sender.Waiting() {
-		return packets, e.sock, time.Time{}
+	if !e.waiting.IsZero() && !e.sender.Waiting() {
+		b.since, e.waiting = e.waiting, time.Time{}
 	}
-	e.waiting = time.Time{}
-	return packets, e.sock, since
 }
 
 // compute runs FEC encoding beside the sending goroutine, which must not wait for it.

@@ -206,14 +206,19 @@ func (e *Emission) Signalling(name string) (s sealing.Signalling, ok bool) {
 
 // counters are sums over sessions.
 type counters struct {
-	packets, octets, repair, refused uint64
+	sent    egress.Sent
+	refused uint64
 }
 
 func (c *counters) add(out *egress.Egress) {
-	st := out.Stats()
-	c.packets += st.Packets
-	c.octets += st.Octets
-	c.repair += st.RepairOctets
+	st := out.Sent()
+	c.sent.Packets += st.Packets
+	c.sent.Octets += st.Octets
+	c.sent.RepairOctets += st.RepairOctets
+	for r := range st.Unsent {
+		c.sent.Unsent[r] += st.Unsent[r]
+		c.sent.UnsentSeals[r] += st.UnsentSeals[r]
+	}
 	_, _, refused := out.Waiting()
 	c.refused += refused
 }
@@ -235,5 +240,14 @@ func (e *Emission) Status(s *telemetry.Service) {
 		octets, most, _ := e.current.out.Waiting()
 		s.Limits = append(s.Limits, telemetry.Limit{Name: "send_octets", Used: uint64(octets), Max: uint64(most), Hits: sum.refused})
 	}
-	s.PacketsSent, s.OctetsSent, s.FECOctetsSent = sum.packets, sum.octets, sum.repair
+	s.PacketsSent, s.OctetsSent, s.FECOctetsSent = sum.sent.Packets, sum.sent.Octets, sum.sent.RepairOctets
+	s.PacketsUnsent, s.SealsUnsent = byReason(sum.sent.Unsent), byReason(sum.sent.UnsentSeals)
+}
+
+func byReason(u egress.Unsent) map[string]uint64 {
+	m := make(map[string]uint64, len(u))
+	for r, n := range u {
+		m[egress.Reason(r).String()] = n
+	}
+	return m
 }

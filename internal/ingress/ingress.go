@@ -118,6 +118,7 @@ type Ingress struct {
 	queue      []*refetch
 	others     map[route.Session]context.CancelFunc // sessions that are joined beside this one
 	begins     bool                                 // new objects are taken
+	left       bool                                 // what is under way when Run ends is lost
 	ctx        context.Context                      // of what is done beside receiving; nil: there is no Run, and nothing is begun
 
 	works chan *route.Work
@@ -158,7 +159,7 @@ func (in *Ingress) Stats() Stats {
 }
 
 // Retire makes the Ingress take no new objects: another one does. Those under way go on, whether by multicast or from a
-// parent. It returns once they have ended, or ctx has.
+// parent. It returns once they have ended, or ctx has; what is under way at the deadline of ctx counts as lost when Run ends.
 func (in *Ingress) Retire(ctx context.Context) {
 	in.mu.Lock()
 	in.begins = false
@@ -174,6 +175,9 @@ func (in *Ingress) Retire(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
+			in.mu.Lock()
+			in.left = errors.Is(ctx.Err(), context.DeadlineExceeded)
+			in.mu.Unlock()
 			return
 		case <-tick.C:
 		}
@@ -207,9 +211,14 @@ func (in *Ingress) Run(ctx context.Context, src Source) error {
 	in.group.Wait()
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for o := range in.objects {
-		in.drop(o, errors.New("reception has ended"))
+	cause := errors.New("reception has ended")
+	if in.left {
+		cause = Left
 	}
+	for o := range in.objects {
+		in.drop(o, cause)
+	}
+	in.tellAll(in.cfg.Now())
 	for key := range in.bodies {
 		in.releaseBody(key)
 	}

@@ -26,19 +26,21 @@ const (
 	Unfetched
 	// Refused: the service did not take it.
 	Refused
+	// Left: the session that it came by was left before it was complete.
+	Left
 	// Losses is how many of these there are.
 	Losses
 )
 
 func (l Loss) String() string {
-	return [...]string{"incomplete", "unverified", "forged", "broken", "unfetched", "refused"}[l]
+	return [...]string{"incomplete", "unverified", "forged", "broken", "unfetched", "refused", "left"}[l]
 }
 
 // Error makes it the cause with which an object is aborted.
 func (l Loss) Error() string {
 	return "ingress: object is lost: " + [...]string{
 		"incomplete and too late", "not all of it was sealed in time", "octets were forged", "it broke off at its source",
-		"the parents do not bring the rest", "it is not taken",
+		"the parents do not bring the rest", "it is not taken", "its session is left",
 	}[l]
 }
 
@@ -92,6 +94,12 @@ func (in *Ingress) tell(now time.Time) (next time.Time) {
 	return next
 }
 
+// tellAll writes what was not told yet.
+func (in *Ingress) tellAll(now time.Time) {
+	in.lost.at, in.unsealed.at = time.Time{}, time.Time{}
+	in.tell(now)
+}
+
 // dropped counts an object that is dropped for a cause.
 func (in *Ingress) dropped(now time.Time, o *route.Object, x *incoming, cause error) {
 	var l Loss
@@ -99,6 +107,8 @@ func (in *Ingress) dropped(now time.Time, o *route.Object, x *incoming, cause er
 	case !errors.As(cause, &l):
 	case !o.Seen() || o.LateStart():
 		// It is only suspected, or this node came in the middle of it.
+	case l == Left && x.out == nil && in.cfg.Service.Has(o.Name()):
+		// The session that has taken the place of this one brings it.
 	case in.cfg.Gate != nil && !x.known:
 		in.giveUp(now, o.Name())
 	default:

@@ -264,9 +264,14 @@ func (f *refetch) run(receiving context.Context, in *Ingress) {
 	ctx, cancel := context.WithTimeout(receiving, fetchTime)
 	defer cancel()
 	err := f.fetch(ctx, in)
-	if err != nil && receiving.Err() == nil {
+	if err != nil {
 		in.mu.Lock()
-		in.failed(in.cfg.Now(), f.meta.Name, err)
+		switch {
+		case receiving.Err() == nil:
+			in.failed(in.cfg.Now(), f.meta.Name, err)
+		case in.left && (f.out != nil || !in.cfg.Service.Has(f.meta.Name)):
+			in.lose(in.cfg.Now(), f.meta.Name, Left, Left)
+		}
 		in.mu.Unlock()
 	}
 	switch {

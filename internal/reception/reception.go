@@ -47,6 +47,7 @@ type reception struct {
 	in     *ingress.Ingress
 	ways   ways
 	cancel context.CancelFunc
+	ended  chan struct{} // closed when nothing comes from in any more
 }
 
 func newService(s *Set, c config.Service) (*Service, error) {
@@ -151,7 +152,7 @@ func (x *Service) receive(c config.Service) error {
 		cancel()
 		return fmt.Errorf("service %s: %w", c.Name, err)
 	}
-	r := &reception{ways: ways{main: way}, cancel: cancel}
+	r := &reception{ways: ways{main: way}, cancel: cancel, ended: make(chan struct{})}
 	r.in = ingress.New(ingress.Config{
 		Service: x.Service,
 		Receiver: route.ReceiverConfig{
@@ -171,6 +172,7 @@ func (x *Service) receive(c config.Service) error {
 	})
 	x.receptions = append(x.receptions, r)
 	x.group.Go(func() {
+		defer close(r.ended)
 		if err := r.in.Run(ctx, way.media); err != nil && x.ctx.Err() == nil {
 			x.set.cfg.Logger.Error("reception has ended", "service", c.Name, "session", up.Session, "error", err)
 		}
@@ -273,20 +275,25 @@ const (
 
 // replace ends a reception once one behind it has taken its place. Objects that both bring are taken once.
 func (x *Service) replace(old *reception) {
-	defer func() {
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		x.drop(old)
-	}()
 	x.awaitBehind(old)
 	select {
 	case <-x.ctx.Done():
-		return
 	case <-time.After(overlap):
 	}
-	ctx, cancel := context.WithTimeout(x.ctx, rest)
+	x.leave(old, rest)
+}
+
+// leave lets a reception end what it has begun, for some time, and ends it. What it has to give up counts as lost, unless
+// the service ends.
+func (x *Service) leave(old *reception, within time.Duration) {
+	ctx, cancel := context.WithTimeout(x.ctx, within)
 	defer cancel()
 	old.in.Retire(ctx)
+	old.cancel()
+	<-old.ended
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.drop(old)
 }
 
 // awaitBehind waits until a reception behind the old one delivers.

@@ -394,3 +394,23 @@ func TestStatusOfLoss(t *testing.T) {
 	require.Equal(t, uint64(maxMemory), st.Limits[0].Max)
 	require.LessOrEqual(t, st.Limits[0].Used, st.Limits[0].Max)
 }
+
+// What a session that was replaced has not brought to its end is lost, and counts where it is looked for.
+func TestStatusOfASessionThatWasLeft(t *testing.T) {
+	s, b := newSender(t), newBase(t, config.Cache{}, lossy.Config{})
+	session := newSession(t)
+	x, err := b.Services.Add(live(session))
+	require.NoError(t, err)
+	s.to(session)
+	pass(t, s, b)
+	o, err := s.svc.Begin(service.Meta{Name: "half.bin", Generation: 100, Kind: service.Other, Length: -1})
+	require.NoError(t, err)
+	require.NoError(t, o.Write(make([]byte, 5000), true))
+	require.Eventually(t, func() bool { return x.Has("half.bin") }, 5*time.Second, 2*time.Millisecond)
+	require.Zero(t, status(t, b).ObjectsLost)
+	x.leave(x.receptions[0], 100*time.Millisecond)
+	st := status(t, b)
+	require.EqualValues(t, 1, st.ObjectsLost)
+	require.EqualValues(t, 1, st.ObjectsLostBy["left"])
+	require.EqualValues(t, 1, st.Objects)
+}

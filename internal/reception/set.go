@@ -100,6 +100,7 @@ func (s *Set) begin(x *Service, c config.Service) error {
 		return err
 	}
 	x.group.Go(x.follow.run)
+	x.group.Go(x.watchDrops)
 	return nil
 }
 

@@ -80,7 +80,9 @@ func (x *Service) Status() (st telemetry.Service, injected uint64) {
 	}
 	st = sum.s
 	st.Name = x.Name()
-	way.Switches, way.RelaysLost, way.TunnelPackets, way.Dropped = sum.way.Switches, sum.way.RelaysLost, sum.way.TunnelPackets, sum.way.Dropped
+	counted := sum.way
+	counted.Kind, counted.Relay, counted.Since, counted.Why = way.Kind, way.Relay, way.Since, way.Why
+	way = counted
 	st.Way = &way
 	st.ObjectsMissing = missing
 	// What was fetched whole came by no reception.

@@ -98,6 +98,8 @@ func addWay(sum *telemetry.Way, w telemetry.Way) {
 	sum.RelaysLost += w.RelaysLost
 	sum.TunnelPackets += w.TunnelPackets
 	sum.Dropped += w.Dropped
+	sum.Rejected += w.Rejected
+	sum.Truncated += w.Truncated
 }
 
 // status returns the way of the configured session, with the counters of all.
@@ -131,7 +133,10 @@ func (w *way) status(some bool) (st telemetry.Way) {
 			st.Kind = telemetry.WayNative
 		}
 		for _, rx := range w.native {
-			st.Dropped += rx.Stats().Dropped
+			n := rx.Stats()
+			st.Dropped += n.Dropped
+			st.Rejected += n.Rejected
+			st.Truncated += n.Truncated
 		}
 		return st
 	}
@@ -145,6 +150,7 @@ func (w *way) status(some bool) (st telemetry.Way) {
 	st.Since, st.Why = c.Since, c.Why
 	st.Switches, st.RelaysLost, st.TunnelPackets = c.Switches, c.RelaysLost, c.Gateway.Packets
 	st.Dropped = c.Dropped + c.Native.Dropped + c.BesideDropped
+	st.Rejected, st.Truncated = c.Native.Rejected, c.Native.Truncated
 	return st
 }
 

@@ -143,6 +143,12 @@ func families() []family {
 		perWay("treedn_service_way_dropped_packets_total", "Packets lost in the node before they were read, in sessions that were left, too.", counter, []string{"service"}, func(name string, w *Way, emit func(float64, ...string)) {
 			emit(float64(w.Dropped), name)
 		}),
+		perWay("treedn_service_way_rejected_packets_total", "Packets from another source, or to another group, that came natively.", counter, []string{"service"}, func(name string, w *Way, emit func(float64, ...string)) {
+			emit(float64(w.Rejected), name)
+		}),
+		perWay("treedn_service_way_truncated_messages_total", "Packets, or runs of them, that came natively and whose end was cut.", counter, []string{"service"}, func(name string, w *Way, emit func(float64, ...string)) {
+			emit(float64(w.Truncated), name)
+		}),
 		perService("treedn_service_objects_total", "Objects that became complete.", counter, func(v *Service) uint64 { return v.Objects }),
 		perService("treedn_service_octets_total", "Octets of objects that became complete.", counter, func(v *Service) uint64 { return v.Octets }),
 		{"treedn_service_recovered_objects_total", "Complete objects that needed help, by its kind: fec, repair or fallback.", counter, []string{"service", "by"}, func(s *Status, emit func(float64, ...string)) {
@@ -173,19 +179,15 @@ func families() []family {
 				emit(float64(v.FallbackOctets), v.Name, "fallback")
 			}
 		}},
-		{"treedn_service_rejected_octets_total", "Octets that were received and not used, by reason.", counter, []string{"service", "reason"}, func(s *Status, emit func(float64, ...string)) {
-			for i := range s.Services {
-				for _, reason := range slices.Sorted(maps.Keys(s.Services[i].RejectedOctets)) {
-					emit(float64(s.Services[i].RejectedOctets[reason]), s.Services[i].Name, reason)
-				}
-			}
-		}},
+		{"treedn_service_rejected_octets_total", "Octets that were received and not used, by reason.", counter, []string{"service", "reason"}, perReason(func(v *Service) map[string]uint64 { return v.RejectedOctets })},
 		perService("treedn_service_unsigned", "1 if the service carries no seals, so that whatever comes is believed, else 0.", gauge, func(v *Service) float64 { return truth(v.Unsigned) }),
 		perService("treedn_service_seals_received_total", "Datagrams with seals received, by multicast or from parents.", counter, func(v *Service) uint64 { return v.SealsReceived }),
 		perService("treedn_service_seal_conflicts_total", "Genuine seals that contradicted others: a signer is broken, or its key is in two hands.", counter, func(v *Service) uint64 { return v.SealConflicts }),
 		perService("treedn_service_seals_sent_total", "Datagrams with seals that the node signed.", counter, func(v *Service) uint64 { return v.SealsSent }),
 		perService("treedn_service_seal_octets_sent_total", "Octets of the datagrams with seals that the node signed.", counter, func(v *Service) uint64 { return v.SealOctetsSent }),
 		perService("treedn_service_packets_sent_total", "Multicast packets sent.", counter, func(v *Service) uint64 { return v.PacketsSent }),
+		{"treedn_service_packets_unsent_total", "Multicast packets that the system did not take, by reason.", counter, []string{"service", "reason"}, perReason(func(v *Service) map[string]uint64 { return v.PacketsUnsent })},
+		{"treedn_service_seals_unsent_total", "Datagrams with seals that the system did not take, by reason.", counter, []string{"service", "reason"}, perReason(func(v *Service) map[string]uint64 { return v.SealsUnsent })},
 		perService("treedn_service_octets_sent_total", "Octets sent by multicast.", counter, func(v *Service) uint64 { return v.OctetsSent }),
 		perService("treedn_service_fec_octets_sent_total", "Octets sent by multicast in repair packets.", counter, func(v *Service) uint64 { return v.FECOctetsSent }),
 		{"treedn_service_rate_bits_per_second", "Moving average over about a second, by direction: in or out.", gauge, []string{"service", "direction"}, func(s *Status, emit func(float64, ...string)) {
@@ -243,6 +245,18 @@ func families() []family {
 		perSocket("treedn_socket_drops_total", "Packets that the system dropped for lack of buffer.", counter, func(k *Socket) uint64 { return k.Drops }),
 		perSocket("treedn_socket_buffer_octets", "Receive buffer that the system granted.", gauge, func(k *Socket) uint64 { return k.Buffer }),
 	}...)
+}
+
+func perReason(value func(*Service) map[string]uint64) func(*Status, func(float64, ...string)) {
+	return func(s *Status, emit func(float64, ...string)) {
+		for i := range s.Services {
+			v := &s.Services[i]
+			m := value(v)
+			for _, reason := range slices.Sorted(maps.Keys(m)) {
+				emit(float64(m[reason]), v.Name, reason)
+			}
+		}
+	}
 }
 
 func perLimit(value func(*Limit) uint64) func(*Status, func(float64, ...string)) {

@@ -139,6 +139,11 @@ type Way struct {
 	// Dropped are packets that were lost in this node before they were read, for lack of buffer mostly. Other than those
 	// of Sockets they still count when a session was left.
 	Dropped uint64 `json:"dropped"`
+	// Rejected are packets to the group from another source, or to another group, that the system gave to the socket all the
+	// same. Truncated are those, or runs of them, whose end was cut since they were longer than what they are read into.
+	// Both are of native reception.
+	Rejected  uint64 `json:"rejected"`
+	Truncated uint64 `json:"truncated"`
 }
 
 // Service is one channel or service. Objects are files of the service: segments,
@@ -190,6 +195,10 @@ type Service struct {
 	PacketsSent   uint64 `json:"packets_sent"`
 	OctetsSent    uint64 `json:"octets_sent"`
 	FECOctetsSent uint64 `json:"fec_octets_sent"`
+	// PacketsUnsent and SealsUnsent are packets, and datagrams with seals, that the system did not take, by reason. A CAST
+	// or RELAY has them.
+	PacketsUnsent map[string]uint64 `json:"packets_unsent,omitempty"`
+	SealsUnsent   map[string]uint64 `json:"seals_unsent,omitempty"`
 	// SealsSent and SealOctetsSent are those of datagrams that the node itself signed.
 	SealsSent      uint64 `json:"seals_sent"`
 	SealOctetsSent uint64 `json:"seal_octets_sent"`

@@ -41,11 +41,11 @@ func sample() Status {
 		Services: []Service{{
 			Name: "live", State: StateRunning,
 			Source:  Source{Kind: SourceMulticast, Address: "(127.0.0.1,232.1.1.1):6000", Since: t0, Why: "multicast is back"},
-			Way:     &Way{Kind: WayTunnel, Relay: "192.0.2.7:2268", Since: t0, Why: "nothing came natively", Switches: 61, RelaysLost: 62, TunnelPackets: 63, Dropped: 64},
+			Way:     &Way{Kind: WayTunnel, Relay: "192.0.2.7:2268", Since: t0, Why: "nothing came natively", Switches: 61, RelaysLost: 62, TunnelPackets: 63, Dropped: 64, Rejected: 65, Truncated: 66},
 			Objects: 11, Octets: 12, ObjectsFEC: 13, ObjectsRepair: 14, ObjectsFallback: 15, ObjectsLost: 16, ObjectsLostBy: map[string]uint64{"incomplete": 16}, ObjectsUnsealed: 18, ObjectsMissing: 17,
 			Packets: 21, PacketsLost: 22, SourceOctets: 23, FECOctets: 24, RepairOctets: 25, FallbackOctets: 26,
 			RejectedOctets: map[string]uint64{"parse": 27, "seal": 28},
-			PacketsSent:    31, OctetsSent: 32, FECOctetsSent: 33,
+			PacketsSent:    31, OctetsSent: 32, FECOctetsSent: 33, PacketsUnsent: map[string]uint64{"unreachable": 34}, SealsUnsent: map[string]uint64{"forbidden": 35},
 			Unsigned: true, SealsReceived: 51, SealConflicts: 52, SealsSent: 53, SealOctetsSent: 54,
 			Latency: l.Quantiles(), RateIn: 41, RateOut: 42,
 			Limits: []Limit{{Name: "memory", Used: 51, Max: 52, Hits: 53}},
@@ -83,6 +83,7 @@ func TestMetricsAreTheStatus(t *testing.T) {
 		`treedn_node_start_time_seconds ` + "1.79526", `treedn_node_ready 0`,
 		`treedn_service_state{service="live",state="running"} 1`, `treedn_service_state{service="live",state="silent"} 0`,
 		`treedn_service_source{service="live",source="multicast"} 1`,
+		`treedn_service_way_rejected_packets_total{service="live"} 65`, `treedn_service_way_truncated_messages_total{service="live"} 66`,
 		`treedn_service_objects_total{service="live"} 11`, `treedn_service_octets_total{service="live"} 12`,
 		`treedn_service_recovered_objects_total{by="fec",service="live"} 13`,
 		`treedn_service_recovered_objects_total{by="repair",service="live"} 14`,
@@ -93,6 +94,7 @@ func TestMetricsAreTheStatus(t *testing.T) {
 		`treedn_service_received_octets_total{by="repair",service="live"} 25`, `treedn_service_received_octets_total{by="fallback",service="live"} 26`,
 		`treedn_service_rejected_octets_total{reason="parse",service="live"} 27`, `treedn_service_rejected_octets_total{reason="seal",service="live"} 28`,
 		`treedn_service_packets_sent_total{service="live"} 31`, `treedn_service_octets_sent_total{service="live"} 32`, `treedn_service_fec_octets_sent_total{service="live"} 33`,
+		`treedn_service_packets_unsent_total{reason="unreachable",service="live"} 34`, `treedn_service_seals_unsent_total{reason="forbidden",service="live"} 35`,
 		`treedn_service_rate_bits_per_second{direction="in",service="live"} 41`, `treedn_service_rate_bits_per_second{direction="out",service="live"} 42`,
 		`treedn_service_latency_seconds_bucket{service="live",le="0.005"} 1`, `treedn_service_latency_seconds_bucket{service="live",le="0.01"} 2`,
 		`treedn_service_latency_seconds_sum{service="live"} 0.01`, `treedn_service_latency_max_seconds{service="live"} 0.007`,
@@ -190,7 +192,7 @@ func TestMetricsAndStatusAreDocumented(t *testing.T) {
 	walk(tree, "", func(path string) {
 		// The three servers are documented once.
 		path = regexp.MustCompile(`^(repair|ingest)\.`).ReplaceAllString(path, "http.")
-		path = regexp.MustCompile(`^(.*\.(requests|rejected_octets|objects_lost_by|messages|rejected|dropped))\..*`).ReplaceAllString(path, "$1")
+		path = regexp.MustCompile(`^(.*\.(requests|rejected_octets|packets_unsent|seals_unsent|objects_lost_by|messages|rejected|dropped))\..*`).ReplaceAllString(path, "$1")
 		if !slices.Contains(have, path) {
 			have = append(have, path)
 		}
