@@ -52,7 +52,12 @@ type GatewayEvent struct {
 	// Candidate is the address of the candidate that has led to the relay, which is
 	// another than Relay's for a discovery address.
 	Candidate netip.AddrPort
-	Err       error // of GatewayLost and GatewaySilent
+	// RTT is the time from a Discovery to the Advertisement if the relay has answered
+	// from the candidate's address, else that from a Request to the Query; 0 if neither
+	// is known, as when the messages were repeated. It cannot be forged to be shorter
+	// by who does not see the nonce.
+	RTT time.Duration
+	Err error // of GatewayLost and GatewaySilent
 }
 
 // GatewayStats counts what a gateway did. All counters rise only.
@@ -497,7 +502,7 @@ func (g *Gateway) emit(t GatewayEventType, s *session, err error) {
 	if !candidate.IsValid() {
 		candidate = s.relay
 	}
-	g.events = append(g.events, GatewayEvent{Type: t, Path: s.path, Relay: relay, Candidate: candidate, Err: err})
+	g.events = append(g.events, GatewayEvent{Type: t, Path: s.path, Relay: relay, Candidate: candidate, RTT: s.roundTrip(), Err: err})
 }
 
 func (g *Gateway) find(path Path) *session {

@@ -33,6 +33,7 @@ type session struct {
 	discovery  uint32 // nonce of a discovery without an answer; 0: none
 	discovered netip.AddrPort
 	tries      int       // of the discovery
+	sentAt     time.Time // of the discovery
 	retryAt    time.Time // of the discovery
 
 	hosts  [2]*gmp.Host // IGMP, MLD
@@ -55,6 +56,8 @@ type session struct {
 	refusesE bool      // the relay answers only without the E flag
 
 	hurry int // cycles that follow at once, to learn a new endpoint
+
+	discoveryRTT time.Duration // 0: not known, or it is not the relay's
 
 	rtt      time.Duration // of the last Request that was the only one of its cycle; 0: none was
 	rttLimit time.Duration // from the first Request of a cycle with several to the answer
@@ -170,7 +173,7 @@ func (s *session) backoff(tries int) time.Duration {
 func (s *session) discover(now time.Time) {
 	s.discovered = s.gateway.candidates[s.candidate].Address
 	s.send(s.discovered, Message{Type: TypeDiscovery, Nonce: s.discovery})
-	s.retryAt = now.Add(s.backoff(s.tries))
+	s.sentAt, s.retryAt = now, now.Add(s.backoff(s.tries))
 	s.tries++
 }
 
@@ -249,7 +252,7 @@ func (s *session) patience() time.Duration {
 // Requests, which share a nonce, nobody knows which of them it answers.
 func (s *session) learn(now time.Time, c *cycle) {
 	if c.tries == 1 {
-		s.rtt = now.Sub(c.firstAt)
+		s.rtt = max(now.Sub(c.firstAt), 1) // a coarse clock does not make it unknown
 	} else {
 		s.rttLimit = now.Sub(c.firstAt)
 	}
@@ -266,6 +269,17 @@ func (s *session) learn(now time.Time, c *cycle) {
 	if c.doubts++; c.doubts%2 == 0 {
 		c.linux = !c.linux
 	}
+}
+
+// roundTrip is the time that the relay takes to answer, 0 if it is not known. A message
+// that was repeated tells nothing, since nobody knows which of them was answered (Karn's
+// rule, RFC 6298 section 3), and a discovery address that is another than the relay's
+// tells nothing of the relay.
+func (s *session) roundTrip() time.Duration {
+	if s.discoveryRTT > 0 {
+		return s.discoveryRTT
+	}
+	return s.rtt
 }
 
 func (s *session) send(to netip.AddrPort, m Message) {
@@ -287,6 +301,9 @@ func (s *session) handleAdvertisement(now time.Time, d *Datagram, m *Message) {
 	s.discovery = 0
 	s.retryAt = time.Time{}
 	s.relay = netip.AddrPortFrom(relay, s.discovered.Port())
+	if s.tries == 1 && s.relay == s.discovered {
+		s.discoveryRTT = max(now.Sub(s.sentAt), 1)
+	}
 	s.request(now)
 }
 

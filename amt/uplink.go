@@ -143,7 +143,7 @@ func (u *uplink) follow(now time.Time) {
 		}
 		switch e.Type {
 		case GatewayConnected, GatewayMoving:
-			u.note(ConnEvent{Type: ConnRelay, Relay: e.Relay, Candidate: e.Candidate})
+			u.note(ConnEvent{Type: ConnRelay, Relay: e.Relay, Candidate: e.Candidate, RTT: e.RTT})
 		case GatewayLost:
 			u.note(ConnEvent{Type: ConnRelayLost, Relay: e.Relay, Candidate: e.Candidate, Err: e.Err})
 		case GatewaySilent:
