@@ -211,7 +211,7 @@ func (c *Conn) event(e amt.ConnEvent) {
 		log.Warn("AMT relay delivers nothing, others are tried", "relay", e.Relay)
 		c.because(fmt.Sprintf("AMT relay %v %s", e.Relay, Reason(e.Err)))
 	case amt.ConnRelay:
-		log.Info("AMT relay has been asked for the channel", "relay", e.Relay)
+		log.Info("AMT relay has been asked for the channel", "relay", e.Relay, "rtt", e.RTT.Round(time.Microsecond))
 	case amt.ConnRelayLost:
 		c.mu.Lock()
 		c.lost++
