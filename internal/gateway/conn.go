@@ -207,6 +207,8 @@ func (c *Conn) event(e amt.ConnEvent) {
 			c.why = ""
 		}
 		c.mu.Unlock()
+	case amt.ConnWorse:
+		log.Warn("more is lost natively, which is looked at again later", "way", e.From)
 	case amt.ConnRelaySilent:
 		log.Warn("AMT relay delivers nothing, others are tried", "relay", e.Relay)
 		c.because(fmt.Sprintf("AMT relay %v %s", e.Relay, Reason(e.Err)))
