@@ -71,6 +71,7 @@ type GatewayStats struct {
 	Queries    uint64 // taken
 	Updates    uint64 // sent
 	Lost       uint64 // relays left against the gateway's will
+	Disproved  uint64 // ICMP errors that were ignored since the relay delivers or answers
 	Moves      uint64 // planned
 }
 
@@ -573,18 +574,17 @@ func (g *Gateway) calm() {
 
 // HandleUnreachable takes an ICMP error about what was sent on a path (RFC 7450
 // section 5.2.3.9). A relay that has not answered yet gives way to the next
-// candidate; one in use is asked again at once, a few times.
+// candidate. Whoever guesses address and port can forge such errors: they are ignored as
+// long as the relay delivers or has just answered, and at other times one is asked first.
 func (g *Gateway) HandleUnreachable(now time.Time, path Path) {
 	s := g.find(path)
-	if s == nil {
-		return
-	}
-	s.unreachable++
-	if !s.joined || s.unreachable > 3 {
+	switch {
+	case s == nil:
+	case s.reachable(now):
+		g.stats.Disproved++
+	case !s.joined || s.disown(now):
 		g.lost(now, s, ErrUnreachable)
-		return
 	}
-	s.request(now)
 }
 
 // NextTimeout returns when HandleTimeout is due; the zero time means never.

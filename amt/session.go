@@ -62,10 +62,10 @@ type session struct {
 	rtt      time.Duration // of the last Request that was the only one of its cycle; 0: none was
 	rttLimit time.Duration // from the first Request of a cycle with several to the answer
 
-	unreachable int
-	teardowns   []teardown
-	leaving     bool      // it only says goodbye
-	closeAt     time.Time // of a session that is leaving
+	answeredAt time.Time // when the last Query was taken
+	teardowns  []teardown
+	leaving    bool      // it only says goodbye
+	closeAt    time.Time // of a session that is leaving
 }
 
 // cycle is the membership query cycle of one protocol (RFC 7450 section
@@ -347,7 +347,7 @@ func (s *session) handleQuery(now time.Time, d *Datagram, m *Message) {
 	}
 	s.gateway.stats.Queries++
 	s.learn(now, c)
-	s.unreachable = 0
+	s.answeredAt = now
 	c.pending = false
 	c.retryAt = time.Time{}
 	c.confirmed = true
@@ -568,6 +568,37 @@ func (s *session) nextTimeout() (t time.Time) {
 		t = sooner(t, s.teardowns[i].at)
 	}
 	return sooner(sooner(t, s.noDataAt), s.repeatAt)
+}
+
+// reachable reports whether the relay has shown so lately that it is there that nobody
+// else is believed about it. That ends with a pause of the data that is suspicious, after
+// which a relay that is gone should be left at once.
+func (s *session) reachable(now time.Time) bool {
+	limit := s.gateway.config.RequestTimeout
+	fresh := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) < limit }
+	return !s.probing && (fresh(s.lastData) || fresh(s.answeredAt))
+}
+
+// disown takes an ICMP error about a relay that may be gone, and reports whether it is:
+// it has not answered a Request in the time that it takes to, and there is an error for
+// one after that.
+func (s *session) disown(now time.Time) bool {
+	var last *cycle
+	for i := range s.cycles {
+		if c := &s.cycles[i]; c.pending && (last == nil || c.firstAt.After(last.firstAt)) {
+			last = c
+		}
+	}
+	if last == nil || !s.answeredAt.Before(last.firstAt) { // to the other protocol
+		s.request(now)
+		return false
+	}
+	due := last.firstAt.Add(max(s.patience(), minPatience))
+	if !due.After(now) {
+		return true
+	}
+	last.retryAt = sooner(last.retryAt, due)
+	return false
 }
 
 // inVain reports whether the relay has had its time to say why it is silent. It is left

@@ -200,8 +200,15 @@ func (u *uplink) transmit() {
 			p = &gatewayPath{socket: socket, relay: t.To}
 			u.paths[t.Path] = p
 		}
-		if n, err := p.socket.writer.WriteBatch([]udpio.Datagram{{Payload: t.Payload, To: t.To}}); n == 0 && err == nil && !u.closed {
-			// No route, or an ICMP error from before.
+		one := []udpio.Datagram{{Payload: t.Payload, To: t.To}}
+		n, err := p.socket.writer.WriteBatch(one)
+		if n == 0 && err == nil {
+			// An ICMP error from before, which may be forged and is told elsewhere, takes the
+			// place of one datagram.
+			n, err = p.socket.writer.WriteBatch(one)
+		}
+		if n == 0 && err == nil && !u.closed {
+			// No route.
 			u.gateway.HandleUnreachable(time.Now(), t.Path)
 		}
 	}
