@@ -44,6 +44,8 @@ type session struct {
 	groups []netip.Addr        // asked for here, now or once: maxGroups, or as many as are wanted
 	asked  map[netip.Addr]bool // the same
 
+	wanted struct{ source, group netip.Addr } // of the last packet, which saves looking it up
+
 	lastData   time.Time
 	paused     time.Time     // lastData before a pause that was asked about
 	gap        time.Duration // longest pause of the data, fading
@@ -137,6 +139,7 @@ func newSession(g *Gateway, now time.Time, candidate int) *session {
 }
 
 func (s *session) setFilter(now time.Time, group netip.Addr, f gmp.Filter) {
+	s.wanted.source, s.wanted.group = netip.Addr{}, netip.Addr{}
 	_ = s.hosts[protocolOf(group)].SetFilter(now, group, f) // was checked when the gateway took it
 	if s.asked[group] {
 		return
@@ -477,9 +480,11 @@ func (s *session) handleData(now time.Time, d *Datagram, p *Packet) bool {
 	if d.Remote != s.relay || !s.joined {
 		return false
 	}
-	group := p.Destination.Addr()
-	if !s.hosts[protocolOf(group)].Wants(p.Source.Addr(), group) {
-		return false
+	if source, group := p.Source.Addr(), p.Destination.Addr(); source != s.wanted.source || group != s.wanted.group {
+		if !s.hosts[protocolOf(group)].Wants(source, group) {
+			return false
+		}
+		s.wanted.source, s.wanted.group = source, group
 	}
 	s.probing = false
 	if s.lastData.IsZero() {
