@@ -134,10 +134,11 @@ func (u *uplink) follow(now time.Time) {
 	}
 	for {
 		u.transmit()
-		e, ok := u.gateway.PollEvent()
+		polled, ok := u.gateway.PollEvent()
 		if !ok {
 			break
 		}
+		e := polled // which is allocated, and not for each batch of data
 		if p := u.paths[e.Path]; p != nil && e.Relay.IsValid() {
 			p.relay = e.Relay
 		}
