@@ -274,6 +274,9 @@ func TestReason(t *testing.T) {
 		})
 		require.NoError(t, err)
 		for e := range told {
+			if e.Type == amt.ConnRelay {
+				require.Positive(t, e.RTT)
+			}
 			if e.Err != nil {
 				require.ErrorIs(t, e.Err, want)
 				require.Equal(t, at, e.Relay)

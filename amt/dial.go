@@ -118,7 +118,9 @@ type ConnEvent struct {
 	Relay netip.AddrPort
 	// Candidate is what has led to the relay: its address, or a discovery address.
 	Candidate netip.AddrPort
-	Err       error
+	// RTT is the round trip to the relay of ConnRelay, see [GatewayEvent]; 0: not known.
+	RTT time.Duration
+	Err error
 }
 
 // Way is a way by which packets come.

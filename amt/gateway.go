@@ -57,7 +57,12 @@ type GatewayEvent struct {
 	// Candidate is the address of the candidate that has led to the relay, which is
 	// another than Relay's for a discovery address.
 	Candidate netip.AddrPort
-	Err       error // of GatewayLost and GatewaySilent
+	// RTT is the time from a Discovery to the Advertisement if the relay has answered
+	// from the candidate's address, else that from a Request to the Query; 0 if neither
+	// is known, as when the messages were repeated. It cannot be forged to be shorter
+	// by who does not see the nonce.
+	RTT time.Duration
+	Err error // of GatewayLost and GatewaySilent
 }
 
 // GatewayStats counts what a gateway did. All counters rise only.
@@ -71,6 +76,7 @@ type GatewayStats struct {
 	Queries    uint64 // taken
 	Updates    uint64 // sent
 	Lost       uint64 // relays left against the gateway's will
+	Disproved  uint64 // ICMP errors that were ignored since the relay delivers or answers
 	Moves      uint64 // planned
 }
 
@@ -502,7 +508,7 @@ func (g *Gateway) emit(t GatewayEventType, s *session, err error) {
 	if !candidate.IsValid() {
 		candidate = s.relay
 	}
-	g.events = append(g.events, GatewayEvent{Type: t, Path: s.path, Relay: relay, Candidate: candidate, Err: err})
+	g.events = append(g.events, GatewayEvent{Type: t, Path: s.path, Relay: relay, Candidate: candidate, RTT: s.roundTrip(), Err: err})
 }
 
 func (g *Gateway) find(path Path) *session {
@@ -573,18 +579,17 @@ func (g *Gateway) calm() {
 
 // HandleUnreachable takes an ICMP error about what was sent on a path (RFC 7450
 // section 5.2.3.9). A relay that has not answered yet gives way to the next
-// candidate; one in use is asked again at once, a few times.
+// candidate. Whoever guesses address and port can forge such errors: they are ignored as
+// long as the relay delivers or has just answered, and at other times one is asked first.
 func (g *Gateway) HandleUnreachable(now time.Time, path Path) {
 	s := g.find(path)
-	if s == nil {
-		return
-	}
-	s.unreachable++
-	if !s.joined || s.unreachable > 3 {
+	switch {
+	case s == nil:
+	case s.reachable(now):
+		g.stats.Disproved++
+	case !s.joined || s.disown(now):
 		g.lost(now, s, ErrUnreachable)
-		return
 	}
-	s.request(now)
 }
 
 // NextTimeout returns when HandleTimeout is due; the zero time means never.

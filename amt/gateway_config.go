@@ -82,6 +82,7 @@ const (
 	minKeepalive        = 15 * time.Second // RFC 8085 section 3.5
 	linuxTimeout        = 250 * time.Millisecond
 	maxPatience         = 10 * time.Second
+	minPatience         = 25 * time.Millisecond // with a relay that ICMP errors are about
 )
 
 func (c *GatewayConfig) populate() {

@@ -378,6 +378,31 @@ func TestGatewayBelievesNobodyElse(t *testing.T) {
 	require.False(t, data("192.0.2.7:2268", source4, "10.1.1.1"))
 }
 
+// A source that is left is not wanted any more at once, others of its group still are.
+func TestGatewayLeavesSource(t *testing.T) {
+	s := newSim(t, 1)
+	s.addRelay(relayA, amt.RelayConfig{})
+	g := s.addGateway(amt.GatewayConfig{Relays: candidates(relayA)})
+	const other = "10.12.0.2"
+	g.join(source4, group4)
+	g.join(other, group4)
+	s.run(time.Second)
+	wanted := func(source string) bool {
+		b := amt.AppendUDP([]byte{byte(amt.TypeData), 0}, netip.MustParseAddrPort(source+":1"), netip.MustParseAddrPort(group4+":2"), 1, []byte("x"))
+		return g.gateway.HandleDatagram(s.now, 1, &amt.Datagram{Local: g.public(1), Remote: netip.MustParseAddrPort(relayA), Payload: b}, 0, new(amt.Packet))
+	}
+	for range 2 {
+		require.True(t, wanted(source4))
+	}
+	require.True(t, wanted(other))
+	require.True(t, wanted(source4))
+	g.leave(source4, group4)
+	require.False(t, wanted(source4))
+	require.True(t, wanted(other))
+	g.join(source4, group4)
+	require.True(t, wanted(source4))
+}
+
 func TestGatewayAllocates(t *testing.T) {
 	s := newSim(t, 1)
 	s.addRelay(relayA, amt.RelayConfig{})

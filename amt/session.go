@@ -33,6 +33,7 @@ type session struct {
 	discovery  uint32 // nonce of a discovery without an answer; 0: none
 	discovered netip.AddrPort
 	tries      int       // of the discovery
+	sentAt     time.Time // of the discovery
 	retryAt    time.Time // of the discovery
 
 	hosts  [2]*gmp.Host // IGMP, MLD
@@ -42,6 +43,8 @@ type session struct {
 	joined bool                // Updates are sent
 	groups []netip.Addr        // asked for here, now or once: maxGroups, or as many as are wanted
 	asked  map[netip.Addr]bool // the same
+
+	wanted struct{ source, group netip.Addr } // of the last packet, which saves looking it up
 
 	lastData   time.Time
 	paused     time.Time     // lastData before a pause that was asked about
@@ -56,13 +59,15 @@ type session struct {
 
 	hurry int // cycles that follow at once, to learn a new endpoint
 
+	discoveryRTT time.Duration // 0: not known, or it is not the relay's
+
 	rtt      time.Duration // of the last Request that was the only one of its cycle; 0: none was
 	rttLimit time.Duration // from the first Request of a cycle with several to the answer
 
-	unreachable int
-	teardowns   []teardown
-	leaving     bool      // it only says goodbye
-	closeAt     time.Time // of a session that is leaving
+	answeredAt time.Time // when the last Query was taken
+	teardowns  []teardown
+	leaving    bool      // it only says goodbye
+	closeAt    time.Time // of a session that is leaving
 }
 
 // cycle is the membership query cycle of one protocol (RFC 7450 section
@@ -134,6 +139,7 @@ func newSession(g *Gateway, now time.Time, candidate int) *session {
 }
 
 func (s *session) setFilter(now time.Time, group netip.Addr, f gmp.Filter) {
+	s.wanted.source, s.wanted.group = netip.Addr{}, netip.Addr{}
 	_ = s.hosts[protocolOf(group)].SetFilter(now, group, f) // was checked when the gateway took it
 	if s.asked[group] {
 		return
@@ -170,7 +176,7 @@ func (s *session) backoff(tries int) time.Duration {
 func (s *session) discover(now time.Time) {
 	s.discovered = s.gateway.candidates[s.candidate].Address
 	s.send(s.discovered, Message{Type: TypeDiscovery, Nonce: s.discovery})
-	s.retryAt = now.Add(s.backoff(s.tries))
+	s.sentAt, s.retryAt = now, now.Add(s.backoff(s.tries))
 	s.tries++
 }
 
@@ -249,7 +255,7 @@ func (s *session) patience() time.Duration {
 // Requests, which share a nonce, nobody knows which of them it answers.
 func (s *session) learn(now time.Time, c *cycle) {
 	if c.tries == 1 {
-		s.rtt = now.Sub(c.firstAt)
+		s.rtt = max(now.Sub(c.firstAt), 1) // a coarse clock does not make it unknown
 	} else {
 		s.rttLimit = now.Sub(c.firstAt)
 	}
@@ -266,6 +272,17 @@ func (s *session) learn(now time.Time, c *cycle) {
 	if c.doubts++; c.doubts%2 == 0 {
 		c.linux = !c.linux
 	}
+}
+
+// roundTrip is the time that the relay takes to answer, 0 if it is not known. A message
+// that was repeated tells nothing, since nobody knows which of them was answered (Karn's
+// rule, RFC 6298 section 3), and a discovery address that is another than the relay's
+// tells nothing of the relay.
+func (s *session) roundTrip() time.Duration {
+	if s.discoveryRTT > 0 {
+		return s.discoveryRTT
+	}
+	return s.rtt
 }
 
 func (s *session) send(to netip.AddrPort, m Message) {
@@ -287,6 +304,9 @@ func (s *session) handleAdvertisement(now time.Time, d *Datagram, m *Message) {
 	s.discovery = 0
 	s.retryAt = time.Time{}
 	s.relay = netip.AddrPortFrom(relay, s.discovered.Port())
+	if s.tries == 1 && s.relay == s.discovered {
+		s.discoveryRTT = max(now.Sub(s.sentAt), 1)
+	}
 	s.request(now)
 }
 
@@ -330,7 +350,7 @@ func (s *session) handleQuery(now time.Time, d *Datagram, m *Message) {
 	}
 	s.gateway.stats.Queries++
 	s.learn(now, c)
-	s.unreachable = 0
+	s.answeredAt = now
 	c.pending = false
 	c.retryAt = time.Time{}
 	c.confirmed = true
@@ -460,9 +480,11 @@ func (s *session) handleData(now time.Time, d *Datagram, p *Packet) bool {
 	if d.Remote != s.relay || !s.joined {
 		return false
 	}
-	group := p.Destination.Addr()
-	if !s.hosts[protocolOf(group)].Wants(p.Source.Addr(), group) {
-		return false
+	if source, group := p.Source.Addr(), p.Destination.Addr(); source != s.wanted.source || group != s.wanted.group {
+		if !s.hosts[protocolOf(group)].Wants(source, group) {
+			return false
+		}
+		s.wanted.source, s.wanted.group = source, group
 	}
 	s.probing = false
 	if s.lastData.IsZero() {
@@ -551,6 +573,37 @@ func (s *session) nextTimeout() (t time.Time) {
 		t = sooner(t, s.teardowns[i].at)
 	}
 	return sooner(sooner(t, s.noDataAt), s.repeatAt)
+}
+
+// reachable reports whether the relay has shown so lately that it is there that nobody
+// else is believed about it. That ends with a pause of the data that is suspicious, after
+// which a relay that is gone should be left at once.
+func (s *session) reachable(now time.Time) bool {
+	limit := s.gateway.config.RequestTimeout
+	fresh := func(t time.Time) bool { return !t.IsZero() && now.Sub(t) < limit }
+	return !s.probing && (fresh(s.lastData) || fresh(s.answeredAt))
+}
+
+// disown takes an ICMP error about a relay that may be gone, and reports whether it is:
+// it has not answered a Request in the time that it takes to, and there is an error for
+// one after that.
+func (s *session) disown(now time.Time) bool {
+	var last *cycle
+	for i := range s.cycles {
+		if c := &s.cycles[i]; c.pending && (last == nil || c.firstAt.After(last.firstAt)) {
+			last = c
+		}
+	}
+	if last == nil || !s.answeredAt.Before(last.firstAt) { // to the other protocol
+		s.request(now)
+		return false
+	}
+	due := last.firstAt.Add(max(s.patience(), minPatience))
+	if !due.After(now) {
+		return true
+	}
+	last.retryAt = sooner(last.retryAt, due)
+	return false
 }
 
 // inVain reports whether the relay has had its time to say why it is silent. It is left

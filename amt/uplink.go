@@ -134,16 +134,17 @@ func (u *uplink) follow(now time.Time) {
 	}
 	for {
 		u.transmit()
-		e, ok := u.gateway.PollEvent()
+		polled, ok := u.gateway.PollEvent()
 		if !ok {
 			break
 		}
+		e := polled // which is allocated, and not for each batch of data
 		if p := u.paths[e.Path]; p != nil && e.Relay.IsValid() {
 			p.relay = e.Relay
 		}
 		switch e.Type {
 		case GatewayConnected, GatewayMoving:
-			u.note(ConnEvent{Type: ConnRelay, Relay: e.Relay, Candidate: e.Candidate})
+			u.note(ConnEvent{Type: ConnRelay, Relay: e.Relay, Candidate: e.Candidate, RTT: e.RTT})
 		case GatewayLost:
 			u.note(ConnEvent{Type: ConnRelayLost, Relay: e.Relay, Candidate: e.Candidate, Err: e.Err})
 		case GatewaySilent:
@@ -200,8 +201,15 @@ func (u *uplink) transmit() {
 			p = &gatewayPath{socket: socket, relay: t.To}
 			u.paths[t.Path] = p
 		}
-		if n, err := p.socket.writer.WriteBatch([]udpio.Datagram{{Payload: t.Payload, To: t.To}}); n == 0 && err == nil && !u.closed {
-			// No route, or an ICMP error from before.
+		one := []udpio.Datagram{{Payload: t.Payload, To: t.To}}
+		n, err := p.socket.writer.WriteBatch(one)
+		if n == 0 && err == nil {
+			// An ICMP error from before, which may be forged and is told elsewhere, takes the
+			// place of one datagram.
+			n, err = p.socket.writer.WriteBatch(one)
+		}
+		if n == 0 && err == nil && !u.closed {
+			// No route.
 			u.gateway.HandleUnreachable(time.Now(), t.Path)
 		}
 	}

@@ -214,7 +214,8 @@ func (m *Machine) Report(now time.Time, id ID, address netip.AddrPort, o Outcome
 
 // ReportVia tells what became of a relay that a candidate, as a discovery address, led
 // to. What fails is the relay. The candidate is held down for this source only: to others
-// it may name another relay, as anycast addresses and brokers do.
+// it may name another relay, as anycast addresses and brokers do. The RTT should be that
+// to the relay, and counts for the candidate as well: data come from where that leads to.
 func (m *Machine) ReportVia(now time.Time, id ID, candidate, relay netip.AddrPort, o Outcome, rtt time.Duration) {
 	candidate = netip.AddrPortFrom(candidate.Addr().Unmap(), candidate.Port())
 	relay = netip.AddrPortFrom(relay.Addr().Unmap(), relay.Port())

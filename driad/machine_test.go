@@ -278,6 +278,19 @@ func TestNearRelaysComeFirst(t *testing.T) {
 		"precedence before distance")
 }
 
+// A broker next door that leads to a relay far away is as far as that.
+func TestBrokerIsAsFarAsItsRelay(t *testing.T) {
+	r := newRig(t, onlyDRIAD, zone{reverse: {"300 1 0 1 192.0.2.1", "300 1 0 1 192.0.2.2", "300 1 0 1 192.0.2.3"}})
+	id := r.m.Start(r.now, source)
+	r.run(10 * time.Millisecond)
+	r.m.ReportVia(r.now, id, port("192.0.2.1"), port("203.0.113.1"), driad.Connected, 90*time.Millisecond)
+	r.m.ReportVia(r.now, id, port("192.0.2.2"), port("203.0.113.2"), driad.Connected, 5*time.Millisecond)
+	r.m.ReportVia(r.now, id, port("192.0.2.3"), port("192.0.2.3"), driad.Connected, 30*time.Millisecond)
+	r.m.Restart(r.now, id)
+	r.run(10 * time.Millisecond)
+	require.Equal(t, []string{"192.0.2.2:2268", "192.0.2.3:2268", "192.0.2.1:2268"}, addresses(r.m.Candidates(id)))
+}
+
 // Load spreads over relays of the same precedence, and by weight in DNS-SD.
 func TestChoiceIsRandom(t *testing.T) {
 	first := make(map[string]int)

@@ -207,11 +207,13 @@ func (c *Conn) event(e amt.ConnEvent) {
 			c.why = ""
 		}
 		c.mu.Unlock()
+	case amt.ConnWorse:
+		log.Warn("more is lost natively, which is looked at again later", "way", e.From)
 	case amt.ConnRelaySilent:
 		log.Warn("AMT relay delivers nothing, others are tried", "relay", e.Relay)
 		c.because(fmt.Sprintf("AMT relay %v %s", e.Relay, Reason(e.Err)))
 	case amt.ConnRelay:
-		log.Info("AMT relay has been asked for the channel", "relay", e.Relay)
+		log.Info("AMT relay has been asked for the channel", "relay", e.Relay, "rtt", e.RTT.Round(time.Microsecond))
 	case amt.ConnRelayLost:
 		c.mu.Lock()
 		c.lost++

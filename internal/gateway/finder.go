@@ -92,7 +92,7 @@ func (f *Finder) Use(set func([]amt.Candidate)) {
 }
 
 // Event tells discovery what became of a relay, so that it looks on, and avoids the relay for the times of RFC 8777
-// section 3.3.
+// section 3.3, and prefers those that are near the next time that it looks for relays.
 func (f *Finder) Event(e amt.ConnEvent) {
 	if f.discovery == nil {
 		return
@@ -114,7 +114,7 @@ func (f *Finder) Event(e amt.ConnEvent) {
 	if !candidate.IsValid() {
 		candidate = e.Relay
 	}
-	f.discovery.ReportVia(candidate, e.Relay, outcome, 0)
+	f.discovery.ReportVia(candidate, e.Relay, outcome, e.RTT)
 }
 
 // Close ends it and waits until nobody is told anything any more. It may be called more than once.

@@ -12,17 +12,32 @@ import (
 // a time.
 func TestSum(t *testing.T) {
 	require.Equal(t, ^uint16(0xddf2), checksum.Of([]byte{0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7}))
-	b := make([]byte, 200)
-	for i := range b {
-		b[i] = byte(i*i + 251)
-	}
-	for n := range b {
-		var s uint32
-		for i, c := range b[:n] {
-			s += uint32(c) << (8 * (1 - i&1))
-			s = s>>16 + s&0xffff
+	for name, octet := range map[string]func(int) byte{
+		"mixed": func(i int) byte { return byte(i*i + 251) }, "ones": func(int) byte { return 255 }, "zeros": func(int) byte { return 0 },
+	} {
+		b := make([]byte, 400)
+		for i := range b {
+			b[i] = octet(i)
 		}
-		require.Equal(t, ^uint16(s), checksum.Of(b[:n]), n)
+		for n := range b {
+			var s uint32
+			for i, c := range b[:n] {
+				s += uint32(c) << (8 * (1 - i&1))
+				s = s>>16 + s&0xffff
+			}
+			require.Equal(t, ^uint16(s), checksum.Of(b[:n]), "%s, %d octets", name, n)
+		}
+	}
+}
+
+func BenchmarkAdd(b *testing.B) {
+	datagram := make([]byte, 1324)
+	for i := range datagram {
+		datagram[i] = byte(i * 7)
+	}
+	b.SetBytes(int64(len(datagram)))
+	for b.Loop() {
+		checksum.Add(1, datagram)
 	}
 }
 
