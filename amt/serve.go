@@ -245,6 +245,13 @@ func (s *Server) Drain(ctx context.Context) error {
 	}
 }
 
+// SetLimits changes limits of each tunnel as [Relay.SetLimits] does.
+func (s *Server) SetLimits(maxGroups, maxSources, maxChannelsPerTunnel int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.relay.SetLimits(maxGroups, maxSources, maxChannelsPerTunnel)
+}
+
 // Stats returns the counters.
 func (s *Server) Stats() ServerStats {
 	s.mu.Lock()

@@ -12,6 +12,8 @@ type ReportResult struct {
 	Changed bool
 	// Ignored is the number of additions that a limit or Allow refused.
 	Ignored int
+	// Denied is the number of these that Allow refused.
+	Denied int
 	// Err says why the report as a whole was discarded, as routers have to do on a
 	// shared link (RFC 3810 section 7.4). It matches [ErrHeader].
 	Err error
@@ -23,7 +25,7 @@ type ReportResult struct {
 // source-specific groups, are passed over.
 func (r *Router) HandleReport(now time.Time, l Link, m *Message) ReportResult {
 	r.now = r.tick(now)
-	r.ignored, r.changed = 0, false
+	r.ignored, r.denied, r.changed = 0, 0, false
 	r.hold = r.gmi
 	if r.links.at(uint32(l)).shared {
 		q := r.shared[l].of(m.IPv6())
@@ -53,7 +55,7 @@ func (r *Router) HandleReport(now time.Time, l Link, m *Message) ReportResult {
 		r.emit(EventIdle, l, nil)
 	}
 	r.schedule(uint32(l))
-	return ReportResult{Changed: r.changed, Ignored: r.ignored}
+	return ReportResult{Changed: r.changed, Ignored: r.ignored, Denied: r.denied}
 }
 
 func (r *Router) apply(l Link, rec *Record) {
@@ -255,8 +257,10 @@ func (r *Router) each(g uint32, rec *Record, add bool, do func(ch uint32, p *uin
 			if room < 0 {
 				room = r.room(state.link)
 			}
-			if int(state.sources) >= r.config.MaxSources || room == 0 || r.crowded(ch) ||
-				r.config.Allow != nil && !r.config.Allow(state.link, source, group) {
+			if !r.allows(state.link, source, group) {
+				continue
+			}
+			if int(state.sources) >= r.config.MaxSources || room == 0 || r.crowded(ch) {
 				r.ignored++
 				continue
 			}
@@ -269,6 +273,16 @@ func (r *Router) each(g uint32, rec *Record, add bool, do func(ch uint32, p *uin
 		}
 		do(ch, p)
 	}
+}
+
+// allows asks Allow, and counts what it refuses.
+func (r *Router) allows(l Link, source, group netip.Addr) bool {
+	if r.config.Allow == nil || r.config.Allow(l, source, group) {
+		return true
+	}
+	r.ignored++
+	r.denied++
+	return false
 }
 
 // room returns how many sources more a link may have.
@@ -323,8 +337,10 @@ func (r *Router) dropUnmarked(g uint32) {
 // exclude: IS_EX and TO_EX.
 func (r *Router) exclude(g uint32, rec *Record, shared bool) {
 	state := r.groups.at(g)
-	if state.mode != Exclude && r.crowded(state.channel) ||
-		r.config.Allow != nil && !r.config.Allow(state.link, netip.Addr{}, rec.Group) {
+	if !r.allows(state.link, netip.Addr{}, rec.Group) {
+		return
+	}
+	if state.mode != Exclude && r.crowded(state.channel) {
 		r.ignored++
 		return
 	}

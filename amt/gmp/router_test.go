@@ -195,6 +195,14 @@ func TestRouterLimits(t *testing.T) {
 	r.report(l, record(gmp.BlockOldSources, "232.1.1.1", "10.0.0.1"))
 	require.Equal(t, gmp.ReportResult{Changed: true}, r.report(l, record(gmp.AllowNewSources, "232.1.1.1", "10.0.0.4")))
 
+	// Other limits hold from then on.
+	r.router.SetLimits(3, 2, 0)
+	require.Equal(t, gmp.ReportResult{}, r.report(l, record(gmp.ModeIsInclude, "232.1.1.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")))
+	require.Equal(t, gmp.ReportResult{Ignored: 1}, r.report(l, record(gmp.AllowNewSources, "232.1.1.1", "10.0.0.1")))
+	require.Equal(t, gmp.ReportResult{Changed: true}, r.report(l, record(gmp.AllowNewSources, "232.1.1.3", "10.0.0.1")))
+	require.Equal(t, gmp.ReportResult{Changed: true}, r.report(l, record(gmp.ChangeToInclude, "232.1.1.3")))
+	r.router.SetLimits(2, 3, 0)
+
 	m := r.router.AddLink()
 	require.Equal(t, gmp.ReportResult{Changed: true, Ignored: 1},
 		r.report(m, record(gmp.AllowNewSources, "232.1.1.4", "10.0.0.1", "10.0.0.2")), "8 channels in all")
@@ -203,7 +211,7 @@ func TestRouterLimits(t *testing.T) {
 		return source == netip.MustParseAddr("10.0.0.1")
 	}})
 	l = deny.router.AddLink()
-	require.Equal(t, gmp.ReportResult{Changed: true, Ignored: 2}, deny.report(l,
+	require.Equal(t, gmp.ReportResult{Changed: true, Ignored: 2, Denied: 2}, deny.report(l,
 		record(gmp.AllowNewSources, "232.1.1.1", "10.0.0.1", "10.0.0.2"), record(gmp.ChangeToExclude, "239.1.1.1")))
 	require.Empty(t, deny.links("10.0.0.1", "239.1.1.1"))
 }

@@ -109,6 +109,7 @@ func (r *Relay) serve() error {
 		Upstream: joins{upstream, r.log}, Logger: r.log,
 		Relay: amt.RelayConfig{
 			MaxTunnels: r.cfg.MaxTunnels, MaxTunnelsPerAddress: r.cfg.MaxTunnelsPerAddress,
+			MaxGroups: r.cfg.MaxGroupsPerTunnel, MaxSources: r.cfg.MaxSourcesPerGroup, MaxChannelsPerTunnel: r.cfg.MaxChannelsPerTunnel,
 			QueryInterval: r.cfg.QueryInterval, PathMTU: r.cfg.PathMTU, FollowPathMTU: r.cfg.FollowPathMTU,
 			Allow: r.allows, Compat: amt.RelayCompat{Endpoint: r.cfg.Endpoint.Mode()},
 		},
@@ -213,8 +214,11 @@ func (r *Relay) Apply(next config.AMT) error {
 		return err
 	}
 	r.allow.Store(&next.Allow)
-	if r.server != nil && !r.cfg.Allow.Open() {
-		r.tellOpen(&next.Allow)
+	if r.server != nil {
+		r.server.SetLimits(next.MaxGroupsPerTunnel, next.MaxSourcesPerGroup, next.MaxChannelsPerTunnel)
+		if !r.cfg.Allow.Open() {
+			r.tellOpen(&next.Allow)
+		}
 	}
 	if r.chains != nil && !reflect.DeepEqual(r.cfg.Upstream.AMTRelays, next.Upstream.AMTRelays) {
 		r.chains.set(next.Upstream.AMTRelays)
@@ -247,7 +251,7 @@ func (r *Relay) fixed(next *config.AMT) error {
 		a.Bridge.Interface != b.Bridge.Interface || a.Bridge.DRIAD != b.Bridge.DRIAD
 	for _, c := range []*config.AMT{&a, &b} {
 		c.Allow, c.Upstream.AMTRelays, c.Bridge = config.AMTAllow{}, config.AMTRelays{}, config.AMTBridge{}
-		c.Drain = 0
+		c.Drain, c.MaxGroupsPerTunnel, c.MaxSourcesPerGroup, c.MaxChannelsPerTunnel = 0, 0, 0, 0
 		if len(c.Listen) == 0 {
 			c.Listen = nil
 		}
@@ -361,7 +365,7 @@ func (r *Relay) serverStatus(st *telemetry.AMT, maxTunnels int) {
 	st.Messages = map[string]uint64{"discovery": s.Discoveries, "request": s.Requests, "update": s.Updates, "teardown": s.Teardowns}
 	st.Rejected = map[string]uint64{
 		"malformed": s.RelayStats.Malformed, "unexpected": s.Unexpected, "bad_mac": s.BadMAC, "limited": s.Limited,
-		"refused": s.RelayStats.Refused, "ignored": s.Ignored, "no_address": s.NoAddress,
+		"refused": s.RelayStats.Refused, "ignored": s.Denied, "over_limit": s.Ignored - s.Denied, "no_address": s.NoAddress,
 	}
 	st.Opened, st.Closed, st.Expired, st.Unreachable = s.Opened, s.Closed, s.Expired, s.Unreachable
 	st.Packets, st.Copies, st.CopyOctets, st.Fragmented = s.Packets, s.Copies, s.Octets, s.Fragmented

@@ -35,6 +35,11 @@ type AMT struct {
 	MaxTunnels int `yaml:"max_tunnels"`
 	// MaxTunnelsPerAddress bounds those with one IPv4 address or in one IPv6 /64. Default 4096.
 	MaxTunnelsPerAddress int `yaml:"max_tunnels_per_address"`
+	// MaxGroupsPerTunnel, MaxSourcesPerGroup and MaxChannelsPerTunnel bound what a gateway may have: groups, sources of
+	// each, and sources of all groups together. Another relay is one gateway. Default 64, 64 and 512.
+	MaxGroupsPerTunnel   int `yaml:"max_groups_per_tunnel"`
+	MaxSourcesPerGroup   int `yaml:"max_sources_per_group"`
+	MaxChannelsPerTunnel int `yaml:"max_channels_per_tunnel"`
 	// QueryInterval is how often gateways are to ask. Default 125s.
 	QueryInterval time.Duration `yaml:"query_interval"`
 	// PathMTU is that of the paths to the gateways, with the outer headers. Default: that of the interface with the
@@ -184,6 +189,9 @@ func (a *AMT) populate() {
 	a.Upstream.Ports, a.Bridge.Channels = slices.Clone(a.Upstream.Ports), slices.Clone(a.Bridge.Channels)
 	orDefault(&a.MaxTunnels, 100_000)
 	orDefault(&a.MaxTunnelsPerAddress, 4096)
+	orDefault(&a.MaxGroupsPerTunnel, 64)
+	orDefault(&a.MaxSourcesPerGroup, 64)
+	orDefault(&a.MaxChannelsPerTunnel, 512)
 	orDefault(&a.QueryInterval, 125*time.Second)
 	orDefault(&a.Endpoint, AMTEndpointAuto)
 	orDefault(&a.Drain, 30*time.Second)
@@ -260,6 +268,10 @@ func (a *AMT) validate(p *problems) {
 	a.validateXDP(p)
 	between(p, "amt.max_tunnels", a.MaxTunnels, 1, 10_000_000)
 	between(p, "amt.max_tunnels_per_address", a.MaxTunnelsPerAddress, 1, 10_000_000)
+	// Each record of a report is looked up in a list of that length.
+	between(p, "amt.max_groups_per_tunnel", a.MaxGroupsPerTunnel, 1, 4096)
+	between(p, "amt.max_sources_per_group", a.MaxSourcesPerGroup, 1, 4096)
+	between(p, "amt.max_channels_per_tunnel", a.MaxChannelsPerTunnel, 1, 65536)
 	if a.PathMTU != 0 {
 		between(p, "amt.path_mtu", a.PathMTU, 576, 65535)
 	}

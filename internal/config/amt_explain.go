@@ -24,6 +24,7 @@ func (e *explanation) amt(a *AMT) {
 			e.line("    tells gateways to ask %s", list(a.Advertise))
 		}
 		e.line("    takes up to %d gateways, up to %d with one address, and asks them every %s", a.MaxTunnels, a.MaxTunnelsPerAddress, a.QueryInterval)
+		e.line("    gives each of them up to %d groups, %d sources of each, and %d sources together", a.MaxGroupsPerTunnel, a.MaxSourcesPerGroup, a.MaxChannelsPerTunnel)
 		if a.PathMTU == 0 {
 			e.line("    sends packets that fit its own link, and a path of 1500 octets")
 		} else {
