@@ -38,6 +38,9 @@ func (r *Router) HandleReport(now time.Time, l Link, m *Message) ReportResult {
 		r.hold = q.membershipInterval(&r.config)
 	}
 	before := r.Idle(l)
+	if !r.links.at(uint32(l)).shared {
+		r.makeRoom(l, m)
+	}
 	for rec := range m.Records {
 		if !Routable(rec.Group) {
 			continue
@@ -56,6 +59,38 @@ func (r *Router) HandleReport(now time.Time, l Link, m *Message) ReportResult {
 	}
 	r.schedule(uint32(l))
 	return ReportResult{Changed: r.changed, Ignored: r.ignored, Denied: r.denied}
+}
+
+// makeRoom does what a single host leaves before what it adds, which would else be refused
+// at a limit and not asked for again until the next query. All records are applied in
+// their order afterwards, so what the report says in the end is what holds.
+func (r *Router) makeRoom(l Link, m *Message) {
+	if r.Idle(l) {
+		return
+	}
+	for rec := range m.Records {
+		if rec.Type != ChangeToInclude && rec.Type != BlockOldSources || SourceSpecific(rec.Group) && m.older() {
+			continue
+		}
+		g := r.lookup(l, rec.Group)
+		if g == 0 {
+			continue
+		}
+		state := r.groups.at(g)
+		switch {
+		case rec.Type == ChangeToInclude && rec.Sources.Len() == 0:
+			r.removeGroup(g)
+			continue
+		case state.mode == Exclude: // of which it leaves none
+		case rec.Type == ChangeToInclude:
+			r.dropOthers(g, &rec)
+		default:
+			r.block(g, &rec)
+		}
+		if state.mode == Include && state.first == 0 && rec.Type == BlockOldSources {
+			r.removeGroup(g)
+		}
+	}
 }
 
 func (r *Router) apply(l Link, rec *Record) {
@@ -309,19 +344,25 @@ func (r *Router) include(g uint32, rec *Record) {
 			r.addSource(g, ch, r.now+r.hold)
 			return
 		}
-		r.sources.at(*p).mark = r.mark
 		r.setExpiry(g, *p, r.now+r.hold)
 	})
 }
 
 // replaceByInclude: TO_IN of a single host.
 func (r *Router) replaceByInclude(g uint32, rec *Record) {
-	r.mark++
+	r.dropOthers(g, rec)
 	r.include(g, rec)
-	r.dropUnmarked(g)
 	if r.groups.at(g).mode == Exclude {
 		r.toInclude(g)
 	}
+}
+
+// dropOthers drops the sources that the record does not list, before those are added that
+// are new: at a limit it is they that make room.
+func (r *Router) dropOthers(g uint32, rec *Record) {
+	r.mark++
+	r.each(g, rec, false, func(_ uint32, p *uint32) { r.sources.at(*p).mark = r.mark })
+	r.dropUnmarked(g)
 }
 
 func (r *Router) dropUnmarked(g uint32) {
@@ -344,7 +385,6 @@ func (r *Router) exclude(g uint32, rec *Record, shared bool) {
 		r.ignored++
 		return
 	}
-	r.mark++
 	var unknown tick // the timer of sources not known before
 	if shared && state.mode == Exclude {
 		unknown = r.now + r.hold
@@ -353,17 +393,15 @@ func (r *Router) exclude(g uint32, rec *Record, shared bool) {
 		}
 	}
 	r.toExclude(g)
+	r.dropOthers(g, rec)
 	r.each(g, rec, true, func(ch uint32, p *uint32) {
-		if *p == 0 {
+		switch {
+		case *p == 0:
 			r.addSource(g, ch, unknown)
-			return
-		}
-		r.sources.at(*p).mark = r.mark
-		if !shared {
+		case !shared:
 			r.setExpiry(g, *p, 0)
 		}
 	})
-	r.dropUnmarked(g)
 	state.expiry = r.now + r.hold
 	if shared && rec.Type == ChangeToExclude {
 		r.askRequested(g)
