@@ -49,7 +49,8 @@ type AMT struct {
 	Endpoint AMTEndpoint `yaml:"endpoint"`
 	// FollowPathMTU lowers it for a gateway when a router says so. Default false.
 	FollowPathMTU bool `yaml:"follow_path_mtu"`
-	// Drain is how long, at most, a relay that ends waits for its gateways to go elsewhere. Default 30s.
+	// Drain is how long, at most, a relay that ends waits for its gateways to go elsewhere, of which it can tell them only
+	// when they ask. Default: QueryInterval and 25s to go, and 1h at most.
 	Drain  time.Duration `yaml:"drain"`
 	XDP    AMTXDP        `yaml:"xdp"`
 	Bridge AMTBridge     `yaml:"bridge"`
@@ -95,6 +96,8 @@ type AMTBridge struct {
 	// Channels are what is bridged.
 	Channels []AMTChannel `yaml:"channels"`
 }
+
+const maxDrain = time.Hour
 
 // AMTKey is the secret of an anycast cluster.
 type AMTKey struct{ secret }
@@ -194,7 +197,7 @@ func (a *AMT) populate() {
 	orDefault(&a.MaxChannelsPerTunnel, 512)
 	orDefault(&a.QueryInterval, 125*time.Second)
 	orDefault(&a.Endpoint, AMTEndpointAuto)
-	orDefault(&a.Drain, 30*time.Second)
+	orDefault(&a.Drain, min(a.QueryInterval+25*time.Second, maxDrain))
 	if a.Upstream.DRIAD {
 		orDefault(&a.Upstream.MaxSources, 256)
 	}
@@ -278,7 +281,7 @@ func (a *AMT) validate(p *problems) {
 	if a.QueryInterval < time.Second || a.QueryInterval > 31744*time.Second {
 		p.addf("amt.query_interval", "is not from 1s to 31744s")
 	}
-	if a.Drain < 0 || a.Drain > time.Hour {
+	if a.Drain < 0 || a.Drain > maxDrain {
 		p.addf("amt.drain", "is not from 0s to 1h")
 	}
 }

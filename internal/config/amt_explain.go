@@ -43,6 +43,9 @@ func (e *explanation) amt(a *AMT) {
 			e.line("    has a key of its own, so that no other relay can stand in for it behind an anycast address")
 		}
 		e.line("    waits up to %s at the end for its gateways to go elsewhere", a.Drain)
+		if a.Drain < a.QueryInterval {
+			e.warn("amt.drain is shorter than amt.query_interval: gateways that ask as seldom as they may are not told that the relay ends")
+		}
 	}
 	if b := &a.Bridge; b.Interface != "" {
 		e.line("  bridges %s from relays onto interface %s", list(b.Channels), b.Interface)

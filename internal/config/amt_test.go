@@ -57,7 +57,7 @@ func TestAMT(t *testing.T) {
 	var b strings.Builder
 	require.NoError(t, c.(document).Explain(&b))
 	for _, text := range []string{
-		"AMT relay at UDP 192.0.2.1:2268, [2001:db8::1]:2269", "from another relay\n      relay 1: 198.51.100.1:2268", "that they have: never", "up to 6 groups, 7 sources of each, and 8 sources together", "only for sources in 203.0.113.0/24",
+		"AMT relay at UDP 192.0.2.1:2268, [2001:db8::1]:2269", "from another relay\n      relay 1: 198.51.100.1:2268", "that they have: never", "amt.drain is shorter", "up to 6 groups, 7 sources of each, and 8 sources together", "only for sources in 203.0.113.0/24",
 		"bridges 203.0.113.1,232.1.1.1, 2001:db8::9,ff3e::8000:1", "no interface eth9", "relay 2: relay.example:2268", "AMTRELAY records of the source", "asks the DNS server 192.0.2.53",
 	} {
 		require.Contains(t, b.String(), text)
@@ -80,12 +80,19 @@ func TestAMT(t *testing.T) {
 	require.NoError(t, err)
 	c, err = parseRole("amt-relay", "f", []byte("amt: {listen: [127.0.0.1], upstream: {driad: true}}"))
 	require.NoError(t, err)
+	require.Equal(t, 150*time.Second, c.(*AMTRelay).AMT.Drain, "the longest time until a gateway asks, and some to go")
 	require.Equal(t, 256, c.(*AMTRelay).AMT.Upstream.MaxSources)
 	require.Equal(t, [3]int{64, 64, 512}, [3]int{c.(*AMTRelay).AMT.MaxGroupsPerTunnel, c.(*AMTRelay).AMT.MaxSourcesPerGroup, c.(*AMTRelay).AMT.MaxChannelsPerTunnel})
 	require.Equal(t, amt.EndpointAuto, c.(*AMTRelay).AMT.Endpoint.Mode())
 	b.Reset()
 	require.NoError(t, c.(document).Explain(&b))
 	require.Contains(t, b.String(), "of up to 256 sources, by a tunnel for each")
+	require.NotContains(t, b.String(), "amt.drain")
+	for interval, drain := range map[string]time.Duration{"60s": 85 * time.Second, "2h": time.Hour} {
+		c, err = parseRole("amt-relay", "f", []byte("amt: {listen: [127.0.0.1], query_interval: "+interval+"}"))
+		require.NoError(t, err)
+		require.Equal(t, drain, c.(*AMTRelay).AMT.Drain)
+	}
 }
 
 func TestAMTRefused(t *testing.T) {
