@@ -213,7 +213,10 @@ func (r *Relay) Apply(next config.AMT) error {
 	if err := r.fixed(&next); err != nil {
 		return err
 	}
-	r.allow.Store(&next.Allow)
+	if err := r.addChannels(next.Bridge.Channels); err != nil {
+		return err
+	}
+	r.allow.Store(&next.Allow) // from here on nothing fails
 	if r.server != nil {
 		r.server.SetLimits(next.MaxGroupsPerTunnel, next.MaxSourcesPerGroup, next.MaxChannelsPerTunnel)
 		if !r.cfg.Allow.Open() {
@@ -236,10 +239,26 @@ func (r *Relay) Apply(next config.AMT) error {
 			r.bridge.remove(c)
 		}
 	}
-	for _, c := range next.Bridge.Channels {
+	return nil
+}
+
+// addChannels bridges what is not bridged yet, by the relays that there are; all of it or nothing.
+func (r *Relay) addChannels(channels []config.AMTChannel) error {
+	if r.bridge == nil {
+		return nil
+	}
+	var added []config.AMTChannel
+	for _, c := range channels {
+		if r.bridge.have[c] {
+			continue
+		}
 		if err := r.bridge.add(c); err != nil {
+			for _, c := range added {
+				r.bridge.remove(c)
+			}
 			return err
 		}
+		added = append(added, c)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package amtrelay
 
 import (
+	"log/slog"
 	"time"
 
 	"github.com/treedn/treedn/amt"
@@ -67,8 +68,12 @@ func (r *Relay) check(w watcher, now time.Time) {
 	if r.native != nil {
 		queue = r.native.Dropped()
 	}
+	w.tell(r.log, now, &stats, queue)
+}
+
+func (w watcher) tell(log *slog.Logger, now time.Time, stats *amt.ServerStats, queue uint64) {
 	for i, l := range limits {
-		if n := w.due(i, now, l.of(&stats, queue)); n > 0 {
+		if n := w.due(i, now, l.of(stats, queue)); n > 0 {
 			args := []any{"count", n}
 			if l.remedy != "" {
 				args = append(args, "see", l.remedy)
@@ -76,7 +81,7 @@ func (r *Relay) check(w watcher, now time.Time) {
 			if l.text == overLimit {
 				args = append(args, "last", stats.Greedy)
 			}
-			r.log.Warn(l.text, args...)
+			log.Warn(l.text, args...)
 		}
 	}
 }
