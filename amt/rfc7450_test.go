@@ -223,7 +223,7 @@ func TestLeavesOfSeveral(t *testing.T) {
 		r.update(gateways[i], queries[i], leave) // the repetition
 	}
 	require.Equal(t, []string{
-		"down " + gateways[0].String(), "down " + gateways[1].String(), "leave (10.12.0.1,232.1.1.1)", "join (10.12.0.2,232.1.1.1)",
+		"down " + gateways[0].String(), "down " + gateways[1].String(), "join (10.12.0.2,232.1.1.1)", "leave (10.12.0.1,232.1.1.1)",
 	}, r.events())
 	// What is repeated late, after a leave, does not bring anything back but for who asks:
 	// ALLOW, BLOCK and ALLOW again in one report count in their order.

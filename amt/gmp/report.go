@@ -25,7 +25,7 @@ type ReportResult struct {
 // source-specific groups, are passed over.
 func (r *Router) HandleReport(now time.Time, l Link, m *Message) ReportResult {
 	r.now = r.tick(now)
-	r.ignored, r.denied, r.changed = 0, 0, false
+	r.ignored, r.denied, r.changed, r.freed = 0, 0, false, false
 	r.hold = r.gmi
 	if r.links.at(uint32(l)).shared {
 		q := r.shared[l].of(m.IPv6())
@@ -38,9 +38,22 @@ func (r *Router) HandleReport(now time.Time, l Link, m *Message) ReportResult {
 		r.hold = q.membershipInterval(&r.config)
 	}
 	before := r.Idle(l)
-	if !r.links.at(uint32(l)).shared {
-		r.makeRoom(l, m)
+	r.applyAll(l, m)
+	if r.freed && r.ignored > r.denied && !r.links.at(uint32(l)).shared {
+		// What a single host leaves makes room for what it adds, which it would else not
+		// ask for again until the next query, whatever the order of the records: Linux has
+		// ALLOW before BLOCK. Applied once more, a report makes the same of what it made.
+		r.ignored, r.denied = 0, 0
+		r.applyAll(l, m)
 	}
+	if !before && r.Idle(l) {
+		r.emit(EventIdle, l, nil)
+	}
+	r.schedule(uint32(l))
+	return ReportResult{Changed: r.changed, Ignored: r.ignored, Denied: r.denied}
+}
+
+func (r *Router) applyAll(l Link, m *Message) {
 	for rec := range m.Records {
 		if !Routable(rec.Group) {
 			continue
@@ -53,43 +66,6 @@ func (r *Router) HandleReport(now time.Time, l Link, m *Message) ReportResult {
 			r.noteOlder(l, m)
 		}
 		r.apply(l, &rec)
-	}
-	if !before && r.Idle(l) {
-		r.emit(EventIdle, l, nil)
-	}
-	r.schedule(uint32(l))
-	return ReportResult{Changed: r.changed, Ignored: r.ignored, Denied: r.denied}
-}
-
-// makeRoom does what a single host leaves before what it adds, which would else be refused
-// at a limit and not asked for again until the next query. All records are applied in
-// their order afterwards, so what the report says in the end is what holds.
-func (r *Router) makeRoom(l Link, m *Message) {
-	if r.Idle(l) {
-		return
-	}
-	for rec := range m.Records {
-		if rec.Type != ChangeToInclude && rec.Type != BlockOldSources || SourceSpecific(rec.Group) && m.older() {
-			continue
-		}
-		g := r.lookup(l, rec.Group)
-		if g == 0 {
-			continue
-		}
-		state := r.groups.at(g)
-		switch {
-		case rec.Type == ChangeToInclude && rec.Sources.Len() == 0:
-			r.removeGroup(g)
-			continue
-		case state.mode == Exclude: // of which it leaves none
-		case rec.Type == ChangeToInclude:
-			r.dropOthers(g, &rec)
-		default:
-			r.block(g, &rec)
-		}
-		if state.mode == Include && state.first == 0 && rec.Type == BlockOldSources {
-			r.removeGroup(g)
-		}
 	}
 }
 
@@ -176,6 +152,7 @@ func (r *Router) addGroup(l Link, group netip.Addr) uint32 {
 
 // removeGroup forgets a group on a link with all its sources.
 func (r *Router) removeGroup(g uint32) {
+	r.freed = true
 	s := r.groups.at(g)
 	for s.first != 0 {
 		r.dropSource(g, &s.first)
@@ -227,6 +204,7 @@ func (r *Router) addSource(g, ch uint32, expiry tick) {
 
 // dropSource removes the record that *p links to.
 func (r *Router) dropSource(g uint32, p *uint32) {
+	r.freed = true
 	i := *p
 	s := r.sources.at(i)
 	state := r.groups.at(g)
@@ -344,25 +322,19 @@ func (r *Router) include(g uint32, rec *Record) {
 			r.addSource(g, ch, r.now+r.hold)
 			return
 		}
+		r.sources.at(*p).mark = r.mark
 		r.setExpiry(g, *p, r.now+r.hold)
 	})
 }
 
 // replaceByInclude: TO_IN of a single host.
 func (r *Router) replaceByInclude(g uint32, rec *Record) {
-	r.dropOthers(g, rec)
+	r.mark++
 	r.include(g, rec)
+	r.dropUnmarked(g)
 	if r.groups.at(g).mode == Exclude {
 		r.toInclude(g)
 	}
-}
-
-// dropOthers drops the sources that the record does not list, before those are added that
-// are new: at a limit it is they that make room.
-func (r *Router) dropOthers(g uint32, rec *Record) {
-	r.mark++
-	r.each(g, rec, false, func(_ uint32, p *uint32) { r.sources.at(*p).mark = r.mark })
-	r.dropUnmarked(g)
 }
 
 func (r *Router) dropUnmarked(g uint32) {
@@ -385,6 +357,7 @@ func (r *Router) exclude(g uint32, rec *Record, shared bool) {
 		r.ignored++
 		return
 	}
+	r.mark++
 	var unknown tick // the timer of sources not known before
 	if shared && state.mode == Exclude {
 		unknown = r.now + r.hold
@@ -393,15 +366,17 @@ func (r *Router) exclude(g uint32, rec *Record, shared bool) {
 		}
 	}
 	r.toExclude(g)
-	r.dropOthers(g, rec)
 	r.each(g, rec, true, func(ch uint32, p *uint32) {
-		switch {
-		case *p == 0:
+		if *p == 0 {
 			r.addSource(g, ch, unknown)
-		case !shared:
+			return
+		}
+		r.sources.at(*p).mark = r.mark
+		if !shared {
 			r.setExpiry(g, *p, 0)
 		}
 	})
+	r.dropUnmarked(g)
 	state.expiry = r.now + r.hold
 	if shared && rec.Type == ChangeToExclude {
 		r.askRequested(g)

@@ -98,6 +98,7 @@ type Router struct {
 	ignored  int    // additions over a limit or not allowed, of the report at hand
 	denied   int    // those of them that are not allowed
 	changed  bool
+	freed    bool // by the report at hand: a group or a source is gone
 
 	events []Event
 	next   int // of events
