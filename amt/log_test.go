@@ -80,10 +80,10 @@ func TestFailedJoins(t *testing.T) {
 	for i := range 1000 {
 		fail(i, now.Add(retryJoin+time.Duration(i)*time.Millisecond))
 	}
-	report, next := s.failures(now)
+	report, _ := s.failures(now)
 	require.Equal(t, 1000, report.fresh)
 	require.Equal(t, 1000, report.now)
-	require.Equal(t, now.Add(retryJoin), next)
+	require.Equal(t, now.Add(retryJoin), s.retryAt())
 	require.ErrorIs(t, report.last, os.ErrPermission)
 	var typed *JoinError
 	require.True(t, errors.As(error(report.last), &typed))
@@ -94,7 +94,7 @@ func TestFailedJoins(t *testing.T) {
 	delete(s.failed, key(1)) // left
 	todo := s.retry(now.Add(retryJoin + 9*time.Millisecond))
 	require.Len(t, todo, 9)
-	require.Equal(t, key(2)[1], todo[1].Group)
+	require.Equal(t, key(2), todo[1])
 	now = now.Add(10 * time.Second)
 	require.Len(t, s.retry(now), maxRetries)
 	for i := range 10 { // again
@@ -105,13 +105,15 @@ func TestFailedJoins(t *testing.T) {
 		n = len(s.retry(now))
 	}
 	require.Equal(t, 1000-10-maxRetries, left)
-	report, next = s.failures(now)
+	report, next := s.failures(now)
 	require.Zero(t, report.fresh, "a minute has not passed")
-	require.Equal(t, now.Add(retryJoin), next)
+	require.Equal(t, now.Add(logInterval-10*time.Second), next)
+	require.Equal(t, now.Add(retryJoin), s.retryAt())
 	report, _ = s.failures(now.Add(time.Minute))
 	require.Equal(t, 1, report.fresh, "the one that was left and wanted again")
 	require.Len(t, s.retry(now.Add(retryJoin)), 10)
 	require.Nil(t, s.again)
+	require.Zero(t, s.retryAt())
 	_, next = s.failures(now)
 	require.Zero(t, next)
 }

@@ -133,11 +133,14 @@ type RelayStats struct {
 	Limited     uint64 // messages over a rate
 	Refused     uint64 // Updates that would have opened one tunnel too many
 	Ignored     uint64 // additions over a limit of an endpoint, or not allowed
+	Denied      uint64 // of these, not allowed
 	NoAddress   uint64 // discoveries by a family of which the relay has no address
 	LinuxP      uint64 // Requests with the P flag where Linux has it
 	OddHeaders  uint64 // Updates with an unexpected inner header
 	ShortMAC    uint64 // Updates that only RelayCompat.ShortMAC let through
 	Unreachable uint64 // tunnels closed for ICMP errors
+
+	Greedy netip.AddrPort // the last gateway with an addition over a limit; invalid: none
 }
 
 // EventType says what happened in a relay.
@@ -460,6 +463,10 @@ func (r *Relay) handleUpdate(now time.Time, d *Datagram, m *Message) {
 	}
 	result := r.router.HandleReport(now, gmp.Link(id), &report)
 	r.stats.Ignored += uint64(result.Ignored)
+	r.stats.Denied += uint64(result.Denied)
+	if result.Ignored > result.Denied {
+		r.stats.Greedy = d.Remote
+	}
 	idle := r.router.Idle(gmp.Link(id))
 	switch {
 	case !known && idle:
@@ -687,6 +694,15 @@ func (r *Relay) HandlePathMTU(now time.Time, gateway netip.AddrPort, mtu int) {
 // pathMTUTicks is for how long a path MTU that was reported holds: the path may be another
 // one by then (RFC 1191 section 6.3, RFC 8201 section 4).
 const pathMTUTicks = uint32(10 * time.Minute / relayTick)
+
+// SetLimits changes MaxGroups, MaxSources and MaxChannelsPerTunnel of [RelayConfig] for
+// what gateways ask for from now on, 0 meaning the default. What they have they keep.
+func (r *Relay) SetLimits(maxGroups, maxSources, maxChannelsPerTunnel int) {
+	c := &r.config
+	c.MaxGroups, c.MaxSources, c.MaxChannelsPerTunnel = maxGroups, maxSources, maxChannelsPerTunnel
+	c.populateLimits()
+	r.router.SetLimits(c.MaxGroups, c.MaxSources, c.MaxChannelsPerTunnel)
+}
 
 // Stats returns the counters.
 func (r *Relay) Stats() RelayStats {

@@ -146,9 +146,7 @@ func (c *RelayConfig) populate() error {
 	orDefault(&c.HighWater, 0.9)
 	orDefault(&c.MaxCopies, c.MaxTunnels)
 	orDefault(&c.MaxTunnelsPerAddress, 4096)
-	orDefault(&c.MaxGroups, 64)
-	orDefault(&c.MaxSources, 64)
-	orDefault(&c.MaxChannelsPerTunnel, 512)
+	c.populateLimits()
 	orDefault(&c.MaxChannels, 1<<16)
 	orDefault(&c.Rate, 100_000)
 	orDefault(&c.PrefixRate, 1000)
@@ -157,6 +155,13 @@ func (c *RelayConfig) populate() error {
 	orDefault(&c.MinPathMTU, 1280)
 	orDefault(&c.MaxUnreachable, 8)
 	return nil
+}
+
+// populateLimits is for what Relay.SetLimits changes.
+func (c *RelayConfig) populateLimits() {
+	orDefault(&c.MaxGroups, 64)
+	orDefault(&c.MaxSources, 64)
+	orDefault(&c.MaxChannelsPerTunnel, 512)
 }
 
 func orDefault[T int | float64 | time.Duration](v *T, value T) {

@@ -659,3 +659,23 @@ func TestMaxCopies(t *testing.T) {
 		require.Contains(t, r.tunnels(source4, group), gateway(4).String())
 	}
 }
+
+// A gateway with more than it may have is known, and has what it asks for when it may have more.
+func TestSetLimits(t *testing.T) {
+	r := newRelayRig(t, amt.RelayConfig{MaxGroups: 1, Allow: func(_ netip.AddrPort, source, _ netip.Addr) bool { return source.IsValid() }})
+	q := r.join(gateway4, "10.12.0.1", "232.1.1.1")
+	r.update(gateway4, q, record(gmp.ChangeToExclude, "239.1.1.1"))
+	require.EqualValues(t, 1, r.relay.Stats().Ignored, "that group would be the second")
+	require.Equal(t, gateway4, r.relay.Stats().Greedy)
+	require.Empty(t, r.tunnels("10.12.0.1", "232.1.1.2"))
+	r.relay.SetLimits(2, 0, 0)
+	r.update(gateway4, q, allow("232.1.1.2", "10.12.0.1"))
+	require.Equal(t, []string{gateway4.String()}, r.tunnels("10.12.0.1", "232.1.1.2"))
+	r.relay.SetLimits(1, 0, 0)
+	r.update(gateway4, q, allow("232.1.1.2", "10.12.0.1"))
+	require.Equal(t, []string{gateway4.String()}, r.tunnels("10.12.0.1", "232.1.1.2"), "what it has it keeps")
+	r.relay.SetLimits(0, 0, 0) // the defaults
+	r.update(gateway4, q, record(gmp.ChangeToExclude, "239.1.1.1"))
+	s := r.relay.Stats()
+	require.Equal(t, [2]uint64{2, 1}, [2]uint64{s.Ignored, s.Denied})
+}

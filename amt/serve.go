@@ -53,20 +53,25 @@ type Server struct {
 	conns  []*udpio.Conn
 	log    *slog.Logger
 
-	mu     sync.Mutex // guards below
-	relay  *Relay
-	todo   []Event // for the loop that joins, leaves and logs
-	armed  time.Time
-	sent   ServerStats
-	have   map[[2]netip.Addr]bool      // joined upstream
-	joins  uint64                      // changes of have, from 1
-	failed map[[2]netip.Addr]time.Time // could not be joined, until it is tried again
-	again  []failedJoin                // the same in the order of the times, with some that are failed no more
-	untold joinFailures
-	told   time.Time                // when the log was last told of those
-	icmp   map[netip.Addr]time.Time // when the source was last told of the MTU
+	mu       sync.Mutex // guards below
+	relay    *Relay
+	wishes   wishes  // for who joins and leaves upstream
+	doing    channel // that it is at, or zero
+	armed    time.Time
+	notes    []Event   // for the log: tunnels
+	missed   int       // that did not go into notes
+	fullness EventType // EventFull or EventReady, for the log
+	sent     ServerStats
+	have     map[channel]bool      // joined upstream
+	joins    uint64                // changes of have, from 1
+	failed   map[channel]time.Time // could not be joined, until it is tried again
+	again    []failedJoin          // the same in the order of the times, with some that are failed no more
+	untold   joinFailures
+	told     time.Time                // when the log was last told of those
+	icmp     map[netip.Addr]time.Time // when the source was last told of the MTU
 
-	wake   chan struct{}
+	wake   chan struct{} // loop
+	work   chan struct{} // upstream
 	closed chan struct{}
 	once   sync.Once
 	done   sync.WaitGroup
@@ -94,8 +99,8 @@ func NewServer(config ServerConfig) (*Server, error) {
 		return nil, fmt.Errorf("amt: server: %w: Listen and Upstream are required", ErrConfig)
 	}
 	s := &Server{
-		config: config, log: LimitLog(config.Logger), wake: make(chan struct{}, 1), closed: make(chan struct{}),
-		joins: 1, have: make(map[[2]netip.Addr]bool), failed: make(map[[2]netip.Addr]time.Time), icmp: make(map[netip.Addr]time.Time),
+		config: config, log: LimitLog(config.Logger), wake: make(chan struct{}, 1), work: make(chan struct{}, 1), closed: make(chan struct{}),
+		joins: 1, have: make(map[channel]bool), failed: make(map[channel]time.Time), icmp: make(map[netip.Addr]time.Time),
 	}
 	rc := config.Relay
 	for _, a := range config.Listen {
@@ -193,6 +198,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.config.Plane != nil {
 		s.done.Go(s.runPlane)
 	}
+	s.done.Go(s.upstream)
 	s.loop()
 	s.done.Wait()
 	if ctx.Err() != nil {
@@ -243,6 +249,13 @@ func (s *Server) Drain(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// SetLimits changes limits of each tunnel as [Relay.SetLimits] does.
+func (s *Server) SetLimits(maxGroups, maxSources, maxChannelsPerTunnel int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.relay.SetLimits(maxGroups, maxSources, maxChannelsPerTunnel)
 }
 
 // Stats returns the counters.
@@ -323,49 +336,61 @@ func (s *Server) readICMP(c *udpio.Conn) {
 
 // after passes on what the relay has to say. The mutex is held.
 func (s *Server) after() {
-	work := false
 	for {
 		e, ok := s.relay.PollEvent()
 		if !ok {
 			break
 		}
-		if (e.Type == EventTunnelUp || e.Type == EventTunnelDown) && !s.log.Enabled(context.Background(), slog.LevelDebug) {
-			continue
-		}
-		s.todo = append(s.todo, e)
-		work = true
+		s.note(&e)
 	}
-	if at := s.relay.NextTimeout(); work || !at.IsZero() && (s.armed.IsZero() || at.Before(s.armed)) {
-		select {
-		case s.wake <- struct{}{}:
+	if s.wishes.len() > 0 {
+		poke(s.work)
+	}
+	if at := s.relay.NextTimeout(); len(s.notes) > 0 || s.fullness != 0 || !at.IsZero() && (s.armed.IsZero() || at.Before(s.armed)) {
+		poke(s.wake)
+	}
+}
+
+// maxNotes bounds what the log is to be told of tunnels: its handler may be slow.
+const maxNotes = 4096
+
+// note takes an event of the relay. The mutex is held.
+func (s *Server) note(e *Event) {
+	switch e.Type {
+	case EventJoin, EventLeave:
+		s.wish([2]netip.Addr{e.Source, e.Group}, e.Type == EventJoin)
+	case EventFull, EventReady:
+		s.fullness = e.Type // the last one is what holds
+	default:
+		switch {
+		case !s.log.Enabled(context.Background(), slog.LevelDebug):
+		case len(s.notes) < maxNotes:
+			s.notes = append(s.notes, *e)
 		default:
+			s.missed++
 		}
 	}
 }
 
-// loop handles timeouts, and joins and leaves upstream, which may take time.
+// loop handles timeouts and tells the log.
 func (s *Server) loop() {
-	defer func() { _ = s.config.Upstream.Close() }()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
+		now := time.Now()
 		s.mu.Lock()
-		s.relay.HandleTimeout(time.Now())
+		s.relay.HandleTimeout(now)
 		s.after()
-		todo := append(s.retry(time.Now()), s.todo...)
-		s.todo = nil
-		s.mu.Unlock()
-		for i := range todo {
-			s.handle(&todo[i])
-		}
-		s.mu.Lock()
-		report, next := s.failures(time.Now())
+		notes, missed, fullness := s.notes, s.missed, s.fullness
+		s.notes, s.missed, s.fullness = nil, 0, 0
+		report, next := s.failures(now)
 		s.armed = sooner(s.relay.NextTimeout(), next)
 		wait := time.Hour
 		if !s.armed.IsZero() {
 			wait = max(time.Until(s.armed), time.Millisecond)
 		}
 		s.mu.Unlock()
+		s.tell(notes, missed, fullness)
 		if report.fresh > 0 {
 			s.log.Error("channels that gateways want cannot be joined; they are tried again",
 				"new", report.fresh, "now", report.now, "err", report.last)
@@ -380,131 +405,22 @@ func (s *Server) loop() {
 	}
 }
 
-// handle does what comes of an event of the relay.
-func (s *Server) handle(e *Event) {
-	switch e.Type {
-	case EventJoin:
-		s.join(e.Source, e.Group)
-	case EventLeave:
-		s.leave(e.Source, e.Group)
-	case EventTunnelUp:
-		s.log.Debug("a gateway has a tunnel", "gateway", e.Gateway)
-	case EventTunnelDown:
-		s.log.Debug("a tunnel has ended", "gateway", e.Gateway, "reason", e.Reason, "packets", e.Packets, "octets", e.Octets)
+func (s *Server) tell(notes []Event, missed int, fullness EventType) {
+	for i := range notes {
+		switch e := &notes[i]; e.Type {
+		case EventTunnelUp:
+			s.log.Debug("a gateway has a tunnel", "gateway", e.Gateway)
+		case EventTunnelDown:
+			s.log.Debug("a tunnel has ended", "gateway", e.Gateway, "reason", e.Reason, "packets", e.Packets, "octets", e.Octets)
+		}
+	}
+	if missed > 0 {
+		s.log.Debug("tunnels have come or gone of which the log is too slow to be told", "events", missed)
+	}
+	switch fullness {
 	case EventFull:
 		s.log.Warn("the relay is nearly full: withdraw its anycast prefix")
 	case EventReady:
 		s.log.Info("the relay has room again")
 	}
-}
-
-func (s *Server) leave(source, group netip.Addr) {
-	key := [2]netip.Addr{source, group}
-	s.mu.Lock()
-	joined := s.have[key]
-	delete(s.have, key)
-	s.joins++
-	delete(s.failed, key)
-	s.mu.Unlock()
-	if joined {
-		s.config.Upstream.Leave(source, group)
-	}
-}
-
-func (s *Server) join(source, group netip.Addr) {
-	key := [2]netip.Addr{source, group}
-	f := &forwarder{server: s, source: source, group: group}
-	err := s.config.Upstream.Join(source, group, f.forward)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err == nil {
-		s.have[key] = true
-		s.joins++
-		delete(s.failed, key)
-		return
-	}
-	s.sent.JoinErrors++
-	if s.failed[key].IsZero() {
-		s.untold.fresh++
-		s.untold.last = &JoinError{Source: source, Group: group, Err: err}
-	}
-	at := time.Now().Add(retryJoin)
-	s.failed[key] = at
-	s.again = append(s.again, failedJoin{key, at})
-}
-
-// JoinError is why a channel that gateways want could not be joined upstream, as the
-// attribute "err" of what a [Server] logs about it.
-type JoinError struct {
-	Source, Group netip.Addr // Source is the zero address for all sources
-	Err           error      // what the upstream returned
-}
-
-func (e *JoinError) Error() string {
-	source := "*"
-	if e.Source.IsValid() {
-		source = e.Source.String()
-	}
-	return fmt.Sprintf("joining (%s,%v): %v", source, e.Group, e.Err)
-}
-
-// Unwrap returns what the upstream returned.
-func (e *JoinError) Unwrap() error { return e.Err }
-
-// failedJoin is due to be tried again, if Server.failed has the same time.
-type failedJoin struct {
-	key [2]netip.Addr
-	at  time.Time
-}
-
-// joinFailures are those that the log has not been told of.
-type joinFailures struct {
-	fresh int // channels
-	now   int // those that cannot be joined now
-	last  *JoinError
-}
-
-const (
-	// retryJoin is the time after which a join that failed is tried again.
-	retryJoin = 5 * time.Second
-	// maxRetries bounds those that are tried together. Gateways may want very many
-	// channels that cannot be joined, and new ones are not to wait for all of them.
-	maxRetries = 64
-)
-
-// retry returns joins that failed and are due again. The mutex is held, as in what
-// follows.
-func (s *Server) retry(now time.Time) (todo []Event) {
-	n := 0
-	for ; n < len(s.again) && len(todo) < maxRetries; n++ {
-		f := &s.again[n]
-		if s.failed[f.key] != f.at { // left meanwhile, or another failure
-			continue
-		}
-		if f.at.After(now) {
-			break
-		}
-		todo = append(todo, Event{Type: EventJoin, Source: f.key[0], Group: f.key[1]})
-	}
-	if s.again = s.again[n:]; len(s.again) == 0 {
-		s.again = nil
-	}
-	return todo
-}
-
-// failures returns what the log is to be told of joins that failed, those of a minute
-// together, and when the next thing is due: that, or the next retry.
-func (s *Server) failures(now time.Time) (report joinFailures, next time.Time) {
-	if len(s.again) > 0 {
-		next = s.again[0].at
-	}
-	if s.untold.fresh == 0 {
-		return report, next
-	}
-	if at := s.told.Add(logInterval); at.After(now) && !s.told.IsZero() {
-		return report, sooner(next, at)
-	}
-	report, s.untold, s.told = s.untold, joinFailures{}, now
-	report.now = len(s.failed)
-	return report, next
 }

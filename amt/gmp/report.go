@@ -12,6 +12,8 @@ type ReportResult struct {
 	Changed bool
 	// Ignored is the number of additions that a limit or Allow refused.
 	Ignored int
+	// Denied is the number of these that Allow refused.
+	Denied int
 	// Err says why the report as a whole was discarded, as routers have to do on a
 	// shared link (RFC 3810 section 7.4). It matches [ErrHeader].
 	Err error
@@ -23,7 +25,7 @@ type ReportResult struct {
 // source-specific groups, are passed over.
 func (r *Router) HandleReport(now time.Time, l Link, m *Message) ReportResult {
 	r.now = r.tick(now)
-	r.ignored, r.changed = 0, false
+	r.ignored, r.denied, r.changed, r.freed = 0, 0, false, false
 	r.hold = r.gmi
 	if r.links.at(uint32(l)).shared {
 		q := r.shared[l].of(m.IPv6())
@@ -36,6 +38,22 @@ func (r *Router) HandleReport(now time.Time, l Link, m *Message) ReportResult {
 		r.hold = q.membershipInterval(&r.config)
 	}
 	before := r.Idle(l)
+	r.applyAll(l, m)
+	if r.freed && r.ignored > r.denied && !r.links.at(uint32(l)).shared {
+		// What a single host leaves makes room for what it adds, which it would else not
+		// ask for again until the next query, whatever the order of the records: Linux has
+		// ALLOW before BLOCK. Applied once more, a report makes the same of what it made.
+		r.ignored, r.denied = 0, 0
+		r.applyAll(l, m)
+	}
+	if !before && r.Idle(l) {
+		r.emit(EventIdle, l, nil)
+	}
+	r.schedule(uint32(l))
+	return ReportResult{Changed: r.changed, Ignored: r.ignored, Denied: r.denied}
+}
+
+func (r *Router) applyAll(l Link, m *Message) {
 	for rec := range m.Records {
 		if !Routable(rec.Group) {
 			continue
@@ -49,11 +67,6 @@ func (r *Router) HandleReport(now time.Time, l Link, m *Message) ReportResult {
 		}
 		r.apply(l, &rec)
 	}
-	if !before && r.Idle(l) {
-		r.emit(EventIdle, l, nil)
-	}
-	r.schedule(uint32(l))
-	return ReportResult{Changed: r.changed, Ignored: r.ignored}
 }
 
 func (r *Router) apply(l Link, rec *Record) {
@@ -139,6 +152,7 @@ func (r *Router) addGroup(l Link, group netip.Addr) uint32 {
 
 // removeGroup forgets a group on a link with all its sources.
 func (r *Router) removeGroup(g uint32) {
+	r.freed = true
 	s := r.groups.at(g)
 	for s.first != 0 {
 		r.dropSource(g, &s.first)
@@ -190,6 +204,7 @@ func (r *Router) addSource(g, ch uint32, expiry tick) {
 
 // dropSource removes the record that *p links to.
 func (r *Router) dropSource(g uint32, p *uint32) {
+	r.freed = true
 	i := *p
 	s := r.sources.at(i)
 	state := r.groups.at(g)
@@ -255,8 +270,10 @@ func (r *Router) each(g uint32, rec *Record, add bool, do func(ch uint32, p *uin
 			if room < 0 {
 				room = r.room(state.link)
 			}
-			if int(state.sources) >= r.config.MaxSources || room == 0 || r.crowded(ch) ||
-				r.config.Allow != nil && !r.config.Allow(state.link, source, group) {
+			if !r.allows(state.link, source, group) {
+				continue
+			}
+			if int(state.sources) >= r.config.MaxSources || room == 0 || r.crowded(ch) {
 				r.ignored++
 				continue
 			}
@@ -269,6 +286,16 @@ func (r *Router) each(g uint32, rec *Record, add bool, do func(ch uint32, p *uin
 		}
 		do(ch, p)
 	}
+}
+
+// allows asks Allow, and counts what it refuses.
+func (r *Router) allows(l Link, source, group netip.Addr) bool {
+	if r.config.Allow == nil || r.config.Allow(l, source, group) {
+		return true
+	}
+	r.ignored++
+	r.denied++
+	return false
 }
 
 // room returns how many sources more a link may have.
@@ -323,8 +350,10 @@ func (r *Router) dropUnmarked(g uint32) {
 // exclude: IS_EX and TO_EX.
 func (r *Router) exclude(g uint32, rec *Record, shared bool) {
 	state := r.groups.at(g)
-	if state.mode != Exclude && r.crowded(state.channel) ||
-		r.config.Allow != nil && !r.config.Allow(state.link, netip.Addr{}, rec.Group) {
+	if !r.allows(state.link, netip.Addr{}, rec.Group) {
+		return
+	}
+	if state.mode != Exclude && r.crowded(state.channel) {
 		r.ignored++
 		return
 	}

@@ -96,8 +96,10 @@ type Router struct {
 	wheel    wheel
 	mark     uint32
 	versions uint32 // of channels, given out
-	ignored  int    // additions over a limit, of the report at hand
+	ignored  int    // additions over a limit or not allowed, of the report at hand
+	denied   int    // those of them that are not allowed
 	changed  bool
+	freed    bool // by the report at hand: a group or a source is gone
 
 	events []Event
 	next   int // of events
@@ -227,6 +229,13 @@ func NewRouter(now time.Time, config RouterConfig) *Router {
 	}
 	r.wheel.now = 1
 	return r
+}
+
+// SetLimits changes MaxGroups, MaxSources and MaxLinkSources for additions from now on,
+// with the defaults of [RouterConfig]. What is above a limit stays.
+func (r *Router) SetLimits(maxGroups, maxSources, maxLinkSources int) {
+	r.config.MaxGroups, r.config.MaxSources, r.config.MaxLinkSources = maxGroups, maxSources, maxLinkSources
+	r.config.populate()
 }
 
 func (r *Router) tick(now time.Time) tick {

@@ -195,6 +195,14 @@ func TestRouterLimits(t *testing.T) {
 	r.report(l, record(gmp.BlockOldSources, "232.1.1.1", "10.0.0.1"))
 	require.Equal(t, gmp.ReportResult{Changed: true}, r.report(l, record(gmp.AllowNewSources, "232.1.1.1", "10.0.0.4")))
 
+	// Other limits hold from then on.
+	r.router.SetLimits(3, 2, 0)
+	require.Equal(t, gmp.ReportResult{}, r.report(l, record(gmp.ModeIsInclude, "232.1.1.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")))
+	require.Equal(t, gmp.ReportResult{Ignored: 1}, r.report(l, record(gmp.AllowNewSources, "232.1.1.1", "10.0.0.1")))
+	require.Equal(t, gmp.ReportResult{Changed: true}, r.report(l, record(gmp.AllowNewSources, "232.1.1.3", "10.0.0.1")))
+	require.Equal(t, gmp.ReportResult{Changed: true}, r.report(l, record(gmp.ChangeToInclude, "232.1.1.3")))
+	r.router.SetLimits(2, 3, 0)
+
 	m := r.router.AddLink()
 	require.Equal(t, gmp.ReportResult{Changed: true, Ignored: 1},
 		r.report(m, record(gmp.AllowNewSources, "232.1.1.4", "10.0.0.1", "10.0.0.2")), "8 channels in all")
@@ -203,9 +211,71 @@ func TestRouterLimits(t *testing.T) {
 		return source == netip.MustParseAddr("10.0.0.1")
 	}})
 	l = deny.router.AddLink()
-	require.Equal(t, gmp.ReportResult{Changed: true, Ignored: 2}, deny.report(l,
+	require.Equal(t, gmp.ReportResult{Changed: true, Ignored: 2, Denied: 2}, deny.report(l,
 		record(gmp.AllowNewSources, "232.1.1.1", "10.0.0.1", "10.0.0.2"), record(gmp.ChangeToExclude, "239.1.1.1")))
 	require.Empty(t, deny.links("10.0.0.1", "239.1.1.1"))
+}
+
+// What a report leaves makes room for what it adds, whatever the order of its records:
+// Linux has ALLOW before BLOCK, and RFC 3376 section 6.4 knows no limit.
+func TestLeavesMakeRoom(t *testing.T) {
+	const g, other = "232.1.1.1", "232.1.1.2"
+	for name, recs := range map[string][]gmp.Record{
+		"TO_IN":           {record(gmp.ChangeToInclude, g, "10.0.0.4", "10.0.0.2", "10.0.0.5")},
+		"ALLOW and BLOCK": {record(gmp.AllowNewSources, g, "10.0.0.4", "10.0.0.5"), record(gmp.BlockOldSources, g, "10.0.0.1", "10.0.0.3")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRouterRig(t, gmp.RouterConfig{MaxSources: 3, MaxLinkSources: 3, MaxChannels: 4})
+			l := r.router.AddLink()
+			r.report(l, record(gmp.ModeIsInclude, g, "10.0.0.1", "10.0.0.2", "10.0.0.3"))
+			kept := r.router.Version(netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr(g))
+			require.Equal(t, gmp.ReportResult{Changed: true}, r.report(l, recs...))
+			for source, links := range map[string][]gmp.Link{"10.0.0.1": nil, "10.0.0.2": {l}, "10.0.0.3": nil, "10.0.0.4": {l}, "10.0.0.5": {l}} {
+				require.Equal(t, links, r.links(source, g), source)
+			}
+			require.Equal(t, kept, r.router.Version(netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr(g)), "it is not left and joined again")
+		})
+	}
+	t.Run("group", func(t *testing.T) {
+		r := newRouterRig(t, gmp.RouterConfig{MaxGroups: 1})
+		l := r.router.AddLink()
+		for _, leave := range []gmp.Record{record(gmp.ChangeToInclude, g), record(gmp.BlockOldSources, g, "10.0.0.1")} {
+			r.report(l, record(gmp.AllowNewSources, g, "10.0.0.1"))
+			require.Equal(t, gmp.ReportResult{Changed: true}, r.report(l, record(gmp.AllowNewSources, other, "10.0.0.1"), leave))
+			require.Equal(t, []gmp.Link{l}, r.links("10.0.0.1", other))
+			require.Empty(t, r.links("10.0.0.1", g))
+			r.report(l, record(gmp.ChangeToInclude, other))
+		}
+		for _, whole := range []string{"239.1.1.1", "239.1.1.2"} { // of the one, then of the other
+			r.report(l, record(gmp.ChangeToInclude, "239.1.1.1"), record(gmp.ChangeToExclude, whole))
+			require.Equal(t, []gmp.Link{l}, r.links("10.0.0.1", whole))
+		}
+	})
+	t.Run("EXCLUDE", func(t *testing.T) {
+		const g = "239.1.1.1"
+		r := newRouterRig(t, gmp.RouterConfig{MaxSources: 2})
+		l := r.router.AddLink()
+		r.report(l, record(gmp.ChangeToExclude, g, "10.0.0.1", "10.0.0.2"))
+		require.Equal(t, gmp.ReportResult{Changed: true}, r.report(l, record(gmp.ChangeToExclude, g, "10.0.0.3", "10.0.0.2")))
+		require.Empty(t, r.links("10.0.0.3", g))
+		require.Equal(t, []gmp.Link{l}, r.links("10.0.0.1", g))
+		require.Equal(t, gmp.ReportResult{Changed: true}, r.report(l, record(gmp.ChangeToInclude, g, "10.0.0.4", "10.0.0.2")))
+		for source, links := range map[string][]gmp.Link{"10.0.0.1": nil, "10.0.0.2": {l}, "10.0.0.3": nil, "10.0.0.4": {l}} {
+			require.Equal(t, links, r.links(source, g), source)
+		}
+	})
+	t.Run("the order of records counts", func(t *testing.T) {
+		r := newRouterRig(t, gmp.RouterConfig{MaxSources: 2})
+		l := r.router.AddLink()
+		allow, block := record(gmp.AllowNewSources, g, "10.0.0.1"), record(gmp.BlockOldSources, g, "10.0.0.1")
+		r.report(l, allow, block)
+		require.Empty(t, r.links("10.0.0.1", g))
+		r.report(l, block, allow)
+		require.Equal(t, []gmp.Link{l}, r.links("10.0.0.1", g))
+		r.report(l, allow, block)
+		require.Empty(t, r.links("10.0.0.1", g))
+		require.True(t, r.router.Idle(l))
+	})
 }
 
 func TestRemoveLink(t *testing.T) {

@@ -121,6 +121,19 @@ func TestNode(t *testing.T) {
 		require.Eventually(t, func() bool { return first.Status().AMT.Rejected["ignored"] > 0 }, 10*time.Second, 10*time.Millisecond)
 		require.NoError(t, refused.Close())
 
+		// One group is as much as it may have, and then two are.
+		require.NoError(t, first.Apply(parse(t, "admin: {listen: 'off'}\namt: "+root, one, ch.Port, ", max_groups_per_tunnel: 1")))
+		third := ssmtest.Channel(t)
+		third.Port = ch.Port
+		send(t, third)
+		more := dial(t, third, two)
+		require.Eventually(t, func() bool { return first.Status().AMT.Rejected["over_limit"] > 0 }, 20*time.Second, 10*time.Millisecond)
+		require.NoError(t, first.Apply(parse(t, "admin: {listen: 'off'}\namt: "+root, one, ch.Port, ", max_groups_per_tunnel: 2")))
+		require.NoError(t, more.Close())
+		more = dial(t, third, two)
+		read(t, more, 10)
+		require.NoError(t, more.Close())
+
 		// What needs a restart changes nothing.
 		err := first.Apply(parse(t, "admin: {listen: 'off'}\namt: "+root, one, ch.Port+1, ""))
 		require.ErrorContains(t, err, "a change of amt needs a restart")

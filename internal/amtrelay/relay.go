@@ -124,6 +124,7 @@ func (r *Relay) serve() error {
 		Upstream: joins{upstream, r.log}, Logger: r.log,
 		Relay: amt.RelayConfig{
 			MaxTunnels: r.cfg.MaxTunnels, MaxTunnelsPerAddress: r.cfg.MaxTunnelsPerAddress,
+			MaxGroups: r.cfg.MaxGroupsPerTunnel, MaxSources: r.cfg.MaxSourcesPerGroup, MaxChannelsPerTunnel: r.cfg.MaxChannelsPerTunnel,
 			QueryInterval: r.cfg.QueryInterval, PathMTU: r.cfg.PathMTU, FollowPathMTU: r.cfg.FollowPathMTU,
 			Allow: r.allows, Compat: amt.RelayCompat{Endpoint: r.cfg.Endpoint.Mode()},
 		},
@@ -227,9 +228,15 @@ func (r *Relay) Apply(next config.AMT) error {
 	if err := r.fixed(&next); err != nil {
 		return err
 	}
-	r.allow.Store(&next.Allow)
-	if r.server != nil && !r.cfg.Allow.Open() {
-		r.tellOpen(&next.Allow)
+	if err := r.addChannels(next.Bridge.Channels); err != nil {
+		return err
+	}
+	r.allow.Store(&next.Allow) // from here on nothing fails
+	if r.server != nil {
+		r.server.SetLimits(next.MaxGroupsPerTunnel, next.MaxSourcesPerGroup, next.MaxChannelsPerTunnel)
+		if !r.cfg.Allow.Open() {
+			r.tellOpen(&next.Allow)
+		}
 	}
 	if r.chains != nil && !reflect.DeepEqual(r.cfg.Upstream.AMTRelays, next.Upstream.AMTRelays) {
 		r.chains.set(next.Upstream.AMTRelays)
@@ -247,10 +254,26 @@ func (r *Relay) Apply(next config.AMT) error {
 			r.bridge.remove(c)
 		}
 	}
-	for _, c := range next.Bridge.Channels {
+	return nil
+}
+
+// addChannels bridges what is not bridged yet, by the relays that there are; all of it or nothing.
+func (r *Relay) addChannels(channels []config.AMTChannel) error {
+	if r.bridge == nil {
+		return nil
+	}
+	var added []config.AMTChannel
+	for _, c := range channels {
+		if r.bridge.have[c] {
+			continue
+		}
 		if err := r.bridge.add(c); err != nil {
+			for _, c := range added {
+				r.bridge.remove(c)
+			}
 			return err
 		}
+		added = append(added, c)
 	}
 	return nil
 }
@@ -262,7 +285,7 @@ func (r *Relay) fixed(next *config.AMT) error {
 		a.Bridge.Interface != b.Bridge.Interface || a.Bridge.DRIAD != b.Bridge.DRIAD
 	for _, c := range []*config.AMT{&a, &b} {
 		c.Allow, c.Upstream.AMTRelays, c.Bridge = config.AMTAllow{}, config.AMTRelays{}, config.AMTBridge{}
-		c.Drain = 0
+		c.Drain, c.MaxGroupsPerTunnel, c.MaxSourcesPerGroup, c.MaxChannelsPerTunnel = 0, 0, 0, 0
 		if len(c.Listen) == 0 {
 			c.Listen = nil
 		}
@@ -376,7 +399,7 @@ func (r *Relay) serverStatus(st *telemetry.AMT, maxTunnels int) {
 	st.Messages = map[string]uint64{"discovery": s.Discoveries, "request": s.Requests, "update": s.Updates, "teardown": s.Teardowns}
 	st.Rejected = map[string]uint64{
 		"malformed": s.RelayStats.Malformed, "unexpected": s.Unexpected, "bad_mac": s.BadMAC, "limited": s.Limited,
-		"refused": s.RelayStats.Refused, "ignored": s.Ignored, "no_address": s.NoAddress,
+		"refused": s.RelayStats.Refused, "ignored": s.Denied, "over_limit": s.Ignored - s.Denied, "no_address": s.NoAddress,
 	}
 	st.Opened, st.Closed, st.Expired, st.Unreachable = s.Opened, s.Closed, s.Expired, s.Unreachable
 	st.Packets, st.Copies, st.CopyOctets, st.Fragmented = s.Packets, s.Copies, s.Octets, s.Fragmented

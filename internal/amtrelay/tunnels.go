@@ -37,7 +37,7 @@ type tunnels[T gatewayEnd] struct {
 
 	mu       sync.Mutex // guards below
 	relays   config.AMTRelays
-	client   *driad.Client             // looks for all; nil until the first does
+	client   *gateway.Client           // looks for all; nil until the first does
 	list     map[netip.Addr]*tunnel[T] // by source
 	leaving  map[*tunnel[T]]bool       // closed soon
 	closed   bool
@@ -120,7 +120,11 @@ func (t *tunnels[T]) find(u *tunnel[T]) *gateway.Finder {
 	if err := t.look(); err != nil {
 		log.Warn("no AMT relay can be looked for", "error", err)
 	}
-	return gateway.Find(context.Background(), u.source, t.relays.Candidates(), t.client, func(f gateway.Found) {
+	var client *driad.Client
+	if t.client != nil {
+		client = t.client.Client
+	}
+	return gateway.Find(context.Background(), u.source, t.relays.Candidates(), client, func(f gateway.Found) {
 		if len(f.Relays) == 0 {
 			log.Warn("no AMT relay was found", "error", f.Err)
 			return

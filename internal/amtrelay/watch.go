@@ -1,6 +1,7 @@
 package amtrelay
 
 import (
+	"log/slog"
 	"time"
 
 	"github.com/treedn/treedn/amt"
@@ -13,12 +14,16 @@ var limits = []struct {
 }{
 	{"messages of gateways are not answered: they come faster than is allowed", "", func(s *amt.ServerStats, _ uint64) uint64 { return s.Limited }},
 	{"gateways are refused: there are too many tunnels", "amt.max_tunnels, amt.max_tunnels_per_address", func(s *amt.ServerStats, _ uint64) uint64 { return s.RelayStats.Refused }},
-	{"gateways want channels that they may not have, or too many of them", "amt.allow", func(s *amt.ServerStats, _ uint64) uint64 { return s.Ignored }},
+	{"gateways want channels that they may not have", "amt.allow", func(s *amt.ServerStats, _ uint64) uint64 { return s.Denied }},
+	{overLimit, "amt.max_groups_per_tunnel, amt.max_sources_per_group, amt.max_channels_per_tunnel", func(s *amt.ServerStats, _ uint64) uint64 { return s.Ignored - s.Denied }},
 	{"discoveries are not answered: there is no address of their family", "amt.advertise", func(s *amt.ServerStats, _ uint64) uint64 { return s.NoAddress }},
 	{"the system does not send all copies", "", func(s *amt.ServerStats, _ uint64) uint64 { return s.Refused }},
 	{"packets do not fit the path to gateways, and may not be cut", "amt.path_mtu", func(s *amt.ServerStats, _ uint64) uint64 { return s.TooBig }},
 	{"packets come faster than they can be copied", "", func(_ *amt.ServerStats, queue uint64) uint64 { return queue }},
 }
+
+// overLimit is told with the last of the gateways, which may be a relay with gateways of its own.
+const overLimit = "gateways want more channels than each may have, and do not get them"
 
 const (
 	watchEvery = 5 * time.Second
@@ -63,13 +68,20 @@ func (r *Relay) check(w watcher, now time.Time) {
 	if r.native != nil {
 		queue = r.native.Dropped()
 	}
+	w.tell(r.log, now, &stats, queue)
+}
+
+func (w watcher) tell(log *slog.Logger, now time.Time, stats *amt.ServerStats, queue uint64) {
 	for i, l := range limits {
-		if n := w.due(i, now, l.of(&stats, queue)); n > 0 {
+		if n := w.due(i, now, l.of(stats, queue)); n > 0 {
 			args := []any{"count", n}
 			if l.remedy != "" {
 				args = append(args, "see", l.remedy)
 			}
-			r.log.Warn(l.text, args...)
+			if l.text == overLimit {
+				args = append(args, "last", stats.Greedy)
+			}
+			log.Warn(l.text, args...)
 		}
 	}
 }

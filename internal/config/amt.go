@@ -35,6 +35,11 @@ type AMT struct {
 	MaxTunnels int `yaml:"max_tunnels"`
 	// MaxTunnelsPerAddress bounds those with one IPv4 address or in one IPv6 /64. Default 4096.
 	MaxTunnelsPerAddress int `yaml:"max_tunnels_per_address"`
+	// MaxGroupsPerTunnel, MaxSourcesPerGroup and MaxChannelsPerTunnel bound what a gateway may have: groups, sources of
+	// each, and sources of all groups together. Another relay is one gateway. Default 64, 64 and 512.
+	MaxGroupsPerTunnel   int `yaml:"max_groups_per_tunnel"`
+	MaxSourcesPerGroup   int `yaml:"max_sources_per_group"`
+	MaxChannelsPerTunnel int `yaml:"max_channels_per_tunnel"`
 	// QueryInterval is how often gateways are to ask. Default 125s.
 	QueryInterval time.Duration `yaml:"query_interval"`
 	// PathMTU is that of the paths to the gateways, with the outer headers. Default: that of the interface with the
@@ -44,7 +49,8 @@ type AMT struct {
 	Endpoint AMTEndpoint `yaml:"endpoint"`
 	// FollowPathMTU lowers it for a gateway when a router says so. Default false.
 	FollowPathMTU bool `yaml:"follow_path_mtu"`
-	// Drain is how long, at most, a relay that ends waits for its gateways to go elsewhere. Default 30s.
+	// Drain is how long, at most, a relay that ends waits for its gateways to go elsewhere, of which it can tell them only
+	// when they ask. Default: QueryInterval and 25s to go, and 1h at most.
 	Drain  time.Duration `yaml:"drain"`
 	XDP    AMTXDP        `yaml:"xdp"`
 	Bridge AMTBridge     `yaml:"bridge"`
@@ -90,6 +96,8 @@ type AMTBridge struct {
 	// Channels are what is bridged.
 	Channels []AMTChannel `yaml:"channels"`
 }
+
+const maxDrain = time.Hour
 
 // AMTKey is the secret of an anycast cluster.
 type AMTKey struct{ secret }
@@ -188,9 +196,12 @@ func (a *AMT) populate() {
 	a.Upstream.Ports, a.Bridge.Channels = slices.Clone(a.Upstream.Ports), slices.Clone(a.Bridge.Channels)
 	orDefault(&a.MaxTunnels, 100_000)
 	orDefault(&a.MaxTunnelsPerAddress, 4096)
+	orDefault(&a.MaxGroupsPerTunnel, 64)
+	orDefault(&a.MaxSourcesPerGroup, 64)
+	orDefault(&a.MaxChannelsPerTunnel, 512)
 	orDefault(&a.QueryInterval, 125*time.Second)
 	orDefault(&a.Endpoint, AMTEndpointAuto)
-	orDefault(&a.Drain, 30*time.Second)
+	orDefault(&a.Drain, min(a.QueryInterval+25*time.Second, maxDrain))
 	if a.Upstream.DRIAD {
 		orDefault(&a.Upstream.MaxSources, 256)
 	}
@@ -264,13 +275,17 @@ func (a *AMT) validate(p *problems) {
 	a.validateXDP(p)
 	between(p, "amt.max_tunnels", a.MaxTunnels, 1, 10_000_000)
 	between(p, "amt.max_tunnels_per_address", a.MaxTunnelsPerAddress, 1, 10_000_000)
+	// Each record of a report is looked up in a list of that length.
+	between(p, "amt.max_groups_per_tunnel", a.MaxGroupsPerTunnel, 1, 4096)
+	between(p, "amt.max_sources_per_group", a.MaxSourcesPerGroup, 1, 4096)
+	between(p, "amt.max_channels_per_tunnel", a.MaxChannelsPerTunnel, 1, 65536)
 	if a.PathMTU != 0 {
 		between(p, "amt.path_mtu", a.PathMTU, 576, 65535)
 	}
 	if a.QueryInterval < time.Second || a.QueryInterval > 31744*time.Second {
 		p.addf("amt.query_interval", "is not from 1s to 31744s")
 	}
-	if a.Drain < 0 || a.Drain > time.Hour {
+	if a.Drain < 0 || a.Drain > maxDrain {
 		p.addf("amt.drain", "is not from 0s to 1h")
 	}
 }

@@ -24,6 +24,7 @@ func (e *explanation) amt(a *AMT) {
 			e.line("    tells gateways to ask %s", list(a.Advertise))
 		}
 		e.line("    takes up to %d gateways, up to %d with one address, and asks them every %s", a.MaxTunnels, a.MaxTunnelsPerAddress, a.QueryInterval)
+		e.line("    gives each of them up to %d groups, %d sources of each, and %d sources together", a.MaxGroupsPerTunnel, a.MaxSourcesPerGroup, a.MaxChannelsPerTunnel)
 		if a.PathMTU == 0 {
 			e.line("    sends packets that fit its own link, and a path of 1500 octets")
 		} else {
@@ -42,6 +43,9 @@ func (e *explanation) amt(a *AMT) {
 			e.line("    has a key of its own, so that no other relay can stand in for it behind an anycast address")
 		}
 		e.line("    waits up to %s at the end for its gateways to go elsewhere", a.Drain)
+		if a.Drain < a.QueryInterval {
+			e.warn("amt.drain is shorter than amt.query_interval: gateways that ask as seldom as they may are not told that the relay ends")
+		}
 	}
 	if b := &a.Bridge; b.Interface != "" {
 		e.line("  bridges %s from relays onto interface %s", list(b.Channels), b.Interface)

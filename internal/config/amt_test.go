@@ -24,6 +24,9 @@ amt:
     groups: [232.0.0.0/8]
   max_tunnels: 10
   max_tunnels_per_address: 5
+  max_groups_per_tunnel: 6
+  max_sources_per_group: 7
+  max_channels_per_tunnel: 8
   query_interval: 60s
   path_mtu: 1400
   follow_path_mtu: true
@@ -54,7 +57,7 @@ func TestAMT(t *testing.T) {
 	var b strings.Builder
 	require.NoError(t, c.(document).Explain(&b))
 	for _, text := range []string{
-		"AMT relay at UDP 192.0.2.1:2268, [2001:db8::1]:2269", "from another relay\n      relay 1: 198.51.100.1:2268", "that they have: never", "only for sources in 203.0.113.0/24",
+		"AMT relay at UDP 192.0.2.1:2268, [2001:db8::1]:2269", "from another relay\n      relay 1: 198.51.100.1:2268", "that they have: never", "amt.drain is shorter", "up to 6 groups, 7 sources of each, and 8 sources together", "only for sources in 203.0.113.0/24",
 		"bridges 203.0.113.1,232.1.1.1, 2001:db8::9,ff3e::8000:1", "no interface eth9", "relay 2: relay.example:2268", "AMTRELAY records of the source", "asks the DNS server 192.0.2.53",
 	} {
 		require.Contains(t, b.String(), text)
@@ -77,11 +80,19 @@ func TestAMT(t *testing.T) {
 	require.NoError(t, err)
 	c, err = parseRole("amt-relay", "f", []byte("amt: {listen: [127.0.0.1], upstream: {driad: true}}"))
 	require.NoError(t, err)
+	require.Equal(t, 150*time.Second, c.(*AMTRelay).AMT.Drain, "the longest time until a gateway asks, and some to go")
 	require.Equal(t, 256, c.(*AMTRelay).AMT.Upstream.MaxSources)
+	require.Equal(t, [3]int{64, 64, 512}, [3]int{c.(*AMTRelay).AMT.MaxGroupsPerTunnel, c.(*AMTRelay).AMT.MaxSourcesPerGroup, c.(*AMTRelay).AMT.MaxChannelsPerTunnel})
 	require.Equal(t, amt.EndpointAuto, c.(*AMTRelay).AMT.Endpoint.Mode())
 	b.Reset()
 	require.NoError(t, c.(document).Explain(&b))
 	require.Contains(t, b.String(), "of up to 256 sources, by a tunnel for each")
+	require.NotContains(t, b.String(), "amt.drain")
+	for interval, drain := range map[string]time.Duration{"60s": 85 * time.Second, "2h": time.Hour} {
+		c, err = parseRole("amt-relay", "f", []byte("amt: {listen: [127.0.0.1], query_interval: "+interval+"}"))
+		require.NoError(t, err)
+		require.Equal(t, drain, c.(*AMTRelay).AMT.Drain)
+	}
 }
 
 func TestAMTAddress(t *testing.T) {
@@ -132,6 +143,9 @@ func TestAMTRefused(t *testing.T) {
 		"amt: {listen: [1.2.3.4], upstream: {relays: [0.0.0.0]}}":                   "is not a unicast address",
 		"amt: {listen: [1.2.3.4], endpoint: sometimes}":                             "is none of auto, always and never",
 		"amt: {listen: [1.2.3.4], max_tunnels: -1}":                                 "is not from 1",
+		"amt: {listen: [1.2.3.4], max_groups_per_tunnel: 4097}":                     "is not from 1 to 4096",
+		"amt: {listen: [1.2.3.4], max_sources_per_group: -1}":                       "is not from 1 to 4096",
+		"amt: {listen: [1.2.3.4], max_channels_per_tunnel: 65537}":                  "is not from 1 to 65536",
 		"amt: {listen: [1.2.3.4], path_mtu: 100}":                                   "is not from 576",
 		"amt: {listen: [1.2.3.4], query_interval: 1ms}":                             "is not from 1s",
 		"amt: {listen: [1.2.3.4], drain: 2h}":                                       "is not from 0s",

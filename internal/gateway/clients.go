@@ -9,16 +9,41 @@ import (
 	"github.com/treedn/treedn/driad/resolver"
 )
 
+// Client looks for relays, and begins again when the machine is in another network (RFC 8777 section 3.3.2).
+type Client struct {
+	*driad.Client
+	stop func()
+}
+
 // NewClient returns what looks for relays. If a resolver is given and no domains are, these are still the system's: it is
 // DHCP that tells the domain of the network that the node is in (RFC 6763 section 11), whatever server is asked. Domains
 // below local are left out: who names the server to trust does not want to hear everybody on the link.
-func NewClient(config driad.ClientConfig) (*driad.Client, error) {
+func NewClient(config driad.ClientConfig) (*Client, error) { return newClient(config, network) }
+
+func newClient(config driad.ClientConfig, look func() string) (*Client, error) {
+	given := config
+	config.Domains = domains(&given)
+	c, err := driad.NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{c, watchNetwork(look, func() { c.NetworkChanged(domains(&given)) })}, nil
+}
+
+// domains are those of the network that the machine is in, unless the client takes them from the system itself.
+func domains(config *driad.ClientConfig) []dns.Name {
 	if config.Resolver != nil && config.Domains == nil && !config.NoServiceDiscovery {
 		if _, search, err := resolver.System(); err == nil {
-			config.Domains = slices.DeleteFunc(search, func(n dns.Name) bool { return n.IsMulticast() })
+			return slices.DeleteFunc(search, func(n dns.Name) bool { return n.IsMulticast() })
 		}
 	}
-	return driad.NewClient(config)
+	return config.Domains
+}
+
+// Close ends all that it looks for.
+func (c *Client) Close() error {
+	c.stop()
+	return c.Client.Close()
 }
 
 // Clients are those that look for relays: all who do so in the same way share one, with its answers, what it knows of
@@ -26,10 +51,11 @@ func NewClient(config driad.ClientConfig) (*driad.Client, error) {
 type Clients struct {
 	mu   sync.Mutex // guards below
 	list map[string]*sharedClient
+	look func() string // for tests; nil: network
 }
 
 type sharedClient struct {
-	*driad.Client
+	*Client
 	users int
 }
 
@@ -43,7 +69,11 @@ func (c *Clients) get(key string, config *driad.ClientConfig) (client *driad.Cli
 	defer c.mu.Unlock()
 	s := c.list[key]
 	if s == nil {
-		client, err := NewClient(*config)
+		look := c.look
+		if look == nil {
+			look = network
+		}
+		client, err := newClient(*config, look)
 		if err != nil {
 			return nil, func() {}, err
 		}
@@ -54,7 +84,7 @@ func (c *Clients) get(key string, config *driad.ClientConfig) (client *driad.Cli
 		c.list[key] = s
 	}
 	s.users++
-	return s.Client, sync.OnceFunc(func() { c.put(key, s) }), nil
+	return s.Client.Client, sync.OnceFunc(func() { c.put(key, s) }), nil
 }
 
 func (c *Clients) put(key string, s *sharedClient) {

@@ -44,7 +44,7 @@ var ioPackages = []string{
 // ioFiles are the only files that may do so in packages where sockets and the
 // machines that they serve are behind one name, for their users' sake.
 var ioFiles = map[string][]string{
-	"amt":             {"bridge.go", "chain.go", "deadline.go", "dial.go", "dial_native.go", "dial_read.go", "fanout.go", "native.go", "serve.go", "serve_plane.go", "uplink.go", "whole.go"},
+	"amt":             {"bridge.go", "chain.go", "deadline.go", "dial.go", "dial_native.go", "dial_read.go", "fanout.go", "native.go", "serve.go", "serve_plane.go", "serve_wishes.go", "uplink.go", "whole.go"},
 	"amt/xdp":         {"engine_linux.go", "inject_linux.go", "nexthop_linux.go", "plane_linux.go", "plane_other.go", "selftest_linux.go", "server_linux.go"},
 	"driad":           {"discover.go"},
 	"driad/authority": {"server.go", "server_notify.go", "udp_linux.go", "udp_other.go"},

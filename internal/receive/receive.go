@@ -60,13 +60,15 @@ func Run(ctx context.Context, c Config) error {
 	var client *driad.Client
 	if r.Discovery != nil {
 		discovery, err := r.why.listen(*r.Discovery)
+		var looking *gateway.Client
 		if err == nil {
-			client, err = gateway.NewClient(*discovery)
+			looking, err = gateway.NewClient(*discovery)
 		}
 		if err != nil {
 			return fmt.Errorf("looking for relays: %w", err)
 		}
-		defer func() { _ = client.Close() }()
+		defer func() { _ = looking.Close() }()
+		client = looking.Client
 	}
 	r.finder = gateway.Find(ctx, r.Channel.Source, r.Relays, client, r.found)
 	defer r.finder.Close()
