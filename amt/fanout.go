@@ -294,9 +294,9 @@ func (f *forwarder) route(source netip.Addr) *route {
 		f.routes[source] = r
 	}
 	s := f.server
-	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := time.Now()
 	if !f.source.IsValid() && s.have[[2]netip.Addr{source, f.group}] {
 		return &route{} // the one of that source forwards them
 	}
