@@ -200,7 +200,7 @@ func (r *receiver) event(e amt.ConnEvent) {
 		r.report.say(eventRelayAsked, "relay %v has been asked for the channel", e.Relay)
 	case amt.ConnRelayLost, amt.ConnRelaySilent:
 		if news { // the same every few seconds is none
-			r.report.say(eventRelayFailed, "relay %v %s", e.Relay, gateway.Reason(e.Err))
+			r.report.say(eventRelayFailed, "relay %v %s", e.Relay, reasonFor(e.Err))
 		}
 	}
 }
