@@ -91,7 +91,9 @@ func (g *gathering) ask(by Method, name dns.Name, kind dns.Type) *dns.Answer {
 		g.err = errTooManyLookups
 		return nil
 	case lookupFailed:
-		g.err = e.err
+		if g.err == nil || kind == dns.TypeAMTRELAY {
+			g.err = e.err // else it is that of the last name that was tried instead
+		}
 		if g.retry.IsZero() || e.retryAt.Before(g.retry) {
 			g.retry = e.retryAt
 		}

@@ -338,6 +338,7 @@ func TestErrNotAuthentic(t *testing.T) {
 		{"service", sd, services, "_amt._udp.example. PTR", []error{driad.ErrNotAuthentic}, driad.ErrNoRelay, "for _amt._udp.example. PTR"},
 		{"authentic", config, zone{}, "none", []error{driad.ErrNoRelay}, driad.ErrNotAuthentic, ""},
 		{"authentic failure", config, zone{reverse: {"fail"}}, "none", []error{driad.ErrLookup}, driad.ErrNotAuthentic, "SERVFAIL"},
+		{"both fail", config, zone{reverse: {"fail"}, plain: {"fail"}}, "none", []error{driad.ErrLookup}, driad.ErrNotAuthentic, "SERVFAIL for " + reverse},
 		{"not required", onlyDRIAD, zone{}, "", []error{driad.ErrNoRelay}, driad.ErrNotAuthentic, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
