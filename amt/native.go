@@ -21,8 +21,8 @@ type NativeConfig struct {
 	Ports []uint16
 	// Sockets never takes whole packets.
 	Sockets bool
-	// Interface is where to join, by name or index. Default: the one on the route
-	// to the source.
+	// Interface is where to join, by name, index or address. It has to be there, but
+	// may be down. Default: the one on the route to the source.
 	Interface string
 	// TTL is what the packets have when they enter the tunnels if their headers
 	// are made anew: sockets do not tell what they came with. Default: 16.
@@ -60,8 +60,16 @@ type Native struct {
 	done   sync.WaitGroup
 }
 
-// NewNative returns an upstream. The error matches [ErrPrivilege].
+// NewNative returns an upstream. The error matches [ErrPrivilege], or
+// [ssm.ErrInterface] if there is no such Interface.
 func NewNative(config NativeConfig) (*Native, error) {
+	if config.Interface != "" {
+		// A name that was mistyped would otherwise be an error of each Join.
+		var e *ssm.Error
+		if _, err := ssm.InterfaceFor(config.Interface, netip.Addr{}); errors.As(err, &e) && e.Interface == "" {
+			return nil, fmt.Errorf("amt: %w", err)
+		}
+	}
 	if config.TTL == 0 {
 		config.TTL = 16
 	}

@@ -27,7 +27,7 @@ type Config struct {
 	NoIPv4, NoIPv6 bool
 	// RequireAuthentic believes only answers of the DNS that are authentic: they had
 	// the AD flag, by a way that can be trusted. Nothing else makes a candidate, or
-	// says that there is no relay.
+	// says that there is no relay; see [ErrNotAuthentic].
 	RequireAuthentic bool
 	// Allow says whether an address from the DNS may be that of a relay. Default:
 	// [Usable].

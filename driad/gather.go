@@ -1,8 +1,10 @@
 package driad
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/treedn/treedn/driad/amtrelay"
@@ -24,6 +26,7 @@ type gathering struct {
 	expires time.Time // of the first answer to do so
 	retry   time.Time // when the first question that failed may be asked again
 	err     error
+	forged  questions // whose answers may be, and are not believed
 	lookups [methods]int
 	counts  [methods]int // candidates, also those held down
 }
@@ -88,7 +91,9 @@ func (g *gathering) ask(by Method, name dns.Name, kind dns.Type) *dns.Answer {
 		g.err = errTooManyLookups
 		return nil
 	case lookupFailed:
-		g.err = e.err
+		if g.err == nil || kind == dns.TypeAMTRELAY {
+			g.err = e.err // else it is that of the last name that was tried instead
+		}
 		if g.retry.IsZero() || e.retryAt.Before(g.retry) {
 			g.retry = e.retryAt
 		}
@@ -98,7 +103,33 @@ func (g *gathering) ask(by Method, name dns.Name, kind dns.Type) *dns.Answer {
 	if g.expires.IsZero() || at.Before(g.expires) {
 		g.expires = at
 	}
+	// That nothing else names a relay is told without it. Of the source's own records it
+	// counts, too, that there are none.
+	if g.m.config.RequireAuthentic && !e.answer.Authentic && (len(e.answer.Records) > 0 || kind == dns.TypeAMTRELAY) {
+		g.forged.add(e.key)
+	}
 	return &e.answer
+}
+
+// questions are a few of those that have something in common.
+type questions []key
+
+func (q *questions) add(k key) {
+	if len(*q) < 4 && !slices.Contains(*q, k) {
+		*q = append(*q, k)
+	}
+}
+
+// String lists them.
+func (q questions) String() string {
+	var b strings.Builder
+	for i, k := range q {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%s %s", k.name, k.kind)
+	}
+	return b.String()
 }
 
 // multicast reports whether names below local may be asked. Records of a source cannot

@@ -328,6 +328,47 @@ func TestRequireAuthentic(t *testing.T) {
 	require.Len(t, r.m.Candidates(id), 1)
 }
 
+// The error blames what was answered and not believed, not what was asked in vain after it.
+func TestErrNotAuthentic(t *testing.T) {
+	config := driad.Config{NoServiceDiscovery: true, NoAnycast: true, RequireAuthentic: true}
+	amtrelay := strings.TrimSuffix(reverse, " AMTRELAY")
+	sd := driad.Config{NoAnycast: true, NoPlain: true, NoDRIAD: true, RequireAuthentic: true, Domains: []dns.Name{dns.MustParseName("example")}}
+	services := zone{"_amt._udp.example. PTR": {"60 x.example."}, "x.example. SRV": {"60 1 1 2268 a."}, "a. A": {"60 192.0.2.1"}}
+	for _, c := range []struct {
+		name   string
+		config driad.Config
+		zone   zone
+		forged string // the question that has no AD flag; empty: none has
+		is     []error
+		not    error
+		want   string
+	}{
+		{"nothing else failed", config, zone{reverse: {"60 1 0 1 192.0.2.1"}}, "", []error{driad.ErrNotAuthentic}, driad.ErrLookup, "AD flag"},
+		{"others failed", config, zone{reverse: {"60 1 0 1 192.0.2.1"}, plain: {"fail"}}, "", []error{driad.ErrNotAuthentic, driad.ErrLookup}, driad.ErrNoRelay,
+			"for 12.100.51.198.in-addr.arpa. AMTRELAY; and driad: looking up relays"},
+		{"that there is none", config, zone{}, "", []error{driad.ErrNotAuthentic}, driad.ErrNoRelay, amtrelay},
+		{"plain", config, zone{plain: {"60 192.0.2.1"}}, plain, []error{driad.ErrNotAuthentic}, driad.ErrNoRelay, "for " + plain},
+		{"service", sd, services, "_amt._udp.example. PTR", []error{driad.ErrNotAuthentic}, driad.ErrNoRelay, "for _amt._udp.example. PTR"},
+		{"authentic", config, zone{}, "none", []error{driad.ErrNoRelay}, driad.ErrNotAuthentic, ""},
+		{"authentic failure", config, zone{reverse: {"fail"}}, "none", []error{driad.ErrLookup}, driad.ErrNotAuthentic, "SERVFAIL"},
+		{"both fail", config, zone{reverse: {"fail"}, plain: {"fail"}}, "none", []error{driad.ErrLookup}, driad.ErrNotAuthentic, "SERVFAIL for " + reverse},
+		{"not required", onlyDRIAD, zone{}, "", []error{driad.ErrNoRelay}, driad.ErrNotAuthentic, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, c.config, c.zone)
+			r.adFor = func(q dns.Question) bool { return c.forged != "" && q.String() != c.forged }
+			r.m.Start(r.now, source)
+			r.run(time.Second)
+			err := r.last(driad.EventExhausted).Err
+			for _, want := range c.is {
+				require.ErrorIs(t, err, want)
+			}
+			require.NotErrorIs(t, err, c.not)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
 // What is not authentic does not say that there is no relay either, and an authentic
 // record is worth what led to it.
 func TestAuthenticAllTheWay(t *testing.T) {

@@ -17,6 +17,9 @@ var (
 	ErrHeldDown = errors.New("driad: all relays are held down")
 	// ErrLookup: the DNS could not be asked.
 	ErrLookup = errors.New("driad: looking up relays")
+	// ErrNotAuthentic: there were answers, which Config.RequireAuthentic does not
+	// believe. It may come together with ErrLookup, for other questions.
+	ErrNotAuthentic = errors.New("driad: answers are not authentic")
 )
 
 // search is the discovery for one source.
@@ -216,8 +219,18 @@ func (m *Machine) exhausted(now time.Time, s *search, g *gathering) {
 	case g.noRelay:
 	case g.held > 0 || len(s.list) > 0:
 		err = ErrHeldDown
-	case g.err != nil:
-		err = fmt.Errorf("%w: %w", ErrLookup, g.err)
+	default:
+		if g.err != nil {
+			err = fmt.Errorf("%w: %w", ErrLookup, g.err)
+		}
+		if len(g.forged) > 0 {
+			text := fmt.Sprintf("no AD flag by a resolver that is trusted (TLS, HTTPS, TrustAD) for %s", g.forged)
+			if g.err != nil {
+				err = fmt.Errorf("%w: %s; and %w", ErrNotAuthentic, text, err)
+			} else {
+				err = fmt.Errorf("%w: %s", ErrNotAuthentic, text)
+			}
+		}
 	}
 	s.idle = true
 	wait := backoff(m.config.Rand, restartTimeout, restartMaxTimeout, s.rounds)

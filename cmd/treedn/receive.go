@@ -76,9 +76,12 @@ func receiveTo(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		}
 		targets = append(targets, fs.Arg(0))
 	}
+	tell := func(event receive.Event, key string, err error) {
+		_ = json.NewEncoder(stderr).Encode(map[string]any{"time": time.Now(), "event": event, key: err.Error()})
+	}
 	fail := func(code int, err error) int {
 		if c.JSON {
-			_ = json.NewEncoder(stderr).Encode(map[string]any{"time": time.Now(), "error": err.Error()})
+			tell(receive.EventError, "error", err)
 			return code
 		}
 		fmt.Fprintf(stderr, "treedn receive: %v\n", err)
@@ -107,7 +110,16 @@ func receiveTo(ctx context.Context, args []string, stdout, stderr io.Writer) int
 		c.Line = stderr
 		c.Terminal = terminal(stderr) && !c.JSON && c.Every == 0
 	}
-	if c.Relays, err = findRelays(ctx, relays, stderr); errors.Is(err, errRelay) {
+	unknown := func(err error) {
+		switch {
+		case *quiet:
+		case c.JSON:
+			tell(receive.EventRelayName, "message", err)
+		default:
+			fmt.Fprintln(stderr, err)
+		}
+	}
+	if c.Relays, err = findRelays(ctx, relays, unknown); errors.Is(err, errRelay) {
 		return fail(2, err)
 	} else if err != nil {
 		return fail(1, err)
@@ -148,8 +160,8 @@ func terminal(w io.Writer) bool {
 }
 
 // findRelays turns addresses and names into candidates. Names that cannot be looked up are an error only if nothing else
-// is left.
-func findRelays(ctx context.Context, list []string, stderr io.Writer) (relays []amt.Candidate, err error) {
+// is left; otherwise unknown is told.
+func findRelays(ctx context.Context, list []string, unknown func(error)) (relays []amt.Candidate, err error) {
 	var failed []error
 	for _, s := range list {
 		found, err := findRelay(ctx, strings.TrimSpace(s))
@@ -162,7 +174,7 @@ func findRelays(ctx context.Context, list []string, stderr io.Writer) (relays []
 		return nil, errors.Join(failed...)
 	}
 	for _, err := range failed {
-		fmt.Fprintln(stderr, err)
+		unknown(err)
 	}
 	return relays, nil
 }

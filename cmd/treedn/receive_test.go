@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -85,9 +87,37 @@ func TestReceiveThroughRelay(t *testing.T) {
 	require.Contains(t, stderr.String(), "receiving, relay "+relay.String())
 }
 
+// All lines of JSON have the name of an event, also those of what goes wrong before or after the reception.
+func TestReceiveJSON(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		code int
+		want []string
+	}{
+		{"-mode x", 2, []string{"error"}},
+		{"-relay no.such.relay.invalid", 1, []string{"error"}},
+		{"-mode tunnel -relay no.such.relay.invalid -relay 127.0.0.1:1 -wait 100ms", 1, []string{"relay_name", "statistics", "error"}},
+	} {
+		var stderr bytes.Buffer
+		args := append(strings.Fields(c.args), "-json", "127.0.0.1,232.1.1.1:5000")
+		require.Equal(t, c.code, receiveTo(t.Context(), args, io.Discard, &stderr), stderr.String())
+		var got []string
+		for line := range strings.Lines(stderr.String()) {
+			var e struct{ Event, Time, Message, Error string }
+			require.NoError(t, json.Unmarshal([]byte(line), &e), line)
+			require.NotEmpty(t, e.Event, line)
+			require.NotEmpty(t, e.Time, line)
+			got = append(got, e.Event)
+		}
+		require.Subset(t, got, c.want)
+		require.Equal(t, "error", got[len(got)-1])
+	}
+}
+
 func TestFindRelays(t *testing.T) {
-	var stderr bytes.Buffer
-	list, err := findRelays(t.Context(), []string{"192.0.2.1", "no.such.relay.invalid", "[2001:db8::1]:99", "[2001:db8::2]", "localhost", "localhost:77"}, &stderr)
+	var stderr strings.Builder
+	unknown := func(err error) { stderr.WriteString(err.Error()) }
+	list, err := findRelays(t.Context(), []string{"192.0.2.1", "no.such.relay.invalid", "[2001:db8::1]:99", "[2001:db8::2]", "localhost", "localhost:77"}, unknown)
 	require.NoError(t, err)
 	require.Contains(t, stderr.String(), "relay no.such.relay.invalid: ")
 	require.Equal(t, "192.0.2.1:2268", list[0].Address.String())
@@ -96,7 +126,7 @@ func TestFindRelays(t *testing.T) {
 	require.True(t, list[3].Address.Addr().IsLoopback())
 	require.Equal(t, uint16(amt.Port), list[3].Address.Port())
 	require.Equal(t, uint16(77), list[len(list)-1].Address.Port())
-	_, err = findRelays(t.Context(), []string{"no.such.relay.invalid"}, &stderr)
+	_, err = findRelays(t.Context(), []string{"no.such.relay.invalid"}, unknown)
 	var dns *net.DNSError
 	require.ErrorAs(t, err, &dns)
 }

@@ -184,7 +184,8 @@ func parent(n dns.Name) *dns.Name {
 }
 
 // SetRelays replaces the relays. Queries see either the old or the new ones. If they are
-// the same, nothing changes.
+// the same, nothing changes. The error matches [ErrRelays]: also a relay that would never be
+// in an answer, since it has no Coverage or a prefix there meets no zone, is one.
 func (a *Authority) SetRelays(relays []Relay) error {
 	a.set.Lock()
 	defer a.set.Unlock()
@@ -195,6 +196,9 @@ func (a *Authority) SetRelays(relays []Relay) error {
 	for i, r := range relays {
 		r.Coverage, r.Clients = slices.Clone(r.Coverage), slices.Clone(r.Clients)
 		list[i] = r
+		if err := a.published(i, &list[i]); err != nil {
+			return err
+		}
 	}
 	t, err := compile(a.table.Load().serial+1, list)
 	if err != nil {
@@ -204,6 +208,22 @@ func (a *Authority) SetRelays(relays []Relay) error {
 	a.table.Store(t)
 	close(a.changed)
 	a.changed = make(chan struct{})
+	return nil
+}
+
+// published checks that there are names for what a relay serves.
+func (a *Authority) published(i int, r *Relay) error {
+	if len(r.Coverage) == 0 {
+		return fmt.Errorf("%w: relay %d, %v, serves nothing: it has no Coverage", ErrRelays, i, r.Record)
+	}
+	for _, p := range r.Coverage {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			return fmt.Errorf("%w: relay %d, %v: prefix %v", ErrRelays, i, r.Record, p)
+		}
+		if !slices.ContainsFunc(a.zones, func(z zone) bool { return z.source.Prefix.Overlaps(p) }) {
+			return fmt.Errorf("%w: relay %d, %v: prefix %v is outside of every zone", ErrRelays, i, r.Record, p)
+		}
+	}
 	return nil
 }
 

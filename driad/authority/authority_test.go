@@ -392,3 +392,35 @@ func TestListenConfig(t *testing.T) {
 	_, err := authority.Listen(authority.ServerConfig{Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")}})
 	require.ErrorIs(t, err, authority.ErrConfig)
 }
+
+// A relay that no question would bring out is a mistake, not a wish.
+func TestRelaysOfNoZone(t *testing.T) {
+	plain := newAuthority(t, authority.Config{Zones: zones("69.amt.in-addr.arpa", "0.0.8.b.d.0.1.0.0.2.ip6.arpa")})
+	moved := zones("0/26.2.0.192.in-addr.arpa")
+	moved[0].For = dns.MustParseName("2.0.192.in-addr.arpa")
+	for _, c := range []struct {
+		a      *authority.Authority
+		relay  authority.Relay
+		reason string // none: it is right
+	}{
+		{plain, relay("1 0 1 192.0.2.1"), "relay 0, 1 0 1 192.0.2.1, serves nothing: it has no Coverage"},
+		{plain, relay("1 0 1 192.0.2.1", "70.0.0.0/8"), "relay 0, 1 0 1 192.0.2.1: prefix 70.0.0.0/8 is outside of every zone"},
+		{plain, relay("1 0 1 192.0.2.1", "69.1.0.0/16", "69.0.0.0/8", "198.51.100.0/24"), "prefix 198.51.100.0/24 is outside"},
+		{plain, relay("1 0 2 2001:db8::1", "2001:db8:8000::/33"), "prefix 2001:db8:8000::/33 is outside"},
+		{plain, relay("1 0 1 192.0.2.1", "0.0.0.0/0", "69.1.2.3/32", "2001:db8::/32"), ""},
+		{newAuthority(t, authority.Config{Zones: moved}), relay("1 0 1 192.0.2.1", "192.0.2.7/32"), ""},
+		{newAuthority(t, authority.Config{Zones: moved}), relay("1 0 1 192.0.2.1", "192.0.3.7/32"), "prefix 192.0.3.7/32 is outside"},
+		{newAuthority(t, authority.Config{Zones: []authority.Zone{}}), relay("1 0 1 192.0.2.1", "69.0.0.0/8"), "prefix 69.0.0.0/8 is outside"},
+	} {
+		err := c.a.SetRelays([]authority.Relay{c.relay})
+		if c.reason == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorIs(t, err, authority.ErrRelays)
+		require.ErrorContains(t, err, c.reason)
+	}
+	a := standard(t)
+	require.ErrorContains(t, a.SetRelays([]authority.Relay{relay("1 0 1 192.0.2.1", "69.0.0.0/8"), relay("2 0 1 192.0.2.2", "70.0.0.0/8")}), "relay 1, 2 0 1 192.0.2.2")
+	require.Len(t, ask(t, a, "1.1.25.69.in-addr.arpa", dns.TypeAMTRELAY).Answers, 1, "as before")
+}

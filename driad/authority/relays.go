@@ -17,8 +17,9 @@ import (
 type Relay struct {
 	// Record is what is published.
 	Record amtrelay.Record
-	// Coverage has the prefixes of sources that the relay serves. A source that is in
-	// prefixes of several relays has them all.
+	// Coverage has the prefixes of sources that the relay serves, at least one. Each
+	// has something in common with a zone. A source that is in prefixes of several
+	// relays has them all.
 	Coverage []netip.Prefix
 	// Clients are the networks that the relay is near to. Of the relays that serve a
 	// source, those are answered that have the longest prefix of who asks: the client
@@ -83,9 +84,6 @@ func compile(serial uint32, list []Relay) (*table, error) {
 		}
 		t.relays = append(t.relays, c)
 		for _, p := range r.Coverage {
-			if !p.IsValid() || p.Addr().Is4In6() {
-				return nil, fmt.Errorf("%w: relay %d: prefix %v", ErrRelays, i, p)
-			}
 			p = p.Masked()
 			if !slices.Contains(t.cover[p], int32(i)) {
 				t.cover[p] = append(t.cover[p], int32(i))

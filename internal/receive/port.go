@@ -24,7 +24,7 @@ func (r *receiver) findPort(ctx context.Context) error {
 	if native != nil {
 		defer native.Close()
 	}
-	r.report.say("waiting for a packet of %v,%v, whatever its port", r.Channel.Source, r.Channel.Group)
+	r.report.say(eventWaiting, "waiting for a packet of %v,%v, whatever its port", r.Channel.Source, r.Channel.Group)
 	if native != nil && r.Mode == amt.ModeAuto {
 		early, cancel := context.WithTimeout(ctx, nativeTimeout)
 		defer cancel()
@@ -62,7 +62,7 @@ func (r *receiver) findPort(ctx context.Context) error {
 func (r *receiver) portFrom(ctx context.Context, found <-chan uint16) bool {
 	select {
 	case r.Channel.Port = <-found:
-		r.report.say("packets are for UDP port %d", r.Channel.Port)
+		r.report.say(eventPort, "packets are for UDP port %d", r.Channel.Port)
 		return true
 	case <-ctx.Done():
 		return false
@@ -94,12 +94,12 @@ func (r *receiver) joinAllPorts(take func(port uint16)) (*amt.Native, error) {
 	case errors.Is(err, amt.ErrPrivilege) && r.Mode == amt.ModeNative:
 		return nil, ErrPortOrPrivilege
 	case errors.Is(err, amt.ErrPrivilege):
-		r.report.say("not tried natively: that needs the port, as in S,G:port, or CAP_NET_RAW")
+		r.report.say(eventNativeFailed, "not tried natively: that needs the port, as in S,G:port, or CAP_NET_RAW")
 		r.why.native = "not tried natively: that needs the port, as in S,G:port, or CAP_NET_RAW"
 	case r.Mode == amt.ModeNative:
 		return nil, err
 	default:
-		r.report.say("cannot join natively: %v", err)
+		r.report.say(eventNativeFailed, "cannot join natively: %v", err)
 		r.why.native = "cannot join natively: " + err.Error()
 	}
 	return nil, nil

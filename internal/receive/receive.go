@@ -107,14 +107,14 @@ func (r *receiver) nothing(ctx context.Context) error {
 func (r *receiver) found(f gateway.Found) {
 	if len(f.Relays) == 0 {
 		r.why.noRelay(f.Err)
-		r.report.say("no relay was found for %v: %v", r.Channel.Source, f.Err)
+		r.report.say(eventNoRelay, "no relay was found for %v: %v", r.Channel.Source, f.Err)
 		return
 	}
 	var texts []string
 	for _, c := range f.Relays {
 		texts = append(texts, fmt.Sprintf("%v (%v)", c.Address, c.Method))
 	}
-	r.report.say("relays for %v: %s", r.Channel.Source, strings.Join(texts, ", "))
+	r.report.say(eventRelays, "relays for %v: %s", r.Channel.Source, strings.Join(texts, ", "))
 }
 
 // dial begins to receive, and follows the events until done is called.
@@ -187,22 +187,22 @@ func (r *receiver) event(e amt.ConnEvent) {
 	news := r.why.event(e)
 	switch e.Type {
 	case amt.ConnStarted:
-		r.report.say("receiving, %v", e.To)
+		r.report.say(eventStarted, "receiving, %v", e.To)
 	case amt.ConnSwitched:
 		if e.Planned {
-			r.report.say("now %v instead of %v, without a gap", e.To, e.From)
+			r.report.say(eventSwitched, "now %v instead of %v, without a gap", e.To, e.From)
 		} else {
-			r.report.say("now %v instead of %v, after %v without packets", e.To, e.From, e.Gap.Round(time.Millisecond))
+			r.report.say(eventSwitched, "now %v instead of %v, after %v without packets", e.To, e.From, e.Gap.Round(time.Millisecond))
 		}
 	case amt.ConnNativeFailed:
-		r.report.say("cannot join natively: %v", e.Err)
+		r.report.say(eventNativeFailed, "cannot join natively: %v", e.Err)
 	case amt.ConnNativeJoined:
-		r.report.say("joined natively after all")
+		r.report.say(eventNativeJoined, "joined natively after all")
 	case amt.ConnRelay:
-		r.report.say("relay %v has been asked for the channel", e.Relay)
+		r.report.say(eventRelayAsked, "relay %v has been asked for the channel", e.Relay)
 	case amt.ConnRelayLost, amt.ConnRelaySilent:
 		if news { // the same every few seconds is none
-			r.report.say("relay %v %s", e.Relay, gateway.Reason(e.Err))
+			r.report.say(eventRelayFailed, "relay %v %s", e.Relay, reasonFor(e.Err))
 		}
 	}
 }
@@ -215,7 +215,7 @@ func (r *receiver) run(ctx, first context.Context) error {
 	}
 	defer done()
 	if r.Mode != amt.ModeTunnel {
-		r.report.say("joining %v natively", r.Channel)
+		r.report.say(eventJoining, "joining %v natively", r.Channel)
 	}
 	stop := context.AfterFunc(first, func() { _ = conn.SetReadDeadline(time.Now()) })
 	defer stop()
@@ -228,7 +228,7 @@ func (r *receiver) run(ctx, first context.Context) error {
 		select {
 		case err = <-ended:
 		case <-time.After(sinkTime):
-			r.report.say("the output takes nothing")
+			r.report.say(eventOutputStalled, "the output takes nothing")
 			return nil
 		}
 	}
@@ -272,7 +272,7 @@ func (r *receiver) copy(ctx context.Context, conn *amt.Conn, started func() bool
 				r.report.add(payload)
 				switch err := r.Sink.Write(payload); {
 				case errors.Is(err, ErrReaderGone):
-					r.report.say("whoever read the output has gone")
+					r.report.say(eventReaderGone, "whoever read the output has gone")
 					return nil
 				case errors.Is(err, errNotSent):
 					r.report.unsent(err)

@@ -15,14 +15,41 @@ type Report struct {
 	// Terminal gets a line that moves, once a second. All else gets one every Every. Default: 10 s.
 	Terminal bool
 	Every    time.Duration
-	// JSON writes lines of JSON instead: a Statistics, or an object with "time" and "message". It is for what is not a
-	// Terminal.
+	// JSON writes lines of JSON instead: a Statistics, or an object with "time", "event" and "message". It is for what is
+	// not a Terminal.
 	JSON bool
 }
 
+// Event is the name of what a line of JSON tells. Names stay, texts do not.
+type Event string
+
+// Events of lines that Run does not write.
+const (
+	EventError     Event = "error"
+	EventRelayName Event = "relay_name" // that could not be looked up
+)
+
+const (
+	eventStatistics    Event = "statistics"
+	eventRelays        Event = "relays"
+	eventNoRelay       Event = "no_relay"
+	eventWaiting       Event = "waiting"
+	eventPort          Event = "port"
+	eventJoining       Event = "joining"
+	eventNativeFailed  Event = "native_failed"
+	eventNativeJoined  Event = "native_joined"
+	eventRelayAsked    Event = "relay_asked"
+	eventRelayFailed   Event = "relay_failed"
+	eventStarted       Event = "started"
+	eventSwitched      Event = "switched"
+	eventReaderGone    Event = "reader_gone"
+	eventOutputStalled Event = "output_stalled"
+)
+
 // Statistics are those of a reception. All counters rise only.
 type Statistics struct {
-	Time time.Time `json:"time"`
+	Time  time.Time `json:"time"`
+	Event Event     `json:"event"`
 	// Way is "native" or "relay" and its address, empty before the first packet.
 	Way string `json:"way"`
 	// BitRate of the payloads, in bit/s: since the statistics before, of the last ones that of all.
@@ -71,16 +98,16 @@ func newReport(r Report) *report {
 	} else if r.Every == 0 {
 		r.Every = 10 * time.Second
 	}
-	return &report{Report: r, written: time.Now()}
+	return &report{Report: r, written: time.Now(), stats: Statistics{Event: eventStatistics}}
 }
 
 // say writes a line of its own.
-func (r *report) say(format string, args ...any) {
+func (r *report) say(event Event, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	text := fmt.Sprintf(format, args...)
 	if r.JSON {
-		r.json(map[string]any{"time": time.Now(), "message": text})
+		r.json(map[string]any{"time": time.Now(), "event": event, "message": text})
 		return
 	}
 	r.clear()

@@ -1,7 +1,10 @@
 package receive
 
 import (
+	"encoding/json"
 	"errors"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -50,4 +53,37 @@ func TestReport(t *testing.T) {
 			require.NotContains(t, rest, "bit/s") // that of two packets behind each other is none
 		})
 	}
+}
+
+// Scripts go by the names of events: each is documented, and nothing else is.
+func TestEvents(t *testing.T) {
+	var b strings.Builder
+	r := newReport(Report{Line: &b, JSON: true})
+	r.say(eventPort, "packets are for UDP port %d", 5000)
+	r.end()
+	var got []string
+	for line := range strings.Lines(b.String()) {
+		var e struct{ Event, Time string }
+		require.NoError(t, json.Unmarshal([]byte(line), &e))
+		require.NotEmpty(t, e.Time)
+		got = append(got, e.Event)
+	}
+	require.Equal(t, []string{"port", "statistics"}, got)
+
+	source, err := os.ReadFile("report.go")
+	require.NoError(t, err)
+	var names []string
+	for _, m := range regexp.MustCompile(`Event += "(\w+)"`).FindAllSubmatch(source, -1) {
+		names = append(names, string(m[1]))
+	}
+	doc, err := os.ReadFile("../../docs/receive.md")
+	require.NoError(t, err)
+	_, table, ok := strings.Cut(string(doc), "| event | meaning |")
+	require.True(t, ok)
+	table, _, _ = strings.Cut(table, "\n\n")
+	var documented []string
+	for _, m := range regexp.MustCompile(`(?m)^\| `+"`(\\w+)`").FindAllStringSubmatch(table, -1) {
+		documented = append(documented, m[1])
+	}
+	require.ElementsMatch(t, names, documented)
 }

@@ -2,6 +2,7 @@ package receive
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -53,7 +54,7 @@ func (w *why) event(e amt.ConnEvent) bool {
 	case amt.ConnNativeJoined:
 		w.native = ""
 	case amt.ConnRelayLost, amt.ConnRelaySilent:
-		return w.put(reason{e.Relay, gateway.Reason(e.Err)})
+		return w.put(reason{e.Relay, reasonFor(e.Err)})
 	}
 	return true
 }
@@ -70,6 +71,18 @@ func (w *why) put(r reason) bool {
 	news := w.relays[i].text != r.text
 	w.relays = append(append(w.relays[:i:i], w.relays[i+1:]...), r)
 	return news
+}
+
+// whySilent is why a relay may not answer. One that takes no more gateways cannot always say so: that it is full shows only
+// in Queries, as the L flag, and one that shuts down leaves discoveries unanswered (RFC 7450 sections 5.3.3.8 and 5.3.4).
+var whySilent = fmt.Sprintf("is it an AMT relay, is UDP port %d open on the way, and is it not full or being drained? Such a one may be silent", amt.Port)
+
+// reasonFor says in words why a relay was left.
+func reasonFor(err error) string {
+	if errors.Is(err, amt.ErrNoAnswer) {
+		return "does not answer (" + whySilent + ")"
+	}
+	return gateway.Reason(err)
 }
 
 func (w *why) noRelay(err error) {
@@ -125,8 +138,7 @@ func (w *why) silent(mode amt.Mode, relays []amt.Candidate, s amt.ConnStats, por
 			}
 		}
 		if len(waiting) > 0 {
-			w.relays = append(w.relays, reason{text: fmt.Sprintf("no answer from %s (is it an AMT relay, and is UDP port %d open on the way?)",
-				gateway.Addresses(waiting), amt.Port)})
+			w.relays = append(w.relays, reason{text: fmt.Sprintf("no answer from %s (%s)", gateway.Addresses(waiting), whySilent)})
 		}
 	}
 }
