@@ -62,7 +62,7 @@ func TestNextLookUpPrefersTheNearer(t *testing.T) {
 	far, middle, near := netip.MustParseAddrPort("192.0.2.1:2268"), netip.MustParseAddrPort("192.0.2.2:2268"), netip.MustParseAddrPort("192.0.2.3:2268")
 	for range 8 { // by chance it would be so once in 1.7 million times
 		synctest.Test(t, func(t *testing.T) {
-			client, err := NewClient(driad.ClientConfig{Resolver: three{}, Config: driad.Config{
+			client, err := driad.NewClient(driad.ClientConfig{Resolver: three{}, Config: driad.Config{
 				NoAnycast: true, NoPlain: true, NoServiceDiscovery: true, Local: func(a netip.Addr) netip.Addr { return a }}})
 			require.NoError(t, err)
 			defer client.Close()

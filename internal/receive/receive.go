@@ -198,6 +198,8 @@ func (r *receiver) event(e amt.ConnEvent) {
 		r.report.say(eventNativeFailed, "cannot join natively: %v", e.Err)
 	case amt.ConnNativeJoined:
 		r.report.say(eventNativeJoined, "joined natively after all")
+	case amt.ConnWorse:
+		r.report.say(eventNativeWorse, "packets come natively again, but more of them are lost than by %v", e.From)
 	case amt.ConnRelay:
 		r.report.say(eventRelayAsked, "relay %v has been asked for the channel", e.Relay)
 	case amt.ConnRelayLost, amt.ConnRelaySilent:

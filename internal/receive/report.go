@@ -38,6 +38,7 @@ const (
 	eventJoining       Event = "joining"
 	eventNativeFailed  Event = "native_failed"
 	eventNativeJoined  Event = "native_joined"
+	eventNativeWorse   Event = "native_worse"
 	eventRelayAsked    Event = "relay_asked"
 	eventRelayFailed   Event = "relay_failed"
 	eventStarted       Event = "started"
