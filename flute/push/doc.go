@@ -36,6 +36,7 @@
 //	404  there is no such session; to HEAD: nothing is known of the object
 //	408  the body broke, or nothing came for too long
 //	409  the offset is another one, in Upload-Offset; with Retry-After another sender has the object
+//	412  an object is complete already, and If-None-Match: * is for the case that none is
 //	413  it is larger than allowed, or takes too long
 //	415  a content coding: the octets of the object are meant
 //	422  other octets, another length, another name than those here, or a wrong digest

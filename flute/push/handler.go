@@ -175,9 +175,10 @@ var errNoUpload = errors.New("no such object")
 
 // offsetError: the request does not begin where it could.
 type offsetError struct {
-	offset int64
-	whole  bool
-	busy   bool // another request is sending
+	offset   int64
+	whole    bool
+	busy     bool // another request is sending
+	unwanted bool // the request was for the case that there is none
 }
 
 func (e *offsetError) Error() string {
@@ -381,8 +382,11 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &at):
 		status = http.StatusConflict
 		setOffset(header, at.offset, at.whole)
-		if at.busy {
+		switch {
+		case at.busy:
 			h.retryAfter(header, 0)
+		case at.unwanted:
+			status = http.StatusPreconditionFailed
 		}
 	case errors.Is(err, errTakenOver):
 		status = http.StatusConflict

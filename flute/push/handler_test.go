@@ -243,6 +243,10 @@ func TestRepeats(t *testing.T) {
 	require.Equal(t, 201, do(h, http.MethodPut, bytes.NewReader(two), named("a", two)...).Code, "a new version")
 	require.Equal(t, 201, do(h, http.MethodPut, bytes.NewReader(one)).Code, "nobody knows")
 	require.Len(t, m.all(), 3)
+	w = do(h, http.MethodPut, bytes.NewReader(one), "If-None-Match", "*")
+	require.Equal(t, 412, w.Code)
+	require.Equal(t, "3", w.Header().Get(UploadOffset))
+	require.Len(t, m.all(), 3)
 
 	// The ID is used again while something else waits for its sender.
 	require.Equal(t, 408, do(h, http.MethodPut, &broken{one, io.ErrUnexpectedEOF}, named("b", one)...).Code)

@@ -152,8 +152,9 @@ func (p *Pusher) Push(ctx context.Context, o Object, body Body) error {
 			err = headErr
 		}
 		// Of our own request the receiver may not know that it is broken; another sender's is not to be broken.
+		// That one may have ended by now: then there is nothing to do.
 		if resume = !errors.Is(err, errBusy); !resume {
-			offset = 0
+			offset, s.spare = 0, true
 		}
 		if offset > best {
 			best, failures = offset, 1
@@ -167,6 +168,8 @@ type sending struct {
 	object  Object
 	open    Body
 	trailer bool
+
+	spare bool // another sender has the object, too
 
 	sha256 hash.Hash
 	hashed int64 // octets in sha256
@@ -232,6 +235,9 @@ func (s *sending) attempt(ctx context.Context, offset int64, resume bool) (wait 
 	} else if req.ContentLength = o.Length - offset; req.ContentLength == 0 {
 		req.Body = http.NoBody // a length of 0 with a body means an unknown one
 	}
+	if s.spare && !resume {
+		req.Header.Set("If-None-Match", "*")
+	}
 	if resume {
 		req.Header.Set("Content-Range", string(contentRange{offset, -1, o.Length}.append(nil)))
 	}
@@ -272,6 +278,14 @@ func (s *sending) judge(ctx context.Context, resp *http.Response) (wait time.Dur
 			return 0, nil // a receiver that is not ours
 		}
 		return 0, s.settle(ctx, offset)
+	case http.StatusPreconditionFailed:
+		if !s.spare {
+			break
+		}
+		if offset, ok := parseOffset(resp.Header.Get(UploadOffset)); ok {
+			return 0, s.settle(ctx, offset)
+		}
+		return 0, nil // a receiver that is not ours
 	case http.StatusConflict:
 		if offset, ok := parseOffset(resp.Header.Get(UploadOffset)); ok && resp.Header.Get(UploadComplete) == "?1" {
 			return 0, s.settle(ctx, offset)

@@ -93,6 +93,8 @@ func (h *Handler) tryAcquire(mine *claim, o *Object, c contentRange, resume, has
 	case u == nil:
 	case u.whole && resume:
 		return got, &offsetError{offset: u.reached, whole: true}
+	case u.whole && o.Header.Get("If-None-Match") == "*": // RFC 9110, section 13.1.2
+		return got, &offsetError{offset: u.reached, whole: true, unwanted: true}
 	case u.whole && o.SHA256 != nil && bytes.Equal(o.SHA256, u.sum) && u.describes(o):
 		o.Length = u.reached
 		return got, nil
