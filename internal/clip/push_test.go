@@ -110,8 +110,12 @@ func TestPushReconnects(t *testing.T) {
 
 	for range 2 {
 		var origin cliptest.Origin
-		l, err := net.Listen("tcp", addr)
-		require.NoError(t, err)
+		var l net.Listener
+		require.Eventually(t, func() bool { // a program that another test starts has the former one until it executes
+			var err error
+			l, err = net.Listen("tcp", addr)
+			return err == nil
+		}, 20*time.Second, time.Millisecond)
 		server := &http.Server{Handler: &origin}
 		go func() { _ = server.Serve(l) }()
 		require.Eventually(t, func() bool {
