@@ -32,7 +32,7 @@ gotest() {
 step_tools() {
 	local packages=() have
 	for have in ffmpeg:ffmpeg chromium:chromium ip:iproute2 nft:nftables ethtool:ethtool vtysh:frr tcpdump:tcpdump gcc:gcc \
-		qemu-aarch64-static:qemu-user-static \
+		qemu-aarch64-static:qemu-user-static clang-14:clang-14 llvm-strip-14:llvm-14 \
 		named:bind9 dig:bind9-dnsutils kdig:knot-dnsutils nsd:nsd unbound:unbound \
 		knotd:knot dnsmasq:dnsmasq-base dnsdist:dnsdist pdns_server:pdns-backend-bind avahi-daemon:avahi-daemon; do
 		command -v "${have%%:*}" >/dev/null || packages+=("${have##*:}")
