@@ -254,7 +254,7 @@ func (u *uplink) socket(to netip.AddrPort) (*relaySocket, error) {
 			}
 		}
 	}
-	config := udpio.Config{ReceiveBuffer: u.up.receiveBuffer, ZeroChecksum: true}
+	config := udpio.Config{ReceiveBuffer: u.up.receiveBuffer, ZeroChecksum: byte(TypeData)}
 	conn, err := udpio.Listen(netip.AddrPortFrom(local, s.port), config)
 	if err != nil && s.port != 0 {
 		conn, err = udpio.Listen(netip.AddrPortFrom(local, 0), config) // somebody else has it

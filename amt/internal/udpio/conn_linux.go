@@ -31,8 +31,11 @@ func (c *Conn) configure(config Config) error {
 			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1)
 			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, 1)
 			_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
-			if config.ZeroChecksum {
+			if config.ZeroChecksum != 0 {
 				_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_NO_CHECK6_RX, 1)
+				program := zeroChecksumFor(config.ZeroChecksum)
+				_ = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+					&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 			}
 		} else {
 			if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1); err != nil {
@@ -53,6 +56,20 @@ func (c *Conn) configure(config Config) error {
 		c.buffer = mmsg.Enlarge(fd, config.ReceiveBuffer)
 		return nil
 	})
+}
+
+// zeroChecksumFor is a filter that begins at the UDP header: it drops what has no
+// checksum and another first octet.
+func zeroChecksumFor(first byte) []unix.SockFilter {
+	const all = 1<<32 - 1
+	return []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 6}, // checksum
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0, Jf: 2},
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 8},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(first), Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: all},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	}
 }
 
 // ReadBatch waits for datagrams and fills at least one and at most len(ms)

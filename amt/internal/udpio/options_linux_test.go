@@ -31,10 +31,11 @@ func TestNothingIsFragmented(t *testing.T) {
 	}
 }
 
-// Over IPv6 a datagram without a checksum is taken by who asks for such ones alone.
+// Over IPv6 a datagram without a checksum is taken by who asks for such ones alone, and
+// of the kind that was asked for.
 func TestZeroChecksum(t *testing.T) {
 	strict := listen(t, "[::1]:0")
-	lax, err := udpio.Listen(netip.MustParseAddrPort("[::1]:0"), udpio.Config{ZeroChecksum: true})
+	lax, err := udpio.Listen(netip.MustParseAddrPort("[::1]:0"), udpio.Config{ZeroChecksum: 'z'})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = lax.Close() })
 	tx := listen(t, "[::1]:0")
@@ -42,12 +43,21 @@ func TestZeroChecksum(t *testing.T) {
 		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_NO_CHECK6_TX, 1)
 	}))
 	require.NoError(t, err)
-	for _, to := range []*udpio.Conn{strict, lax} {
-		_, err = tx.NewWriter().WriteBatch([]udpio.Datagram{{Payload: []byte("zero"), To: to.LocalAddr()}})
+	send := func(payload string, to *udpio.Conn) {
+		_, err = tx.NewWriter().WriteBatch([]udpio.Datagram{{Payload: []byte(payload), To: to.LocalAddr()}})
 		require.NoError(t, err)
 	}
-	list, _ := collect(t, lax, 1)
+	send("zero", strict)
+	send("another", lax)
+	send("zero", lax)
+	require.NoError(t, tx.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_NO_CHECK6_TX, 0)
+	}))
+	require.NoError(t, err)
+	send("with one", lax)
+	list, _ := collect(t, lax, 2)
 	require.Equal(t, "zero", string(list[0]))
+	require.Equal(t, "with one", string(list[1]))
 	require.NoError(t, strict.SetReadDeadline(time.Now().Add(20*time.Millisecond)))
 	_, err = strict.ReadBatch(udpio.NewMessages(1))
 	require.ErrorIs(t, err, os.ErrDeadlineExceeded)

@@ -79,10 +79,11 @@ type Config struct {
 	// ReceiveBuffer and SendBuffer are sizes in octets to ask for. Default: 4 MiB
 	// and 1 MiB.
 	ReceiveBuffer, SendBuffer int
-	// ZeroChecksum takes datagrams over IPv6 that have no UDP checksum (RFC 6935), as
-	// multicast data of a relay may come (RFC 7450 section 5.2.3.3). Messages to a relay
-	// have one, always (sections 5.1.1, 5.1.3, 5.1.5 and 5.1.7).
-	ZeroChecksum bool
+	// ZeroChecksum is the first octet of those datagrams that are taken over IPv6
+	// without a UDP checksum (RFC 6935), as multicast data of a relay may come (RFC 7450
+	// section 5.2.3.3). All other messages have one, always (sections 5.1.1 to 5.1.5 and
+	// 5.1.7). Default: none are.
+	ZeroChecksum byte
 	// NoOffload turns UDP_GRO and UDP_SEGMENT off.
 	NoOffload bool
 	// Reuse lets several sockets have the same port, among which the kernel
